@@ -1,0 +1,29 @@
+# Thin names for the commands of this repository; `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench faults
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+demo: ## Set up and run the demo
+	@scripts/demo
+
+test: ## Set up and run every check, as CI does
+	@scripts/test
+
+check: ## Lint, types, layers and contracts, without tests
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/pyright
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/observatory contracts check
+
+format: ## Format the Python sources and sort imports
+	.venv/bin/ruff check --fix --select I
+	.venv/bin/ruff format
+
+bench: ## Measure throughput against the raw floor
+	.venv/bin/python -m benchmarks
+
+faults: ## Break things on purpose: every guarantee under kills, at full size
+	.venv/bin/pytest tests/faults --run-slow

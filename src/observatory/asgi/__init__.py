@@ -1,0 +1,1 @@
+"""What both HTTP interfaces share, as plain ASGI: errors, keys, limits, parameters, health."""

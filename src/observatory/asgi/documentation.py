@@ -1,0 +1,139 @@
+"""``/openapi.json`` and ``/docs``: the contract of an interface, as it is and as a page.
+
+The page is made here, of plain HTML, because nothing may be fetched from elsewhere to show it.
+"""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from observatory.asgi.parameters import Parameters
+
+_METHODS: Final = ("get", "post", "put", "delete")
+
+_STYLE: Final = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+summary { cursor: pointer; padding: .3rem 0 } code, pre { font-family: ui-monospace, monospace }
+b { display: inline-block; min-width: 4rem } table { border-collapse: collapse; margin: .5rem 1rem }
+td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top }
+@media (prefers-color-scheme: dark) { body { background: #14171c; color: #e6e8eb } a { color: #7cb7ff } }
+"""
+
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+"""The page has one style of ours and no script at all."""
+
+
+def bundled(document: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document that stands alone: what it refers to by path is put into it.
+
+    Args:
+        document: the OpenAPI document, with relative references.
+        schemas: every schema by its path below contracts/.
+    """
+    components: dict[str, Any] = {}
+
+    def name_of(path: str) -> str:
+        name = path.removesuffix(".json").replace("/", "_")
+        if name not in components:
+            components[name] = {}
+            components[name] = rewritten(schemas[path], path, f"#/components/schemas/{name}")
+        return name
+
+    def rewritten(node: Any, path: str, home: str | None) -> Any:
+        if isinstance(node, list):
+            return [rewritten(item, path, home) for item in node]  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(node, dict):
+            return node
+        made = {key: rewritten(value, path, home) for key, value in node.items()}  # pyright: ignore
+        reference = made.get("$ref")
+        if isinstance(reference, str):
+            made["$ref"] = resolved(reference, path, home)
+        if home is not None:
+            made.pop("$id", None)
+            made.pop("$schema", None)
+        return made  # pyright: ignore[reportUnknownVariableType]
+
+    def resolved(reference: str, path: str, home: str | None) -> str:
+        target, _, fragment = reference.partition("#")
+        if not target:
+            return reference if home is None else home + fragment
+        parts = path.split("/")[:-1]
+        for part in target.split("/"):
+            parts = parts[:-1] if part == ".." else [*parts, part]
+        return f"#/components/schemas/{name_of('/'.join(parts))}{fragment}"
+
+    whole = rewritten(document, "openapi/document.json", None)
+    whole.setdefault("components", {}).setdefault("schemas", {}).update(components)
+    return whole
+
+
+def documentation_routes(document: Mapping[str, Any]) -> list[Route]:
+    """The routes that show an OpenAPI document."""
+    encoded = msgspec.json.encode(document)
+    page = _page(document)
+
+    async def openapi(request: Request) -> Response:
+        Parameters(request, ())
+        return Response(encoded, media_type="application/json")
+
+    async def docs(request: Request) -> Response:
+        Parameters(request, ())
+        headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+        return Response(page, media_type="text/html; charset=utf-8", headers=headers)
+
+    return [
+        Route("/openapi.json", openapi, methods=["GET"]),
+        Route("/docs", docs, methods=["GET"]),
+    ]
+
+
+def _page(document: Mapping[str, Any]) -> str:
+    info = document["info"]
+    operations = "".join(
+        _operation(document, method, path, item[method])
+        for path, item in document["paths"].items()
+        for method in _METHODS
+        if method in item
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}'
+        '</title><meta name="viewport" content="width=device-width">'
+        f"<style>{_STYLE}</style><h1>{escape(info['title'])} {escape(info['version'])}</h1>"
+        f"<p>{escape(info.get('description', ''))}</p>"
+        '<p><a href="openapi.json">openapi.json</a> is the whole contract.</p>'
+        f"{operations}</html>"
+    )
+
+
+def _operation(document: Mapping[str, Any], method: str, path: str, operation: Any) -> str:
+    parameters = "".join(
+        f"<tr><td><code>{escape(p['name'])}</code><td>{escape(p['in'])}"
+        f"<td>{escape(p.get('description', ''))}"
+        for p in (_followed(document, p) for p in operation.get("parameters", []))
+    )
+    answers = "".join(
+        f"<tr><td>{escape(status)}<td>{escape(_followed(document, r).get('description', ''))}"
+        for status, r in operation["responses"].items()
+    )
+    return (
+        f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code> "
+        f"{escape(operation.get('summary', ''))}</summary>"
+        f"<p>{escape(operation.get('description', ''))}</p>"
+        + (f"<table><tr><th>Parameter<th>In<th>{parameters}</table>" if parameters else "")
+        + f"<table><tr><th>Status<th>{answers}</table></details>"
+    )
+
+
+def _followed(document: Mapping[str, Any], node: Any) -> Any:
+    reference = node.get("$ref")
+    if reference is None:
+        return node
+    found: Any = document
+    for token in reference.removeprefix("#/").split("/"):
+        found = found[token.replace("~1", "/").replace("~0", "~")]
+    return found

@@ -1,0 +1,134 @@
+"""Who may do what: API keys with scopes, and the guards of an open loopback interface.
+
+A key is 256 random bits, so a plain SHA-256 of it is kept; comparison takes constant time. Without
+keys the interface is open on loopback only, and then two doors a web page could come through are
+shut: a foreign Host header (DNS rebinding) and a cross-site Origin on a method that changes things.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from observatory.asgi.problem import problem_response
+from observatory.core.errors import ConfigurationError, Forbidden, Problem, Unauthorized
+
+SCOPES: Final = ("read", "submit", "operate", "admin")
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz"})
+"""Probes carry no keys."""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key as it is kept: never the key itself."""
+
+    name: str
+    scopes: frozenset[str]
+    digest: str
+
+
+def new_key(name: str, scopes: Iterable[str]) -> tuple[str, str]:
+    """Make a key: what its holder sends, and the entry for ``OBSERVATORY_API_KEYS``."""
+    secret = f"obs_{name}_{secrets.token_urlsafe(32)}"
+    return secret, f"{name}:{'+'.join(scopes)}:{_digest(secret)}"
+
+
+def read_keys(text: str) -> tuple[Key, ...]:
+    """Read ``name:scope+scope:sha256hex`` entries, separated by commas.
+
+    Raises:
+        ConfigurationError: an entry that is not of this form. The entry is not repeated in the
+            text, in case a key itself was put there.
+    """
+    keys: list[Key] = []
+    for number, entry in enumerate(filter(None, map(str.strip, text.split(","))), 1):
+        name, _, rest = entry.partition(":")
+        scopes_text, _, digest = rest.partition(":")
+        scopes = frozenset(scopes_text.split("+"))
+        if not name or not scopes <= set(SCOPES) or len(digest) != 64:
+            raise ConfigurationError(
+                f"OBSERVATORY_API_KEYS: entry {number} must read name:scope+scope:sha256hex "
+                f"with scopes of {', '.join(SCOPES)}; `observatory keys` makes one"
+            )
+        keys.append(Key(name, scopes, digest.lower()))
+    return tuple(keys)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Guard:
+    """Lets a request through when its key has the scope that its method and path need."""
+
+    def __init__(
+        self, app: ASGIApp, keys: tuple[Key, ...], scopes: Mapping[str, str], default: str
+    ) -> None:
+        """Guard an application.
+
+        Args:
+            app: what is guarded.
+            keys: the known keys; empty leaves the interface open, for loopback.
+            scopes: path suffix → scope, for paths that need another than `default`.
+            default: the scope of every other path.
+        """
+        self.app = app
+        self._keys = keys
+        self._scopes = scopes
+        self._default = default
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http" or (self._keys and scope["path"] in _OPEN_PATHS):
+            await self.app(scope, receive, send)
+            return
+        try:
+            headers = Headers(scope=scope)
+            if self._keys:
+                scope["observatory.principal"] = self._admit(headers, scope["path"])
+            else:
+                _check_local(headers, scope["method"])
+                scope["observatory.principal"] = "local"
+        except Problem as problem:
+            response = problem_response(
+                problem, scope["path"], scope.get("observatory.correlation_id")
+            )
+            await response(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _admit(self, headers: Headers, path: str) -> str:
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secret:
+            raise Unauthorized("send a key as `Authorization: Bearer …`")
+        digest = _digest(secret.strip())
+        found: Key | None = None
+        for key in self._keys:  # every key is compared, so that time tells nothing
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        if found is None:
+            raise Unauthorized("this key is not known")
+        needed = next((s for end, s in self._scopes.items() if path.endswith(end)), self._default)
+        if needed not in found.scopes and "admin" not in found.scopes:
+            raise Forbidden(f"this needs the scope {needed}; key {found.name!r} does not have it")
+        return found.name
+
+
+def _check_local(headers: Headers, method: str) -> None:
+    host = urlsplit(f"//{headers.get('host', '')}").hostname
+    if host not in LOOPBACK_NAMES:
+        raise Forbidden("without keys only loopback names are answered; check the Host header")
+    if method in _SAFE_METHODS:
+        return
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        raise Forbidden("a page of another origin may not change anything here")
+    if headers.get("sec-fetch-site") == "cross-site":
+        raise Forbidden("a page of another site may not change anything here")

@@ -1,0 +1,122 @@
+"""Reading query parameters strictly: a misspelt filter must not silently show everything."""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from observatory.core.errors import Fault, InvalidCursor, InvalidParameter
+from observatory.core.event import is_uuid
+from observatory.core.instant import from_rfc3339
+from observatory.core.strict_json import escape
+
+_TEXT_CHARS_MAX = 200
+
+
+class Parameters:
+    """The query parameters of a request, each read once by its kind.
+
+    Every reader raises `InvalidParameter` with what would be right.
+    """
+
+    def __init__(self, request: Request, known: Iterable[str]) -> None:
+        """Read the query.
+
+        Raises:
+            InvalidParameter: a name that is not known.
+        """
+        self._values: dict[str, list[str]] = {}
+        names = sorted(known)
+        for name, value in request.query_params.multi_items():
+            if name not in names:
+                allowed = f"known here: {', '.join(names)}" if names else "none is known here"
+                raise _refuse(name, f"the parameter {name[:50]!r} is not known; {allowed}")
+            self._values.setdefault(name, []).append(value)
+
+    def text(self, name: str) -> str | None:
+        """Any text of up to 200 characters, without control characters."""
+        value = self._one(name)
+        if value is None:
+            return None
+        if not value or len(value) > _TEXT_CHARS_MAX or not value.isprintable():
+            raise _refuse(name, "must be 1 to 200 printable characters")
+        return value
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number within bounds."""
+        value = self._one(name)
+        if value is None:
+            return default
+        # int() alone would also read other scripts' digits, underscores and spaces.
+        if not (value.isascii() and value.isdigit()) or not low <= int(value[:10]) <= high:
+            raise _refuse(name, f"must be a whole number from {low} to {high}")
+        return int(value)
+
+    def instant(self, name: str) -> int | None:
+        """An RFC 3339 time."""
+        value = self._one(name)
+        if value is None:
+            return None
+        try:
+            return from_rfc3339(value)
+        except (ValueError, OverflowError) as error:
+            raise _refuse(name, str(error)) from None
+
+    def uuid(self, name: str) -> str | None:
+        """A UUID."""
+        value = self._one(name)
+        if value is not None and not is_uuid(value):
+            raise _refuse(name, "must be a UUID")
+        return value.lower() if value else None
+
+    def choices(self, name: str, allowed: Iterable[str]) -> tuple[str, ...]:
+        """Some of a set of words, repeated or separated by commas."""
+        words = [word for value in self._values.get(name, []) for word in value.split(",")]
+        for word in words:
+            if word not in allowed:
+                raise _refuse(name, f"must be of {', '.join(allowed)}; got {word[:50]!r}")
+        return tuple(dict.fromkeys(words))
+
+    def cursor(self, name: str = "cursor") -> Any:
+        """What `next_cursor` put in, where it was made for these same other parameters.
+
+        Raises:
+            InvalidCursor: not one of ours, or for other filters.
+        """
+        value = self._one(name)
+        if value is None:
+            return None
+        try:
+            raw = base64.urlsafe_b64decode(value.encode("ascii") + b"=" * (-len(value) % 4))
+            digest, inner = msgspec.json.decode(raw, type=tuple[str, str | int])
+        except (ValueError, msgspec.DecodeError, UnicodeError):
+            raise InvalidCursor(
+                "this is not a cursor of this service; start from the first page"
+            ) from None
+        if digest != self._digest():
+            raise InvalidCursor("the cursor is for other filters; start from the first page")
+        return inner
+
+    def next_cursor(self, inner: str | int) -> str:
+        """An opaque cursor to go on from, bound to these filters."""
+        raw = msgspec.json.encode((self._digest(), inner))
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+    def _digest(self) -> str:
+        filters = sorted((k, v) for k, v in self._values.items() if k not in ("cursor", "limit"))
+        return hashlib.sha256(msgspec.json.encode(filters)).hexdigest()[:12]
+
+    def _one(self, name: str) -> str | None:
+        values = self._values.get(name, [])
+        if len(values) > 1:
+            raise _refuse(name, f"the parameter {name!r} may stand once")
+        return values[0] if values else None
+
+
+def _refuse(name: str, detail: str) -> InvalidParameter:
+    return InvalidParameter(
+        f"{name[:50]}: {detail}", faults=(Fault(f"/{escape(name[:50])}", detail),)
+    )

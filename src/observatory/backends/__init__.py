@@ -1,0 +1,1 @@
+"""Technologies behind the protocols of the core. Only `assembly` imports them."""

@@ -1,0 +1,349 @@
+"""The store on SQLite: what shows jobs. Runs on read-only connections beside the writer."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from observatory.backends.sqlite.database import Database
+from observatory.backends.sqlite.sql import statement
+from observatory.core.aggregates import Deltas, fold_transitions
+from observatory.core.job import (
+    Commit,
+    Job,
+    JobLogLine,
+    Progress,
+    Transition,
+    WorkerRecord,
+)
+from observatory.core.job_type import JobType
+from observatory.core.lifecycle import ErrorInfo, Move, State
+from observatory.core.store import LIST_MAX, FailureGroup, JobFilter, Snapshot
+
+_COLUMNS: Final = (
+    "id, type, queue, priority, state, attempt, failures, crashes, version, max_attempts, "
+    "timeout_s, created_at, scheduled_at, queued_at, started_at, finished_at, worker, "
+    "cancel_requested_at, correlation_id, parent_id, contract_version, idempotency_key, "
+    "progress, error_type, error_message"
+)
+
+_FAILURES: Final = statement("select_failures")
+
+_WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
+"""Workers that ended longer ago are not shown."""
+
+_decode_transition = msgspec.json.Decoder(Transition).decode
+_decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
+
+
+class SqliteReads:
+    """The reading half of the store; `SqliteStore` adds the writing half."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def now(self) -> int:
+        """See `StoreReads.now`."""
+        return self._database.now()
+
+    async def job(self, job_id: str) -> Job | None:
+        """See `StoreReads.job`."""
+
+        def work(db: sqlite3.Connection) -> Job | None:
+            row = db.execute(
+                f"SELECT {_COLUMNS}, seq FROM jobs WHERE id = ?",  # noqa: S608 - our own names
+                (job_id,),
+            ).fetchone()
+            if row is None:
+                return None
+            seq = row[-1]
+            (payload,) = db.execute("SELECT body FROM payloads WHERE job = ?", (seq,)).fetchone()
+            result = db.execute("SELECT body FROM results WHERE job = ?", (seq,)).fetchone()
+            error = _last_error(db, seq) if row[-3] is not None else None
+            shown = result[0] if result and row[4] == State.COMPLETED else None
+            return _job(row[:-1], payload=payload, result=shown, error=error)
+
+        return await self._database.read(work)
+
+    async def jobs(self, job_ids: Sequence[str]) -> list[Job]:
+        """See `StoreReads.jobs`."""
+
+        def work(db: sqlite3.Connection) -> list[Job]:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM jobs WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608
+                (msgspec.json.encode(list(job_ids)).decode(),),
+            )
+            found = {row[0]: _job(row) for row in rows}
+            return [found[id] for id in job_ids if id in found]
+
+        return await self._database.read(work)
+
+    async def list_jobs(self, where: JobFilter, before: str | None, limit: int) -> list[Job]:
+        """See `StoreReads.list_jobs`."""
+        conditions, values = _conditions(where)
+        if before is not None:
+            conditions.append("id < ?")
+            values.append(before)
+        query = (
+            f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(conditions) or 'true'} "  # noqa: S608
+            "ORDER BY id DESC LIMIT ?"
+        )
+        values.append(min(limit, LIST_MAX + 1))
+        return await self._database.read(lambda db: [_job(r) for r in db.execute(query, values)])
+
+    async def history(self, job_id: str) -> list[Transition]:
+        """See `StoreReads.history`."""
+        query = (
+            "SELECT body FROM history WHERE job = (SELECT seq FROM jobs WHERE id = ?) "
+            "ORDER BY version"
+        )
+        return await self._database.read(
+            lambda db: [_decode_transition(body) for (body,) in db.execute(query, (job_id,))]
+        )
+
+    async def job_logs(self, job_id: str, after: int, limit: int) -> list[tuple[int, JobLogLine]]:
+        """See `StoreReads.job_logs`."""
+        query = (
+            "SELECT position, attempt, at, level, message, fields FROM job_logs "
+            "WHERE job = (SELECT seq FROM jobs WHERE id = ?) AND position > ? "
+            "ORDER BY position LIMIT ?"
+        )
+
+        def work(db: sqlite3.Connection) -> list[tuple[int, JobLogLine]]:
+            rows = db.execute(query, (job_id, after, min(limit, LIST_MAX + 1)))
+            return [
+                (position, JobLogLine(job_id, *line, msgspec.json.decode(fields)))
+                for position, *line, fields in rows
+            ]
+
+        return await self._database.read(work)
+
+    async def failures(
+        self, type: str | None, queue: str | None, since: int | None, limit: int
+    ) -> list[FailureGroup]:
+        """See `StoreReads.failures`."""
+        values = (type, queue, since, min(limit, LIST_MAX))
+        return await self._database.read(
+            lambda db: [FailureGroup(*row) for row in db.execute(_FAILURES, values)]
+        )
+
+    async def oldest_queued(self) -> dict[str, int]:
+        """See `StoreReads.oldest_queued`."""
+        # A loose index scan: one seek a queue, however many jobs wait in it.
+        query = (
+            "WITH RECURSIVE waiting (queue) AS ("
+            " SELECT min(queue) FROM jobs WHERE state = 'queued'"
+            " UNION ALL SELECT (SELECT min(queue) FROM jobs"
+            "  WHERE state = 'queued' AND jobs.queue > waiting.queue)"
+            " FROM waiting WHERE queue IS NOT NULL)"
+            "SELECT queue, (SELECT min(queued_at) FROM jobs"
+            " WHERE state = 'queued' AND jobs.queue = waiting.queue)"
+            " FROM waiting WHERE queue IS NOT NULL"
+        )
+        return await self._database.read(lambda db: dict(db.execute(query).fetchall()))
+
+    async def workers(self) -> list[WorkerRecord]:
+        """See `StoreReads.workers`."""
+        since = self._database.now() - _WORKERS_SHOWN_US
+        return await self._database.read(
+            lambda db: self._worker_records(db, "seen_at > ?", (since,))
+        )
+
+    def _worker_records(
+        self, db: sqlite3.Connection, where: str, values: tuple[Any, ...]
+    ) -> list[WorkerRecord]:
+        rows = db.execute(
+            "SELECT id, host, pid, started_at, seen_at, state, concurrency, running, queues, "
+            f"job_types FROM workers WHERE {where} ORDER BY started_at DESC LIMIT {LIST_MAX}",
+            values,
+        )
+        return [
+            WorkerRecord(
+                id=id,
+                host=host,
+                pid=pid,
+                started_at=started_at,
+                seen_at=seen_at,
+                state=state,
+                concurrency=concurrency,
+                running=running,
+                queues=tuple(msgspec.json.decode(queues)),
+                job_types=tuple(msgspec.json.decode(job_types)),
+            )
+            for (
+                id, host, pid, started_at, seen_at, state, concurrency, running, queues, job_types,
+            ) in rows
+        ]  # fmt: skip
+
+    async def job_types(self) -> list[JobType]:
+        """See `StoreReads.job_types`."""
+        return await self._database.read(
+            lambda db: [
+                msgspec.json.decode(body, type=JobType)
+                for (body,) in db.execute("SELECT body FROM job_types ORDER BY name")
+            ]
+        )
+
+    async def next_due(self) -> int | None:
+        """See `StoreLiveness.next_due`."""
+        query = "SELECT min(scheduled_at) FROM jobs WHERE state IN ('scheduled', 'retrying')"
+        return await self._database.read(lambda db: db.execute(query).fetchone()[0])
+
+    async def unpublished(self, older_than_us: int, limit: int) -> list[Commit]:
+        """See `StoreLiveness.unpublished`."""
+        query = (
+            "SELECT publisher, number, body FROM outbox WHERE publisher IN "
+            "(SELECT publisher FROM outbox WHERE created_at <= ?) "
+            "ORDER BY publisher, number LIMIT ?"
+        )
+        before = self._database.now() - older_than_us
+        return await self._database.read(
+            lambda db: [
+                Commit(publisher, number, _decode_transitions(body))
+                for publisher, number, body in db.execute(query, (before, limit))
+            ]
+        )
+
+    async def queued(self, before: int, after_id: str, limit: int) -> list[Transition]:
+        """See `StoreLiveness.queued`."""
+        query = (
+            "SELECT id, version, queued_at, type, queue, priority, attempt, contract_version, "
+            "crashes FROM jobs WHERE state = 'queued' AND id > ? AND queued_at < ? "
+            "ORDER BY id LIMIT ?"
+        )
+
+        def work(db: sqlite3.Connection) -> list[Transition]:
+            return [
+                Transition(
+                    job=id,
+                    version=version,
+                    move=Move.PROMOTE,
+                    at=at,
+                    type=type,
+                    queue=queue,
+                    priority=priority,
+                    attempt=attempt,
+                    state=State.QUEUED,
+                    contract_version=contract_version,
+                    suspect=crashes > 0,
+                )
+                for (
+                    id, version, at, type, queue, priority, attempt, contract_version, crashes,
+                ) in db.execute(query, (after_id, before, limit))
+            ]  # fmt: skip
+
+        return await self._database.read(work)
+
+    async def snapshot(self, series_since: int) -> Snapshot:
+        """See `StoreReads.snapshot`."""
+        del series_since  # The whole history is here, and lifetime totals need it.
+        import asyncio
+
+        return await asyncio.wrap_future(self._database.snapshot(_snapshot))
+
+    async def outbox_backlog(self) -> int:
+        """See `StoreReads.outbox_backlog`."""
+        return await self._database.read(
+            lambda db: db.execute("SELECT count(*) FROM outbox").fetchone()[0]
+        )
+
+    async def check(self) -> dict[str, Any]:
+        """See `StoreReads.check`."""
+        schema = await self._database.read(
+            lambda db: db.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+        )
+        return {
+            "backend": "sqlite",
+            "schema": schema,
+            "path": str(self._database.path),
+            "bytes": self._database.path.stat().st_size,
+        }
+
+
+def _snapshot(db: sqlite3.Connection) -> Snapshot:
+    deltas = Deltas()
+    counts = db.execute("SELECT type, queue, state, count(*) FROM jobs GROUP BY 1, 2, 3")
+    for type, queue, state, count in counts:
+        deltas.states[type, queue, state] = count
+    bodies = db.execute("SELECT body FROM history")
+    fold_transitions((_decode_transition(body) for (body,) in bodies), deltas)
+    numbers = dict(db.execute("SELECT id, last_number FROM publishers").fetchall())
+    return Snapshot(deltas, numbers)
+
+
+def _conditions(where: JobFilter) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+    if where.states:
+        conditions.append(f"state IN ({', '.join('?' * len(where.states))})")
+        values += where.states
+    for column in ("type", "queue", "worker", "correlation_id", "parent_id", "error_fingerprint"):
+        if (value := getattr(where, column)) is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    if where.since is not None:
+        conditions.append("created_at >= ?")
+        values.append(where.since)
+    if where.until is not None:
+        conditions.append("created_at < ?")
+        values.append(where.until)
+    if where.text is not None:
+        pattern = (
+            "%" + where.text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
+        )
+        conditions.append(
+            r"(id LIKE ? ESCAPE '\' OR type LIKE ? ESCAPE '\' OR error_message LIKE ? ESCAPE '\' "
+            r"OR error_type LIKE ? ESCAPE '\' OR EXISTS (SELECT 1 FROM payloads "
+            r"WHERE payloads.job = jobs.seq AND payloads.body LIKE ? ESCAPE '\'))"
+        )
+        values += [pattern] * 5
+    return conditions, values
+
+
+def _last_error(db: sqlite3.Connection, seq: int) -> ErrorInfo | None:
+    rows = db.execute("SELECT body FROM history WHERE job = ? ORDER BY version DESC", (seq,))
+    for (body,) in rows:
+        if (error := _decode_transition(body).error) is not None:
+            return error
+    return None
+
+
+def _job(
+    row: Sequence[Any],
+    *,
+    payload: str | None = None,
+    result: str | None = None,
+    error: ErrorInfo | None = None,
+) -> Job:
+    progress = None if row[22] is None else Progress(*msgspec.json.decode(row[22]))
+    if error is None and row[23] is not None:
+        error = ErrorInfo(row[23], row[24] or "")
+    return Job(
+        id=row[0],
+        type=row[1],
+        queue=row[2],
+        priority=row[3],
+        state=State(row[4]),
+        attempt=row[5],
+        failures=row[6],
+        crashes=row[7],
+        version=row[8],
+        max_attempts=row[9],
+        timeout_s=row[10],
+        created_at=row[11],
+        scheduled_at=row[12],
+        queued_at=row[13],
+        started_at=row[14],
+        finished_at=row[15],
+        worker=row[16],
+        cancel_requested_at=row[17],
+        correlation_id=row[18],
+        parent_id=row[19],
+        contract_version=row[20],
+        idempotency_key=row[21],
+        progress=progress,
+        error=error,
+        payload=payload,
+        result=result,
+    )

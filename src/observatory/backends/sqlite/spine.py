@@ -1,0 +1,201 @@
+"""The spine on SQLite: work queues and the event log as tables of the one file."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from observatory.backends.sqlite.database import Database
+from observatory.core.job import Transition
+from observatory.core.job_type import PRIORITIES
+from observatory.core.spine import Delivery, LogEntry, LogMessage, LogRange, WorkMessage
+
+_decode = msgspec.json.Decoder(WorkMessage).decode
+_encode = msgspec.json.Encoder().encode
+
+_TRIM_MAX: Final = 5000
+"""Log messages dropped in one transaction at most."""
+
+
+class SqliteSpine:
+    """The spine in a SQLite file, for one process: whoever takes a message is this process, so
+    what was taken is known in memory, and a restart delivers again all that was not acknowledged.
+    """
+
+    shared = False
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._log_grew = asyncio.Event()
+        self._consumers: set[_Consumer] = set()
+        self._last = -1
+        self._epoch = ""
+
+    async def open(self) -> None:
+        """Bring back parked messages: this process may be one that can run them."""
+
+        def work(db: sqlite3.Connection) -> tuple[int, str]:
+            db.execute("UPDATE work_messages SET parked = NULL WHERE parked IS NOT NULL")
+            (last,) = db.execute("SELECT coalesce(max(position), 0) FROM event_log").fetchone()
+            (epoch,) = db.execute("SELECT epoch FROM event_log_epoch").fetchone()
+            sequence = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event_log'")
+            return max([last, *(seq for (seq,) in sequence)]), epoch
+
+        self._last, self._epoch = await self._database.write(work)
+
+    async def publish(self, entries: Sequence[LogEntry], work: Sequence[WorkMessage]) -> None:
+        """See `Spine.publish`."""
+        messages = [(m.queue, PRIORITIES.index(m.priority), _encode(m)) for m in work]
+
+        def write(db: sqlite3.Connection) -> int | None:
+            now = self._database.now()
+            last = None
+            for entry in entries:
+                last = db.execute(
+                    "INSERT INTO event_log (at, publisher, number, body) VALUES (?, ?, ?, ?)",
+                    (now, entry.publisher, entry.number, entry.body),
+                ).lastrowid
+            db.executemany(
+                "INSERT INTO work_messages (queue, priority, body) VALUES (?, ?, ?)", messages
+            )
+            return last
+
+        last = await self._database.write(write)
+        if last is not None and last > self._last:
+            self._last = last
+            self._log_grew.set()
+            self._log_grew = asyncio.Event()
+        if messages:
+            for consumer in self._consumers:
+                consumer.wake()
+
+    def consume(self, queues: Sequence[str]) -> "_Consumer":
+        """See `Spine.consume`."""
+        consumer = _Consumer(self._database, queues, self._consumers)
+        self._consumers.add(consumer)
+        return consumer
+
+    async def park(self, message: WorkMessage, reason: str) -> None:
+        """See `Spine.park`."""
+        row = (message.queue, PRIORITIES.index(message.priority), _encode(message), reason)
+        await self._database.write(
+            lambda db: db.execute(
+                "INSERT INTO work_messages (queue, priority, body, parked) VALUES (?, ?, ?, ?)", row
+            )
+        )
+
+    async def missing(self, queued: Sequence[Transition]) -> list[Transition]:
+        """See `Spine.missing`."""
+
+        def work(db: sqlite3.Connection) -> list[Transition]:
+            bodies = db.execute("SELECT body FROM work_messages")
+            held = {reference.id for (body,) in bodies for reference in _decode(body).jobs}
+            return [job for job in queued if job.job not in held]
+
+        return await asyncio.wrap_future(self._database.snapshot(work))
+
+    async def read_log(self, after: int, limit: int) -> list[LogMessage]:
+        """See `Spine.read_log`."""
+        if after >= self._last:
+            return []
+        query = (
+            "SELECT position, body, publisher, number FROM event_log WHERE position > ? "
+            "ORDER BY position LIMIT ?"
+        )
+        return await self._database.read(
+            lambda db: [LogMessage(*row) for row in db.execute(query, (after, limit))]
+        )
+
+    async def wait_log(self, after: int, timeout_s: float) -> bool:
+        """See `Spine.wait_log`."""
+        grew = self._log_grew
+        if self._last > after:
+            return True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await grew.wait()
+        except TimeoutError:
+            pass
+        return self._last > after
+
+    async def log_range(self) -> LogRange:
+        """See `Spine.log_range`."""
+        first = await self._database.read(
+            lambda db: db.execute("SELECT min(position) FROM event_log").fetchone()[0]
+        )
+        return LogRange(self._epoch, self._last + 1 if first is None else first, self._last)
+
+    async def trim_log(self, keep_after: int) -> int:
+        """See `Spine.trim_log`."""
+
+        def work(db: sqlite3.Connection) -> int:
+            return db.execute(
+                "DELETE FROM event_log WHERE position IN (SELECT position FROM event_log "
+                "WHERE at < ? ORDER BY position LIMIT ?)",
+                (keep_after, _TRIM_MAX),
+            ).rowcount
+
+        return await self._database.write(work)
+
+    async def close(self) -> None:
+        """The database is closed by whoever opened it."""
+
+
+class _Consumer:
+    """Reads forward with one cursor a priority; what is behind a cursor was taken."""
+
+    def __init__(
+        self, database: Database, queues: Sequence[str], consumers: "set[_Consumer]"
+    ) -> None:
+        self._database = database
+        self._queues = _encode(list(queues)).decode()
+        self._cursors = [0] * len(PRIORITIES)
+        self._arrived = asyncio.Event()
+        self._arrived.set()
+        self._consumers = consumers
+
+    def wake(self) -> None:
+        """There may be something to take."""
+        self._arrived.set()
+
+    async def take(self, limit: int, timeout_s: float) -> list[Delivery]:
+        """See `WorkConsumer.take`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return []
+        self._arrived.clear()
+        found = await self._database.read(lambda db: self._next(db, limit))
+        if len(found) == limit:
+            self._arrived.set()
+        return [Delivery(id, _decode(body)) for id, body in found]
+
+    def _next(self, db: sqlite3.Connection, limit: int) -> list[tuple[int, bytes]]:
+        found: list[tuple[int, bytes]] = []
+        for priority, cursor in enumerate(self._cursors):
+            rows = db.execute(
+                "SELECT id, body FROM work_messages WHERE priority = ? AND id > ? "
+                "AND parked IS NULL AND queue IN (SELECT value FROM json_each(?)) "
+                "ORDER BY id LIMIT ?",
+                (priority, cursor, self._queues, limit - len(found)),
+            ).fetchall()
+            if rows:
+                self._cursors[priority] = rows[-1][0]
+                found += rows
+            if len(found) == limit:
+                break
+        return found
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """See `WorkConsumer.acknowledge`."""
+        tags = [(delivery.tag,) for delivery in deliveries]
+        self._database.submit(
+            lambda db: db.executemany("DELETE FROM work_messages WHERE id = ?", tags)
+        )
+
+    async def close(self) -> None:
+        """See `WorkConsumer.close`."""
+        self._consumers.discard(self)

@@ -1,0 +1,62 @@
+"""The client's errors, by who can act on them. Their common root is `ObservatoryError`."""
+
+# ruff: noqa: N818 - named for what happened, as a caller reads it in an except clause
+
+from collections.abc import Mapping
+from typing import Any
+
+from observatory.client.records import Job, JobError, Json
+from observatory.core.errors import ObservatoryError
+
+
+class Unreachable(ObservatoryError):
+    """Nothing answers at the address: start the system, or correct the URL."""
+
+
+class Refused(ObservatoryError):
+    """The system answered no (RFC 9457): the request must change. Its fields are the problem's."""
+
+    def __init__(self, problem: Mapping[str, Any], *, status: int) -> None:
+        self.problem = dict(problem)
+        self.status = status
+        self.type = str(problem.get("type") or "about:blank")
+        self.title = str(problem.get("title") or f"HTTP {status}")
+        self.detail = str(problem.get("detail") or "")
+        self.errors: list[Json] = list(problem.get("errors") or [])
+        super().__init__(self._text())
+
+    @property
+    def slug(self) -> str:
+        """The last part of the problem's type, such as ``validation-failed``."""
+        return self.type.rstrip("/").rpartition("/")[2]
+
+    def _text(self) -> str:
+        text = f"{self.title}: {self.detail}" if self.detail else self.title
+        faults = [f"  {e.get('pointer') or '(root)'}: {e.get('detail')}" for e in self.errors]
+        return "\n".join([text, *faults])
+
+
+class NotFound(Refused):
+    """There is no such job (404)."""
+
+
+class Conflict(Refused):
+    """The job's state does not allow this (409)."""
+
+
+class JobFailed(ObservatoryError):
+    """The job ended without a result: its handler failed, or it was cancelled."""
+
+    def __init__(self, job: Job) -> None:
+        error = job.error or JobError(type=job.state, message="no error was recorded")
+        self.job = job
+        self.type, self.message, self.traceback = error.type, error.message, error.traceback
+        super().__init__(f"job {job.id} {job.state}: {self.type}: {self.message}")
+
+
+class WaitTimeout(ObservatoryError):
+    """The job was not finished in the time given; it goes on."""
+
+
+class PositionLost(ObservatoryError):
+    """The event log no longer holds the position: read a snapshot, then follow from now."""

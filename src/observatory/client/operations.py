@@ -1,0 +1,198 @@
+"""Every operation, written once for both clients.
+
+An operation is a generator that yields requests and is sent what came back (`Steps`). The clients
+only carry requests; they decide nothing.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import uuid_utils
+
+from observatory.client.errors import Refused, WaitTimeout
+from observatory.client.records import Job, JobFilter, Json, Submission, SubmitOptions
+from observatory.client.requests import Request, Steps, body_of, exchange
+
+BATCH_ITEMS: Final = 500
+"""Jobs in one request; the gateway takes 1,000, larger batches gain nothing measurable."""
+
+BATCH_BYTES: Final = 1_000_000
+"""Bytes in one batch request, unless a single job is larger; keeps below the body limit."""
+
+LONGEST_POLL_S: Final = 60
+"""The longest `Prefer: wait=N` the read model honours."""
+
+
+def _time_text(when: datetime | str) -> str:
+    if isinstance(when, str):
+        return when
+    if when.tzinfo is None:
+        raise ValueError("a time must name its offset; use datetime.now(timezone.utc)")
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _submission_body(job: Submission) -> Json:
+    options = job.options
+    body = {
+        "type": job.type,
+        "payload": dict(job.payload),
+        "queue": options.queue,
+        "priority": options.priority,
+        "delaySeconds": options.delay,
+        "scheduledAt": options.scheduled_at and _time_text(options.scheduled_at),
+        "maxAttempts": options.max_attempts,
+        "timeoutSeconds": options.timeout,
+        "correlationId": options.correlation_id,
+        "parentId": options.parent_id,
+        "contractVersion": options.contract_version,
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _key(options: SubmitOptions) -> str:
+    return options.idempotency_key or str(uuid_utils.uuid7())
+
+
+_JSON: Final = {"content-type": "application/json"}
+
+
+class Operations:
+    """Every operation as steps. Holds the one setting they share."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+
+    def exchange(self, request: Request) -> Steps[httpx.Response]:
+        """One request, repeated as its rules allow."""
+        return exchange(request, self._patience_s)
+
+    def read(self, path: str, params: Mapping[str, str] | None = None) -> Steps[Any]:
+        """GET, decoded."""
+        return body_of((yield from self.exchange(Request("GET", path, params=params or {}))))
+
+    def submit(self, job: Submission) -> Steps[str]:
+        """POST /jobs; the job's id."""
+        content = msgspec.json.encode(_submission_body(job))
+        headers = {**_JSON, "idempotency-key": _key(job.options)}
+        request = Request("POST", "/jobs", headers=headers, content=content)
+        return str(body_of((yield from self.exchange(request)))["jobId"])
+
+    def submit_many(self, jobs: Iterable[Submission]) -> Steps[list[str | Refused]]:
+        """POST /jobs/batch as often as needed; each job's id or refusal."""
+        accepted: list[str | Refused] = []
+        for chunk in _chunks(jobs):
+            accepted += yield from self._submit_chunk(chunk)
+        return accepted
+
+    def _submit_chunk(self, chunk: list[bytes]) -> Steps[list[str | Refused]]:
+        content = b"[" + b",".join(chunk) + b"]"
+        request = Request("POST", "/jobs/batch", headers=_JSON, content=content)
+        try:
+            response = yield from self.exchange(request)
+        except Refused as refusal:
+            return [refusal] * len(chunk)
+        items = sorted(body_of(response)["items"], key=lambda item: item["index"])
+        return [_batch_item(item) for item in items]
+
+    def job(self, job_id: str) -> Steps[Job]:
+        """GET /jobs/{id}."""
+        return msgspec.convert((yield from self.read(_job_path(job_id))), Job)
+
+    def page(self, path: str, params: Mapping[str, str]) -> Steps[tuple[list[Json], str | None]]:
+        """One page of a list, and the cursor of the next."""
+        body = yield from self.read(path, params)
+        return body["items"], body.get("next")
+
+    def command(self, job_id: str, verb: str, body: Json) -> Steps[Json]:
+        """POST /jobs/{id}/cancel or /retry."""
+        # Not repeatable: a second cancel or retry would be told 409 for what the first one did.
+        path = f"{_job_path(job_id)}/{verb}"
+        content = msgspec.json.encode(body)
+        request = Request("POST", path, headers=_JSON, content=content, repeatable=False)
+        return body_of((yield from self.exchange(request)))
+
+    def wait(self, job_id: str, timeout_s: float | None) -> Steps[Job]:
+        """Long polls until the job is terminal. A job is read at least once, also with 0."""
+        deadline = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
+        pause_s = 0.0
+        while True:
+            left_s = max(0.0, deadline - time.monotonic())
+            poll_s = int(min(LONGEST_POLL_S, left_s))
+            request = Request(
+                "GET",
+                _job_path(job_id),
+                headers={"prefer": f"wait={poll_s}"} if poll_s else {},
+                timeout_s=poll_s + 30.0,
+                pause_s=min(pause_s, left_s),
+            )
+            response = yield from self.exchange(request)
+            job = msgspec.convert(body_of(response), Job)
+            if job.finished:
+                return job
+            if time.monotonic() >= deadline:
+                raise WaitTimeout(f"job {job_id} is still {job.state} after {timeout_s:g} s")
+            # A server that does not wait (a proxy took the header) must not be asked in a spin.
+            pause_s = 0.0 if "preference-applied" in response.headers else 0.2
+
+
+def _job_path(job_id: str) -> str:
+    # An id with a slash or a question mark would name another route.
+    return "/jobs/" + quote(job_id, safe="", errors="replace")
+
+
+def _chunks(jobs: Iterable[Submission]) -> Iterator[list[bytes]]:
+    chunk: list[bytes] = []
+    size = 0
+    for job in jobs:
+        item = msgspec.json.encode({**_submission_body(job), "idempotencyKey": _key(job.options)})
+        if chunk and (len(chunk) == BATCH_ITEMS or size + len(item) > BATCH_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += len(item)
+    if chunk:
+        yield chunk
+
+
+def _batch_item(item: Json) -> str | Refused:
+    problem = item.get("problem")
+    if problem is None:
+        return str(item["jobId"])
+    return Refused(problem, status=int(item["status"]))
+
+
+def job_params(limit: int, filters: JobFilter) -> dict[str, str]:
+    """Query parameters of GET /jobs."""
+    params = {"limit": str(limit)}
+    for name, value in filters.items():
+        wire_name = {"correlation_id": "correlationId", "parent_id": "parentId"}.get(name, name)
+        if isinstance(value, str | datetime):
+            params[wire_name] = _time_text(value)
+        elif isinstance(value, Sequence):
+            params[wire_name] = ",".join(str(one) for one in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - a TypedDict's values are objects
+    return params
+
+
+def retry_body(payload: Mapping[str, Any] | None) -> Json:
+    """Body of POST /jobs/{id}/retry."""
+    return {} if payload is None else {"payload": dict(payload)}
+
+
+def cancel_body(reason: str | None) -> Json:
+    """Body of POST /jobs/{id}/cancel."""
+    return {} if reason is None else {"reason": reason}
+
+
+def submission(
+    type: str,  # noqa: A002 - the wire's name
+    payload: Mapping[str, Any] | None,
+    options: SubmitOptions | None,
+    fields: Mapping[str, Any],
+) -> Submission:
+    """The job of a call to `submit`: `fields` laid over `payload`."""
+    return Submission(type, {**(payload or {}), **fields}, options or SubmitOptions())

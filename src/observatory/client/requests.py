@@ -1,0 +1,110 @@
+"""One request and its answer: when it may be sent again, and what its status means.
+
+A request whose outcome is unknown is repeated only where that cannot do harm: a read, a submission
+with an Idempotency-Key, or a connection that was never made.
+"""
+
+import random
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
+
+import httpx
+import msgspec
+
+from observatory.client.errors import Conflict, NotFound, Refused, Unreachable
+from observatory.client.records import Json
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be sent, and whether sending it twice is harmless."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    content: bytes | None = None
+    timeout_s: float = 30.0
+    repeatable: bool = True
+    pause_s: float = 0.0
+    """How long to wait before it is sent."""
+
+
+Answer: TypeAlias = httpx.Response | httpx.TransportError
+Steps: TypeAlias = Generator[Request, Answer, T]
+"""An operation: yields requests, is sent what came back, returns its result."""
+
+
+def exchange(request: Request, patience_s: float) -> Steps[httpx.Response]:
+    """Send, and send again while that is safe and patience lasts; then read the status."""
+    deadline = time.monotonic() + patience_s
+    pause_s = 0.05
+    while True:
+        answer = yield request
+        again_s = _again_after(request, answer, pause_s)
+        if again_s is None or time.monotonic() + again_s > deadline:
+            return checked(answer)
+        request = replace(request, pause_s=again_s)
+        pause_s = min(1.0, pause_s * 2)
+
+
+def _again_after(request: Request, answer: Answer, pause_s: float) -> float | None:
+    """Seconds until the request may be repeated; None where it must not or need not be."""
+    # Spread out, so that clients cut off together do not come back together.
+    pause_s *= random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+    if isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout):
+        return pause_s  # never sent, so no harm whatever it was
+    if not request.repeatable:
+        return None
+    if isinstance(answer, httpx.TransportError):
+        return None if isinstance(answer, httpx.UnsupportedProtocol) else pause_s
+    if answer.status_code != 503:
+        return None
+    told = answer.headers.get("retry-after", "")
+    return max(pause_s, float(told)) if told.isdigit() else pause_s
+
+
+def checked(answer: Answer) -> httpx.Response:
+    """The response, if its status is a yes; else the error it stands for."""
+    if isinstance(answer, httpx.TransportError):
+        raise unreachable(answer) from answer
+    if answer.status_code < 400:
+        return answer
+    kinds = {404: NotFound, 409: Conflict}
+    raise kinds.get(answer.status_code, Refused)(_problem(answer), status=answer.status_code)
+
+
+def unreachable(error: httpx.TransportError) -> Unreachable:
+    """The client's error for httpx's."""
+    # A transport error raised outside a request has none, and httpx answers that with an error.
+    try:
+        url = str(error.request.url.copy_with(path="/", query=None))
+    except RuntimeError:
+        url = "the server"
+    reason = str(error) or type(error).__name__
+    return Unreachable(f"{url} does not answer ({reason}); is `observatory up` running there?")
+
+
+def _problem(response: httpx.Response) -> Json:
+    try:
+        body = msgspec.json.decode(response.content)
+    except msgspec.DecodeError:
+        body = None
+    if isinstance(body, dict):
+        return body  # pyright: ignore[reportUnknownVariableType] - decoded JSON
+    return {"title": f"HTTP {response.status_code} {response.reason_phrase}"}
+
+
+def body_of(response: httpx.Response) -> Any:
+    """The decoded JSON."""
+    try:
+        return msgspec.json.decode(response.content)
+    except msgspec.DecodeError as error:
+        raise Unreachable(
+            f"{response.url} answered something that is not JSON ({error}); "
+            "is it an observatory that listens there?"
+        ) from error

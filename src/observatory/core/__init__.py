@@ -1,0 +1,1 @@
+"""The rules of the system: no input or output, no clock, no event loop."""

@@ -1,0 +1,262 @@
+"""Aggregates: live counts, rates and latency distributions, folded from the event log.
+
+Implemented by `backends/sqlite/aggregates.py`; what every implementation must do is in
+`tests/conformance/test_aggregates.py`.
+
+Everything is a sum, so the order of events does not matter; what matters is that each numbered
+batch is added exactly once. A batch is applied together with its offset and its publisher's number
+in one atomic step.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from observatory.core.instant import MICROSECONDS, from_rfc3339
+from observatory.core.job import Transition
+from observatory.core.lifecycle import Move, State
+
+RESOLUTIONS_S: Final = (5, 60)
+"""Widths of the series' buckets in seconds."""
+
+KEPT_S: Final = {5: 3600, 60: 86_400}
+"""How long each resolution is kept."""
+
+ALL_TIME: Final = 0
+"""The resolution of lifetime totals: one bucket, at 0."""
+
+BOUNDS_US: Final = tuple(
+    int(step * 10**decade)
+    for decade in range(2, 12)
+    for step in (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
+)
+"""Upper bounds of the duration bins, 100 microseconds to 22 hours (the last bin is open). Two
+neighbours differ by at most a quarter, and a percentile is interpolated within its bin, so it is
+off by less than that."""
+
+COUNT: Final = -1
+"""The bin of a measure that only counts."""
+
+
+class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
+    """What one number of the series counts."""
+
+    resolution_s: int
+    bucket_s: int
+    type: str
+    queue: str
+    measure: str
+    """created, started, completed, failed, retried, cancelled, wait, run, wait_us, run_us."""
+    bin: int
+
+
+class Deltas:
+    """Sums to add: jobs in each state, and series."""
+
+    __slots__ = ("series", "states")
+
+    def __init__(self) -> None:
+        self.states: dict[tuple[str, str, str], int] = {}
+        """(type, queue, state) → change."""
+        self.series: dict[tuple[int, int, str, str, str, int], int] = {}
+        """The fields of a `SeriesKey` → change."""
+
+    def move(self, type: str, queue: str, previous: str | None, state: str | None) -> None:
+        """One job went from one state to another; None is outside the record."""
+        states = self.states
+        if previous is not None:
+            key = (type, queue, previous)
+            states[key] = states.get(key, 0) - 1
+        if state is not None:
+            key = (type, queue, state)
+            states[key] = states.get(key, 0) + 1
+
+    def count(
+        self, at: int, type: str, queue: str, measure: str, bin: int = COUNT, amount: int = 1
+    ) -> None:
+        """Add to a measure in every resolution."""
+        series = self.series
+        key = (ALL_TIME, 0, type, queue, measure, bin)
+        series[key] = series.get(key, 0) + amount
+        second = at // MICROSECONDS
+        for width in RESOLUTIONS_S:
+            key = (width, second - second % width, type, queue, measure, bin)
+            series[key] = series.get(key, 0) + amount
+
+    def duration(self, at: int, type: str, queue: str, measure: str, us: int) -> None:
+        """Add one duration to a distribution, and to its sum."""
+        self.count(at, type, queue, measure, bisect_left(BOUNDS_US, us))
+        self.count(at, type, queue, f"{measure}_us", COUNT, us)
+
+
+_MEASURE_OF_MOVE: Final = {
+    Move.ACCEPT: "created",
+    Move.DEFER: "created",
+    Move.CLAIM: "started",
+    Move.COMPLETE: "completed",
+    Move.FAIL: "failed",
+    Move.SCHEDULE_RETRY: "retried",
+    Move.CANCEL: "cancelled",
+}
+
+_MEASURE_OF_EVENT: Final = {
+    "job.created": "created",
+    "job.started": "started",
+    "job.completed": "completed",
+    "job.failed": "failed",
+    "job.retrying": "retried",
+    "job.cancelled": "cancelled",
+}
+
+
+class _Data(msgspec.Struct, rename="camel"):
+    job_type: str = ""
+    queue: str = ""
+    state: str | None = None
+    previous_state: str | None = None
+    wait_seconds: float | None = None
+    run_seconds: float | None = None
+
+
+class _Counted(msgspec.Struct):
+    type: str
+    time: str
+    data: _Data
+
+
+_decoder = msgspec.json.Decoder(list[_Counted])
+
+
+def fold_batch(body: bytes, into: Deltas) -> None:
+    """Add a CloudEvents batch from the log.
+
+    Raises:
+        msgspec.DecodeError: the body is not a batch of our events.
+    """
+    instants: dict[str, int] = {}
+    for event in _decoder.decode(body):
+        if not event.type.startswith("job.") or event.type == "job.progressed":
+            continue
+        data = event.data
+        at = instants.get(event.time)
+        if at is None:
+            at = instants[event.time] = from_rfc3339(event.time)
+        if event.type != "job.attempt_failed":
+            into.move(data.job_type, data.queue, data.previous_state, data.state)
+        _add_measures(event, at, into)
+
+
+def _add_measures(event: _Counted, at: int, into: Deltas) -> None:
+    data = event.data
+    if measure := _MEASURE_OF_EVENT.get(event.type):
+        into.count(at, data.job_type, data.queue, measure)
+    if data.wait_seconds is not None:
+        us = round(data.wait_seconds * MICROSECONDS)
+        into.duration(at, data.job_type, data.queue, "wait", us)
+    if data.run_seconds is not None:
+        us = round(data.run_seconds * MICROSECONDS)
+        into.duration(at, data.job_type, data.queue, "run", us)
+
+
+_RUN_MEASURED: Final = frozenset({"error", "timeout", "not_retryable", "unserialisable", "lost"})
+
+
+def fold_transitions(transitions: Iterable[Transition], into: Deltas) -> None:
+    """Add the measures of transitions read from the record; must equal `fold_batch` of their
+    events, state changes apart (a rebuild counts the states from the jobs themselves)."""
+    for t in transitions:
+        if measure := _MEASURE_OF_MOVE.get(t.move):
+            into.count(t.at, t.type, t.queue, measure)
+        if t.since is None:
+            continue
+        us = max(0, t.at - t.since)
+        if t.move is Move.CLAIM:
+            into.duration(t.at, t.type, t.queue, "wait", us)
+        elif t.move is Move.COMPLETE or t.outcome in _RUN_MEASURED:
+            into.duration(t.at, t.type, t.queue, "run", us)
+
+
+def percentile(bins: Mapping[int, int], quantile: float) -> float | None:
+    """A percentile in seconds of a distribution (bin → count), interpolated within its bin; None
+    of nothing."""
+    total = sum(bins.values())
+    if total <= 0:
+        return None
+    rank = quantile * total
+    seen = 0
+    for bin in sorted(bins):
+        count = bins[bin]
+        if count > 0 and seen + count >= rank:
+            upper = BOUNDS_US[min(bin, len(BOUNDS_US) - 1)]
+            lower = BOUNDS_US[bin - 1] if bin > 0 else 0
+            return (lower + (upper - lower) * (rank - seen) / count) / MICROSECONDS
+        seen += count
+    return BOUNDS_US[-1] / MICROSECONDS
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Up to where the log has been applied: its epoch, the offset, each publisher's number."""
+
+    epoch: str
+    offset: int
+    numbers: dict[str, int]
+
+
+class StateCount(msgspec.Struct, frozen=True):
+    """How many jobs of a type and queue are in a state."""
+
+    type: str
+    queue: str
+    state: State
+    count: int
+
+
+class SeriesRow(msgspec.Struct, frozen=True):
+    """One number of the series."""
+
+    key: SeriesKey
+    count: int
+
+
+class Aggregates(Protocol):
+    """Keeps the sums. Losing them is harmless: they are rebuilt from the store."""
+
+    async def position(self) -> Position | None:
+        """Where the log has been applied to; None when empty or lost."""
+        ...
+
+    async def apply(self, expected_offset: int, position: Position, deltas: Deltas) -> None:
+        """Add sums and move on, atomically. `position.numbers` holds only what changed.
+
+        Raises:
+            PositionMismatch: the aggregates are not at `expected_offset` of that epoch.
+        """
+        ...
+
+    async def replace(self, position: Position, deltas: Deltas) -> None:
+        """Start anew from these sums, atomically."""
+        ...
+
+    async def invalidate(self) -> None:
+        """Forget the position: the sums stay to be shown, and are known to be incomplete."""
+        ...
+
+    async def states(self) -> tuple[list[StateCount], int]:
+        """Jobs in each state, and the offset at which that holds, read together."""
+        ...
+
+    async def series(
+        self, resolution_s: int, since_s: int, type: str | None = None, queue: str | None = None
+    ) -> list[SeriesRow]:
+        """The series' numbers in buckets from `since_s` on."""
+        ...
+
+    async def trim(self, now_s: int) -> None:
+        """Drop buckets older than their resolution is kept."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what is held."""
+        ...

@@ -1,0 +1,149 @@
+"""The errors of the system, by who can act on them.
+
+Backends translate their drivers' exceptions into these at their own edge, so services know no
+driver. Each error that can reach a caller knows its RFC 9457 problem.
+"""
+
+from typing import ClassVar, NamedTuple
+
+PROBLEM_BASE = "https://observatory.example/problems/"
+"""Base URI of problem types; each has a section in docs/reference/problems.md."""
+
+
+class Fault(NamedTuple):
+    """One thing wrong with an input: where (JSON pointer, RFC 6901) and what."""
+
+    pointer: str
+    detail: str
+
+
+class ObservatoryError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class Problem(ObservatoryError):
+    """An error that a caller is told about as problem+json (RFC 9457)."""
+
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self, detail: str, *, faults: tuple[Fault, ...] = (), retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = faults
+        self.retry_after_s = retry_after_s
+
+
+class MalformedJson(Problem):
+    """The body is not JSON this system accepts (RFC 8259 plus the limits of strict_json)."""
+
+    slug, title, status = "malformed-json", "The body is not acceptable JSON", 400
+
+
+class InvalidParameter(Problem):
+    """A query parameter or header has an unknown name or an impossible value."""
+
+    slug, title, status = "invalid-parameter", "A parameter is not acceptable", 400
+
+
+class InvalidCursor(Problem):
+    """A cursor was not made by this system, or for other filters."""
+
+    slug, title, status = "invalid-cursor", "The cursor is not acceptable", 400
+
+
+class Unauthorized(Problem):
+    """No key, or one that is not known."""
+
+    slug, title, status = "unauthorized", "A valid key is needed", 401
+
+
+class Forbidden(Problem):
+    """The key, host or origin is known and may not do this."""
+
+    slug, title, status = "forbidden", "This is not allowed", 403
+
+
+class NotFound(Problem):
+    """There is no such thing."""
+
+    slug, title, status = "not-found", "There is nothing here", 404
+
+
+class MethodNotAllowed(Problem):
+    """The route exists with other methods."""
+
+    slug, title, status = "method-not-allowed", "The method is not allowed here", 405
+
+
+class IllegalTransition(Problem):
+    """The job's state does not allow what was asked."""
+
+    slug, title, status = "illegal-transition", "The job's state does not allow this", 409
+
+
+class PayloadTooLarge(Problem):
+    """The body is over the limit."""
+
+    slug, title, status = "payload-too-large", "The body is too large", 413
+
+
+class UnsupportedMediaType(Problem):
+    """The body is not of a type this route reads."""
+
+    slug, title, status = "unsupported-media-type", "The content type is not supported", 415
+
+
+class ValidationFailed(Problem):
+    """The input does not meet its contract; `faults` point at each place."""
+
+    slug, title, status = "validation-failed", "The input does not meet its contract", 422
+
+
+class UnknownJobType(Problem):
+    """No processor has registered this job type."""
+
+    slug, title, status = "unknown-job-type", "The job type is not known", 422
+
+
+class IdempotencyKeyReused(Problem):
+    """The Idempotency-Key was used before with another body."""
+
+    slug, title, status = "idempotency-key-reused", "The key was used with another body", 422
+
+
+class QueryTooBroad(Problem):
+    """The question would read too much of the store."""
+
+    slug, title, status = "query-too-broad", "The query is too broad", 503
+
+
+class StoreUnavailable(Problem):
+    """The store does not answer; nothing was recorded, or it is not known whether it was."""
+
+    slug, title, status = "store-unavailable", "The store is not available", 503
+
+
+class BacklogFull(Problem):
+    """Accepted work waits to be dispatched up to the stated limit."""
+
+    slug, title, status = "backlog-full", "Too much accepted work waits to be dispatched", 503
+
+
+class ConfigurationError(ObservatoryError):
+    """The operator can act: a setting, a module or a folder is wrong."""
+
+
+class SpineUnavailable(ObservatoryError):
+    """The spine does not answer now; the caller tries again."""
+
+
+class PositionMismatch(ObservatoryError):
+    """The aggregates are not where the metrics engine believes them to be."""
+
+
+class NonRetryable(Exception):  # noqa: N818 - users raise it as a statement, not as an error's name
+    """Raised by a handler: this attempt failed, and trying again would not help."""

@@ -1,0 +1,117 @@
+"""Reading JSON from strangers: the same text means the same everywhere, or it is refused.
+
+Refused beyond RFC 8259's grammar: duplicate member names (section 4 leaves them undefined),
+integers outside 64 bits and numbers beyond a double (they change on the way through a database),
+U+0000 and lone surrogates in strings (PostgreSQL cannot hold them), and depth over a limit.
+
+The common case is decided by a few searches over the bytes; only a body in which something
+suspicious stands is walked.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+import msgspec
+
+from observatory.core.errors import Fault, MalformedJson
+
+DEPTH_MAX: Final = 64
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**63 - 1
+
+_SUSPICIOUS: Final = re.compile(
+    rb"\d{19}"  # an integer that may not fit 64 bits
+    rb"|[eE]\+?\d{3}"  # an exponent that may not fit a double
+    rb"|\\u(?:0000|0022|[dD][89a-fA-F])"  # NUL, a quote that hides a name, a surrogate
+    rb'|"[ \t\r\n]+:'  # white space before a colon, which the count of names below cannot see
+    rb"|\x00"
+)
+
+
+def decode(body: bytes) -> Any:
+    """Decode a body strictly.
+
+    Raises:
+        MalformedJson: with the place as far as it can be told.
+    """
+    value = _parse(body)
+    if _needs_a_walk(body, value):
+        _refuse_duplicate_names(body)
+        _walk(value)
+    return value
+
+
+def _parse(body: bytes) -> Any:
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise MalformedJson("the body starts with a byte order mark; send plain UTF-8")
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise MalformedJson(f"the body is nested deeper than {DEPTH_MAX} levels") from None
+    except UnicodeDecodeError as error:
+        raise MalformedJson(f"the body is not UTF-8: {error.reason}") from None
+    except msgspec.DecodeError as error:
+        raise MalformedJson(f"the body is not JSON: {error}") from None
+
+
+def _needs_a_walk(body: bytes, value: Any) -> bool:
+    if _SUSPICIOUS.search(body) or body.count(b"[") + body.count(b"{") > DEPTH_MAX:
+        return True
+    # A repeated name vanishes in decoding, so encoding again yields fewer names.
+    return msgspec.json.encode(value).count(b'":') != body.count(b'":')
+
+
+def _refuse_duplicate_names(body: bytes) -> None:
+    def pairs(items: list[tuple[str, Any]]) -> None:
+        names = {name for name, _ in items}
+        if len(names) != len(items):
+            seen: set[str] = set()
+            repeated = next(n for n, _ in items if n in seen or seen.add(n))  # type: ignore[func-returns-value]
+            raise MalformedJson(f"the member name {repeated[:100]!r} appears twice in one object")
+
+    try:
+        # Numbers are not converted: a long run of digits must not cost quadratic time.
+        json.loads(body, object_pairs_hook=pairs, parse_int=len, parse_float=len)
+    except RecursionError:
+        raise MalformedJson(f"the body is nested deeper than {DEPTH_MAX} levels") from None
+    except UnicodeDecodeError as error:
+        raise MalformedJson(f"the body is not UTF-8: {error.reason}") from None
+    except json.JSONDecodeError as error:
+        raise MalformedJson(f"the body is not JSON: {error}") from None
+
+
+def _walk(root: Any) -> None:
+    stack: list[tuple[Any, str, int]] = [(root, "", 1)]
+    while stack:
+        value, pointer, depth = stack.pop()
+        if depth > DEPTH_MAX + 1:
+            raise MalformedJson(f"the body is nested deeper than {DEPTH_MAX} levels")
+        if isinstance(value, dict):
+            for name, member in value.items():  # pyright: ignore[reportUnknownVariableType]
+                _check_text(str(name), pointer)  # pyright: ignore[reportUnknownArgumentType]
+                stack.append((member, f"{pointer}/{escape(str(name))}", depth + 1))  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(value, list):
+            stack.extend((m, f"{pointer}/{i}", depth + 1) for i, m in enumerate(value))  # pyright: ignore
+        elif isinstance(value, str):
+            _check_text(value, pointer)
+        elif isinstance(value, int) and not INTEGER_MIN <= value <= INTEGER_MAX:
+            _refuse(pointer, "an integer must fit 64 bits; send a longer one as a string")
+        elif isinstance(value, float) and value in (float("inf"), float("-inf")):
+            _refuse(pointer, "a number must fit a double; send a larger one as a string")
+
+
+def _check_text(text: str, pointer: str) -> None:
+    if "\x00" in text:
+        _refuse(pointer, "text must not hold the character U+0000")
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        _refuse(pointer, "text must not hold a lone surrogate")
+
+
+def _refuse(pointer: str, detail: str) -> None:
+    raise MalformedJson(detail, faults=(Fault(pointer, detail),))
+
+
+def escape(name: str) -> str:
+    """One reference token of a JSON pointer (RFC 6901, section 3)."""
+    return name.replace("~", "~0").replace("/", "~1")

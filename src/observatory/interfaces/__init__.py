@@ -1,0 +1,1 @@
+"""What people and programs see of the system: the web page and the command line."""

@@ -1,0 +1,34 @@
+"""Where the system is that a command talks to."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cyclopts import Parameter
+
+from observatory.interfaces.cli.output import Mistake
+
+if TYPE_CHECKING:
+    from observatory.client import Client
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Address:
+    """Options that every command has which talks to a running system.
+
+    Args:
+        url: Where the system is [env: OBSERVATORY_URL; default: http://127.0.0.1:8080].
+        key: The API key, if it asks for one [env: OBSERVATORY_API_KEY].
+    """
+
+    url: str | None = None
+    key: str | None = None
+
+    def client(self, *, patience: float = 1.0) -> "Client":
+        """A client for it. A person waits, so by default it gives up sooner than a program's."""
+        from observatory.client import Client
+
+        try:
+            return Client(self.url, key=self.key, patience=patience)
+        except ValueError as error:
+            raise Mistake(str(error)) from error

@@ -1,0 +1,22 @@
+"""What the exit status of `observatory` means. Scripts rely on these; they do not change."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit status of a command."""
+
+    OK = 0
+    FAILED = 1
+    """A job failed, or a check did."""
+    USAGE = 2
+    """The command line, a setting or the input must change."""
+    NOT_FOUND = 3
+    CONFLICT = 4
+    """The job's state does not allow it."""
+    UNREACHABLE = 5
+    """Nothing answers at the URL."""
+    INTERRUPTED = 130
+    """Ctrl-C, as shells count it: 128 + SIGINT."""
+    PIPE_CLOSED = 141
+    """Whoever read the output has gone (`| head`): 128 + SIGPIPE."""

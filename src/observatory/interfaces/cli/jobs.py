@@ -1,0 +1,242 @@
+"""`observatory jobs`: list, show, cancel and retry."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from observatory.interfaces.cli.address import Address
+from observatory.interfaces.cli.exit_codes import ExitCode
+from observatory.interfaces.cli.output import (
+    AsJson,
+    clock,
+    first_line,
+    print_json,
+    print_table,
+    say,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from observatory.client import Client, Job, JobFilter
+
+State = Literal["scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled"]
+
+jobs = App(name="jobs", help="List, show, cancel or retry jobs.", help_format="plaintext")
+
+
+@jobs.command(name="list")
+def list_jobs(
+    *,
+    state: Annotated[list[State] | None, Parameter(negative="")] = None,
+    type: str | None = None,  # noqa: A002 - the option's name
+    queue: str | None = None,
+    worker: str | None = None,
+    correlation_id: str | None = None,
+    q: str | None = None,
+    limit: int = 20,
+    address: Address | None = None,
+    as_json: AsJson = False,
+) -> int:
+    """List jobs, newest first.
+
+    For example:
+      observatory jobs list --state failed --type email.send
+      observatory jobs list --limit 500 --json
+
+    Args:
+        state: Only these states; may be given more than once.
+        type: Only this job type.
+        queue: Only this queue.
+        worker: Only what this worker ran last.
+        correlation_id: Only what belongs together.
+        q: Only jobs in which this text is found.
+        limit: How many at most.
+    """
+    from itertools import islice
+
+    given: dict[str, Any] = {
+        "state": state,
+        "type": type,
+        "queue": queue,
+        "worker": worker,
+        "correlation_id": correlation_id,
+        "q": q,
+    }
+    filters: Any = {name: value for name, value in given.items() if value}
+    with (address or Address()).client() as client:
+        found = list(islice(_listed(client, filters, limit), max(0, limit)))
+    if as_json:
+        print_json({"items": found})
+    else:
+        _print_list(found)
+    return ExitCode.OK
+
+
+def _listed(client: "Client", filters: "JobFilter", limit: int) -> "Iterator[dict[str, Any]]":
+    from observatory.client.operations import job_params
+
+    return client.items("/jobs", job_params(max(1, min(200, limit)), filters))
+
+
+def _print_list(found: list[dict[str, Any]]) -> None:
+    if not found:
+        say("no such jobs")
+        return
+    rows = [
+        (
+            job["id"],
+            job["type"],
+            job["state"],
+            f"{job['attempt']}/{job['maxAttempts']}",
+            job["queue"],
+            clock(_time(job["createdAt"])),
+            _error_line(job["error"]),
+        )
+        for job in found
+    ]
+    print_table(("ID", "TYPE", "STATE", "ATTEMPT", "QUEUE", "CREATED", "ERROR"), rows)
+
+
+def _error_line(error: dict[str, Any] | None) -> str:
+    return first_line(f"{error['type']}: {error['message']}") if error else ""
+
+
+def _time(text: str | None) -> "datetime | None":
+    from datetime import datetime
+
+    return datetime.fromisoformat(text) if text else None
+
+
+@jobs.command
+def show(
+    job_id: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    address: Address | None = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show one job: state, times, payload, result or error, attempts.
+
+    For example:
+      observatory jobs show 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10
+
+    Args:
+        job_id: The job's id.
+    """
+    with (address or Address()).client() as client:
+        print_job(client, client.job(job_id).job, as_json=as_json)
+    return ExitCode.OK
+
+
+@jobs.command
+def cancel(
+    job_id: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    reason: str | None = None,
+    address: Address | None = None,
+    as_json: AsJson = False,
+) -> int:
+    """Cancel a job. A running one is asked to stop, which may take a moment.
+
+    For example:
+      observatory jobs cancel 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10 --reason "wrong list"
+
+    Args:
+        job_id: The job's id.
+        reason: Kept with the job.
+    """
+    with (address or Address()).client() as client:
+        answer = client.cancel(job_id, reason=reason)
+    if as_json:
+        print_json(answer)
+    elif answer["state"] == "cancelled":
+        say(f"{job_id} is cancelled")
+    else:
+        say(f"{job_id} is {answer['state']}; it was asked to stop")
+    return ExitCode.OK
+
+
+@jobs.command
+def retry(
+    job_id: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    payload: str | None = None,
+    address: Address | None = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run a job again that has ended, or now one that waits for its next attempt.
+
+    For example:
+      observatory jobs retry 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10
+      observatory jobs retry 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10 --payload '{"n": 3}'
+
+    Args:
+        job_id: The job's id.
+        payload: Another payload, as JSON object or - for standard input; makes a new job.
+    """
+    from observatory.interfaces.cli.submit import read_payload
+
+    edited = None if payload is None else read_payload(payload, ())
+    with (address or Address()).client() as client:
+        handle = client.retry(job_id, payload=edited)
+    print_json({"jobId": handle.id}) if as_json else say(f"{handle.id} is queued again")
+    return ExitCode.OK
+
+
+def print_job(client: "Client", job: "Job", *, as_json: bool) -> None:
+    """Print all that is known of a job."""
+    if as_json:
+        print_json(client.read(f"/jobs/{job.id}"))
+        return
+    _print_facts(job)
+    attempts = client.read(f"/jobs/{job.id}/attempts")["items"]
+    if attempts:
+        say()
+        _print_attempts(attempts)
+    if job.error:
+        say(f"\n{job.error.traceback or f'{job.error.type}: {job.error.message}'}")
+
+
+def _print_facts(job: "Job") -> None:
+    import json
+
+    facts: list[tuple[str, object]] = [
+        ("id", job.id),
+        ("type", job.type),
+        ("state", job.state),
+        ("queue", f"{job.queue} ({job.priority})"),
+        ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        ("created", clock(job.created_at)),
+        ("scheduled", clock(job.scheduled_at) if job.scheduled_at else None),
+        ("started", clock(job.started_at)),
+        ("finished", clock(job.finished_at)),
+        ("worker", job.worker),
+        ("correlation", job.correlation_id),
+        ("parent", job.parent_id),
+        ("payload", json.dumps(job.payload)),
+        ("result", json.dumps(job.result) if job.state == "completed" else None),
+    ]
+    for name, value in facts:
+        if value is not None:
+            say(f"{name:<12} {value}")
+
+
+def _print_attempts(attempts: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            one["attempt"],
+            one["outcome"] or "running",
+            seconds(one["waitSeconds"]),
+            seconds(one["runSeconds"]),
+            one["worker"],
+            _error_line(one["error"]),
+        )
+        for one in attempts
+    ]
+    numbers = ("ATTEMPT", "WAITED", "RAN")
+    print_table(("ATTEMPT", "OUTCOME", "WAITED", "RAN", "WORKER", "ERROR"), rows, numbers=numbers)

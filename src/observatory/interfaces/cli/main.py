@@ -1,0 +1,162 @@
+"""The entry of the command line.
+
+`observatory --help` must come at once, so nothing is imported here that a command may not need:
+commands are named by import path, and the front page is made from the same table without even the
+library that parses command lines (cyclopts and rich take 150 ms together).
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from observatory import __version__
+from observatory.interfaces.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+
+class Command(NamedTuple):
+    """One command: where it lives and what it is for."""
+
+    name: str
+    home: str
+    summary: str
+
+
+_CLI: Final = "observatory.interfaces.cli"
+
+COMMANDS: Final = (
+    Command("up", f"{_CLI}.up:up", "Serve the jobs of a module: API, page and processor."),
+    Command("submit", f"{_CLI}.submit:submit", "Submit a job."),
+    Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs."),
+    Command("stats", f"{_CLI}.stats:stats", "Counts, rates and percentiles."),
+    Command("events", f"{_CLI}.events:events", "Read or follow the event log."),
+    Command("contracts", f"{_CLI}.contracts:contracts", "Check the contracts."),
+    Command("doctor", f"{_CLI}.doctor:doctor", "Check this machine, the data and the system."),
+)
+
+TAGLINE: Final = "A background-job system whose inside can be seen."
+
+_EXAMPLES: Final = """\
+Examples:
+  observatory up --demo                 see it at work on real input
+  observatory up my_module              serve the jobs of my_module.py
+  observatory submit email.send to=a@example.com --wait
+  observatory events --follow
+
+Exit codes: 0 ok, 1 a job or check failed, 2 usage, 3 not found, 4 conflict, 5 unreachable.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character must not make a command fail.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = run(given)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more while it exits, and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.PIPE_CLOSED
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    if arguments in ([], ["--help"], ["-h"]):
+        print(front_page(), end="")
+        return ExitCode.OK
+    if arguments == ["--version"]:
+        print(__version__)
+        return ExitCode.OK
+    from cyclopts import CycloptsError
+
+    try:
+        code = application()(arguments)
+    except CycloptsError as error:
+        return _complain(str(error), ExitCode.USAGE, hint=_help_hint(arguments))
+    except Exception as error:
+        return _explain(error)
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def front_page() -> str:
+    """What `observatory --help` shows."""
+    width = max(len(command.name) for command in COMMANDS)
+    listing = "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS)
+    return (
+        f"{TAGLINE}\n\nUsage: observatory COMMAND [OPTIONS]\n\nCommands:\n{listing}\n\n"
+        f"`observatory COMMAND --help` tells more. This is version {__version__}.\n\n"
+        f"{_EXAMPLES}"
+    )
+
+
+def application() -> "App":
+    """The commands as cyclopts knows them; none is imported before it is called."""
+    from cyclopts import App
+
+    app = App(
+        name="observatory",
+        help=TAGLINE,
+        version=__version__,
+        help_format="plaintext",
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for command in COMMANDS:
+        app.command(command.home, name=command.name)
+    return app
+
+
+def _help_hint(arguments: list[str]) -> str:
+    known = {command.name for command in COMMANDS}
+    command = arguments[0] if arguments[0] in known else ""
+    return f"see: observatory {command}{' ' if command else ''}--help"
+
+
+def _complain(message: str, code: ExitCode, *, hint: str | None = None) -> ExitCode:
+    from observatory.interfaces.cli.output import safe
+
+    print(f"observatory: {safe(message.strip(), lines=True)}", file=sys.stderr)
+    if hint:
+        print(hint, file=sys.stderr)
+    return code
+
+
+def _explain(error: Exception) -> ExitCode:
+    """The exit code of an error that has an explanation; any other is a fault of ours: raised."""
+    from observatory.core.errors import ConfigurationError
+    from observatory.interfaces.cli.output import Mistake
+
+    if isinstance(error, Mistake | ConfigurationError):
+        return _complain(str(error), ExitCode.USAGE)
+    if "observatory.client" not in sys.modules:
+        raise error
+    from observatory import client
+
+    kinds = (
+        (client.Unreachable, ExitCode.UNREACHABLE),
+        (client.NotFound, ExitCode.NOT_FOUND),
+        (client.Conflict, ExitCode.CONFLICT),
+        (client.Refused, ExitCode.USAGE),
+        (client.ObservatoryError, ExitCode.FAILED),
+    )
+    for kind, code in kinds:
+        if isinstance(error, kind):
+            return _complain(str(error), code)
+    raise error
+
+
+if __name__ == "__main__":
+    main()

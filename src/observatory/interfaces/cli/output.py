@@ -1,0 +1,141 @@
+"""Printing to a terminal, a pipe or a program.
+
+Rules of this file:
+
+1. Text from elsewhere (payloads, errors, names) never reaches the terminal as control codes: they
+   are shown as `\\x1b`, not obeyed.
+2. Colour only on a terminal and without NO_COLOR; a pipe gets neither colour nor cut-off lines.
+3. `--json` prints the answer of the API as it is, in ASCII, which every terminal and parser takes.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+_PIPE_COLUMNS: Final = 10_000
+"""Width of a table in a pipe: nothing is cut off."""
+
+_UNSAFE: Final = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # C0, DEL, C1: escape sequences begin with one of them
+    "\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # bidi, invisible
+    "\U000e0000-\U000e007f"  # tags
+    "\ud800-\udfff"  # lone surrogates cannot be encoded
+    "]"
+)
+
+
+class Mistake(Exception):  # noqa: N818 - the user's, not an error of the program
+    """What was asked for cannot be done as it was asked; the text says what to change."""
+
+
+def safe(text: object, *, lines: bool = False) -> str:
+    """Text that a terminal shows and does not obey; `lines` keeps line breaks and tabs."""
+
+    def visible(match: re.Match[str]) -> str:
+        char = match.group()
+        if lines and char in "\n\t":
+            return char
+        return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+    return _UNSAFE.sub(visible, str(text))
+
+
+def say(text: object = "") -> None:
+    """Print a line or several, made safe."""
+    print(safe(text, lines=True))
+
+
+def print_json(value: Any) -> None:
+    """Print a document, indented."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def print_json_line(value: Any) -> None:
+    """Print a document on one line, at once: for streams of them."""
+    print(json.dumps(value, separators=(",", ":"), default=str), flush=True)
+
+
+def console() -> "Console":
+    """A rich console that obeys rule 2; rich by itself would let FORCE_COLOR colour a pipe."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        return Console(highlight=False, markup=False, emoji=False)
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        force_terminal=False,
+        color_system=None,
+        width=_PIPE_COLUMNS,
+    )
+
+
+STATE_STYLES: Final = {
+    "scheduled": "cyan",
+    "queued": "blue",
+    "running": "yellow",
+    "retrying": "magenta",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "bright_black",
+    "PASS": "green",
+    "WARN": "yellow",
+    "FAIL": "red",
+}
+
+
+def print_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numbers: Sequence[str] = (),
+) -> None:
+    """Print aligned columns; those named in `numbers` to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(
+            heading, justify="right" if heading in numbers else "left", overflow="fold"
+        )
+    for row in rows:
+        cells = [safe("-" if cell is None else cell) for cell in row]
+        table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
+    console().print(table)
+
+
+def seconds(value: float | None) -> str:
+    """A duration in the unit a reader would choose."""
+    if value is None:
+        return "-"
+    if value < 1:
+        return f"{value * 1000:.1f} ms"
+    if value < 120:
+        return f"{value:.2f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def clock(when: datetime | None) -> str:
+    """A time as it is kept: UTC, to the second."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if when else "-"
+
+
+def first_line(text: str, *, limit: int = 100) -> str:
+    """The first line, shortened."""
+    line = text.strip().split("\n", 1)[0]
+    return line if len(line) <= limit else line[: limit - 1] + "…"

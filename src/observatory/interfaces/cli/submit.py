@@ -1,0 +1,127 @@
+"""`observatory submit`: one job from the command line."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from observatory.interfaces.cli.address import Address
+from observatory.interfaces.cli.exit_codes import ExitCode
+from observatory.interfaces.cli.jobs import print_job
+from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
+
+if TYPE_CHECKING:
+    from observatory.client import SubmitOptions
+
+
+def submit(
+    job_type: Annotated[str, Parameter(name="TYPE")],
+    /,
+    *fields: Annotated[str, Parameter(name="KEY=VALUE")],
+    payload: str | None = None,
+    queue: str | None = None,
+    priority: Literal["high", "normal", "low"] | None = None,
+    delay: float | None = None,
+    at: str | None = None,
+    max_attempts: int | None = None,
+    job_timeout: float | None = None,
+    idempotency_key: str | None = None,
+    correlation_id: str | None = None,
+    wait: Annotated[bool, Parameter(negative="")] = False,
+    timeout: float | None = None,
+    address: Address | None = None,
+    as_json: AsJson = False,
+) -> int:
+    """Submit a job.
+
+    A value is read as JSON where it is JSON (n=2, deep=true, tags='["a"]'), else as text; a text
+    that looks like JSON needs its own quotes: code='"007"'.
+
+    For example:
+      observatory submit email.send to=a@example.com subject=hi
+      observatory submit report.build --payload '{"year": 2026}' --wait
+      echo '{"n": 2}' | observatory submit double --payload -
+
+    Args:
+        job_type: The job type.
+        fields: Members of the payload.
+        payload: The payload as a JSON object, or - to read it from standard input.
+        queue: A queue other than the job type's own.
+        priority: Which jobs of a queue go first.
+        delay: Seconds from now until it may run.
+        at: When it may run, as RFC 3339 time.
+        max_attempts: How many failed attempts end it.
+        job_timeout: Seconds one attempt may take.
+        idempotency_key: The same key never makes a second job.
+        correlation_id: What it belongs to.
+        wait: Wait for the end and print the outcome; exit code 1 if it is not completed.
+        timeout: Seconds to wait at most.
+    """
+    from observatory.client import SubmitOptions, WaitTimeout
+
+    options = SubmitOptions(
+        idempotency_key=idempotency_key,
+        queue=queue,
+        priority=priority,
+        delay=delay,
+        scheduled_at=at,
+        max_attempts=max_attempts,
+        timeout=job_timeout,
+        correlation_id=correlation_id,
+    )
+    document = read_payload(payload, fields)
+    with (address or Address()).client() as client:
+        job = _sent(client, job_type, document, options)
+        if not wait:
+            print_json({"jobId": job.id}) if as_json else say(job.id)
+            return ExitCode.OK
+        try:
+            job.wait(timeout)
+        except WaitTimeout as error:
+            say(error)
+            return ExitCode.FAILED
+        print_job(client, job.job, as_json=as_json)
+        return ExitCode.OK if job.state == "completed" else ExitCode.FAILED
+
+
+def _sent(client: Any, job_type: str, document: dict[str, Any], options: "SubmitOptions") -> Any:
+    try:
+        return client.submit(job_type, document, options=options)
+    except UnicodeEncodeError as error:
+        raise Mistake(f"the payload is not valid text: {error.reason}") from error
+
+
+def read_payload(payload: str | None, fields: tuple[str, ...]) -> dict[str, Any]:
+    """The payload from `--payload` with the `KEY=VALUE` members laid over it."""
+    document: dict[str, Any] = {}
+    if payload is not None:
+        document = _object(sys.stdin.read() if payload == "-" else payload)
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if not equals or not name:
+            raise Mistake(f"{field!r} is not KEY=VALUE")
+        document[name] = _value(value)
+    return document
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Mistake(f"--payload is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Mistake("--payload must be a JSON object, such as '{\"n\": 2}'")
+    return document  # pyright: ignore[reportUnknownVariableType] - decoded JSON
+
+
+def _no_constant(name: str) -> None:
+    # Python would take NaN and Infinity, which JSON does not have, and send null.
+    raise ValueError(f"{name} is not JSON")
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,1 @@
+"""The services: each folder reads as the life of its data."""

@@ -1,0 +1,62 @@
+"""What an operator does to a job that is on record: cancel it, run it again."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from observatory.core.errors import IllegalTransition, NotFound
+from observatory.core.job import Commit, Submission
+from observatory.core.lifecycle import Move, allows
+from observatory.core.store import Accepted, Cancellation, Store
+from observatory.runtime.dispatch import Dispatcher
+from observatory.services.gateway.accept import Acceptor
+from observatory.services.gateway.submission import Context, Reader
+
+T = TypeVar("T")
+
+
+class Operator:
+    """Cancels and retries jobs."""
+
+    def __init__(
+        self, store: Store, dispatcher: Dispatcher, acceptor: Acceptor, reader: Reader
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._acceptor = acceptor
+        self._reader = reader
+
+    async def cancel(self, job_id: str, reason: str | None) -> Cancellation:
+        """Cancel a job; raises what `StoreWrites.cancel` raises."""
+        return await self._to_the_end(self._store.cancel(job_id, reason))
+
+    async def retry(self, job_id: str) -> int:
+        """Run a job again; returns its version. Raises what `StoreWrites.requeue` raises."""
+        return await self._to_the_end(self._store.requeue(job_id))
+
+    async def retry_with(self, job_id: str, payload: Any, context: Context) -> str:
+        """Run a descendant of a job with another payload; returns the new job's id.
+
+        Raises:
+            NotFound: no such job.
+            IllegalTransition: the job waits or runs already.
+            ValidationFailed: the payload does not meet the contract.
+        """
+        job = await self._store.job(job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id}")
+        if not allows(job.state, Move.REQUEUE_BY_OPERATOR):
+            raise IllegalTransition(f"a {job.state} job cannot be retried")
+        submission: Submission = await self._reader.again(job, payload, context)
+        (accepted,) = await self._acceptor.accept([submission])
+        assert isinstance(accepted, Accepted), "no key was given, so none can be reused"
+        return accepted.job_id
+
+    async def _to_the_end(self, change: Coroutine[Any, Any, tuple[T, Commit | None]]) -> T:
+        async def write() -> T:
+            result, commit = await change
+            self._dispatcher.put(commit)
+            return result
+
+        # A caller that goes away must not leave a commit that nobody publishes.
+        return await asyncio.shield(asyncio.create_task(write()))

@@ -1,0 +1,236 @@
+"""The gateway's HTTP interface; its contract is contracts/openapi/gateway.v1.json."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from observatory.asgi.body import media_type, read_body
+from observatory.asgi.parameters import Parameters
+from observatory.asgi.problem import exception_handlers, problem_document
+from observatory.core.contracts import Contract
+from observatory.core.errors import (
+    InvalidParameter,
+    MalformedJson,
+    NotFound,
+    Problem,
+    ValidationFailed,
+)
+from observatory.core.event import event_id, is_uuid
+from observatory.core.instant import optional_rfc3339
+from observatory.core.job import Submission
+from observatory.core.lifecycle import State
+from observatory.core.store import Accepted, KeyReused, Store
+from observatory.core.strict_json import decode
+from observatory.runtime.dispatch import Dispatcher
+from observatory.services.gateway.accept import Acceptor, refusal
+from observatory.services.gateway.actions import Operator
+from observatory.services.gateway.submission import Context, JobTypes, Reader
+from observatory.settings import Settings
+
+_JSON: Final = "application/json"
+_NDJSON: Final = "application/x-ndjson"
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+
+SCOPES: Final[Mapping[str, str]] = {"/cancel": "operate", "/retry": "operate"}
+"""Path endings that need another scope than submit."""
+
+
+class Gateway:
+    """The routes of the write interface."""
+
+    def __init__(
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        documents: Mapping[str, Any],
+        settings: Settings,
+    ) -> None:
+        self._settings = settings
+        self._reader = Reader(documents, JobTypes(store, settings.allow_unknown_types))
+        self._acceptor = Acceptor(store, dispatcher)
+        self._operator = Operator(store, dispatcher, self._acceptor, self._reader)
+        base = "https://observatory.example/contracts/http/"
+        self._cancel_contract = Contract(documents[base + "cancel-request.v1.json"], documents)
+        self._retry_contract = Contract(documents[base + "retry-request.v1.json"], documents)
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes, without health and metrics."""
+        return [
+            Route("/jobs", self.submit, methods=["POST"]),
+            Route("/jobs/batch", self.submit_batch, methods=["POST"]),
+            Route("/jobs/{job_id}/cancel", self.cancel, methods=["POST"]),
+            Route("/jobs/{job_id}/retry", self.retry, methods=["POST"]),
+        ]
+
+    async def submit(self, request: Request) -> Response:
+        """``POST /jobs``."""
+        Parameters(request, ())
+        media_type(request, _JSON)
+        body = decode(await read_body(request, self._settings.body_bytes_max))
+        key = _idempotency_key(request)
+        submission = await self._reader.single(body, _context(request), key)
+        (result,) = await self._acceptor.accept([submission])
+        if isinstance(result, KeyReused):
+            raise refusal(result)
+        headers = {"Location": f"/jobs/{result.job_id}"}
+        if result.replayed:
+            headers["Idempotent-Replayed"] = "true"
+        return _accepted(result.job_id, event_id(result.job_id, 1), headers)
+
+    async def submit_batch(self, request: Request) -> Response:
+        """``POST /jobs/batch``."""
+        Parameters(request, ())
+        kind = media_type(request, _JSON, _NDJSON)
+        body = await read_body(request, self._settings.batch_bytes_max)
+        items = _lines(body) if kind == _NDJSON else decode(body)
+        limit = self._settings.batch_jobs_max
+        if not isinstance(items, list) or not 1 <= len(items) <= limit:  # pyright: ignore[reportUnknownArgumentType]
+            raise ValidationFailed(f"a batch is an array of 1 to {limit} jobs")
+        context = _context(request)
+        read = [await self._read_item(item, context) for item in items]  # pyright: ignore[reportUnknownVariableType]
+        submissions = [item for item in read if isinstance(item, Submission)]
+        results = iter(await self._acceptor.accept(submissions) if submissions else [])
+        outcomes = [
+            _outcome(index, next(results) if isinstance(item, Submission) else item)
+            for index, item in enumerate(read)
+        ]
+        accepted = sum(outcome["status"] == 202 for outcome in outcomes)
+        answer = {
+            "accepted": accepted,
+            "refused": len(outcomes) - accepted,
+            "items": outcomes,
+        }
+        return _json(answer, 202 if accepted == len(outcomes) else 207)
+
+    async def _read_item(self, item: Any, context: Context) -> Submission | Problem:
+        try:
+            if isinstance(item, Problem):
+                return item
+            return await self._reader.item(item, context)
+        except Problem as problem:
+            if problem.status >= 500:
+                raise
+            return problem
+
+    async def cancel(self, request: Request) -> Response:
+        """``POST /jobs/{id}/cancel``."""
+        Parameters(request, ())
+        job_id = _job_id(request)
+        body = await self._action_body(request, self._cancel_contract)
+        done = await self._operator.cancel(job_id, body.get("reason"))
+        cancelled = done.state is State.CANCELLED
+        answer = {
+            "jobId": job_id,
+            "state": done.state,
+            "eventId": event_id(job_id, done.version) if cancelled else None,
+            "cancelRequestedAt": optional_rfc3339(done.requested_at),
+        }
+        return _json(answer, 202)
+
+    async def retry(self, request: Request) -> Response:
+        """``POST /jobs/{id}/retry``."""
+        Parameters(request, ())
+        job_id = _job_id(request)
+        body = await self._action_body(request, self._retry_contract)
+        version = 1
+        if "payload" in body:
+            job_id = await self._operator.retry_with(job_id, body["payload"], _context(request))
+        else:
+            version = await self._operator.retry(job_id)
+        return _accepted(job_id, event_id(job_id, version), {"Location": f"/jobs/{job_id}"})
+
+    async def _action_body(self, request: Request, contract: Contract) -> dict[str, Any]:
+        raw = await read_body(request, self._settings.body_bytes_max)
+        if not raw:
+            return {}
+        media_type(request, _JSON)
+        body = decode(raw)
+        contract.check(body, "the body")
+        return body
+
+
+def gateway_app(gateway: Gateway, more: list[BaseRoute]) -> Starlette:
+    """The gateway as an ASGI application, with `more` routes such as health."""
+    routes = gateway.routes() + more
+    return Starlette(routes=routes, exception_handlers=exception_handlers(routes))
+
+
+def _context(request: Request) -> Context:
+    traceparent = request.headers.get("traceparent")
+    if traceparent is not None and not _TRACEPARENT.match(traceparent):
+        traceparent = None
+    tracestate = request.headers.get("tracestate", "")[:512] if traceparent else ""
+    return Context(
+        correlation_id=request.scope["observatory.correlation_id"],
+        principal=request.scope["observatory.principal"],
+        traceparent=traceparent,
+        tracestate=tracestate if tracestate.isprintable() and tracestate else None,
+    )
+
+
+def _idempotency_key(request: Request) -> str | None:
+    values = request.headers.getlist("idempotency-key")
+    if not values:
+        return None
+    key = values[0]
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]  # the draft's structured string; the bare form is as common
+    if len(values) > 1 or not _IDEMPOTENCY_KEY.match(key) or key.startswith('"'):
+        raise InvalidParameter("Idempotency-Key must be one value of 1 to 255 visible characters")
+    return key
+
+
+def _job_id(request: Request) -> str:
+    job_id = request.path_params["job_id"]
+    if not is_uuid(job_id):
+        raise NotFound(f"there is no job {job_id[:100]}")
+    return job_id.lower()
+
+
+def _lines(body: bytes) -> list[Any]:
+    items: list[Any] = []
+    for line in body.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            items.append(decode(line))
+        except MalformedJson as problem:
+            items.append(problem)
+    return items
+
+
+def _outcome(index: int, item: Accepted | KeyReused | Problem) -> dict[str, Any]:
+    if isinstance(item, KeyReused):
+        item = refusal(item)
+    if isinstance(item, Problem):
+        return {
+            "index": index,
+            "status": item.status,
+            "jobId": None,
+            "eventId": None,
+            "replayed": False,
+            "problem": problem_document(item, f"/jobs/batch#/{index}", None),
+        }
+    return {
+        "index": index,
+        "status": 202,
+        "jobId": item.job_id,
+        "eventId": event_id(item.job_id, 1),
+        "replayed": item.replayed,
+        "problem": None,
+    }
+
+
+def _accepted(job_id: str, event: str, headers: dict[str, str]) -> Response:
+    return _json({"jobId": job_id, "eventId": event}, 202, headers)
+
+
+def _json(value: Any, status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, _JSON)

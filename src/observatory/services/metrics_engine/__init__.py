@@ -1,0 +1,1 @@
+"""The metrics engine: follows the event log and keeps the aggregates exactly."""

@@ -1,0 +1,149 @@
+"""Exposition: the aggregates as Prometheus metrics. A scrape costs the same whatever the history."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.process_collector import ProcessCollector
+
+from observatory import __version__
+from observatory.core.aggregates import (
+    ALL_TIME,
+    BOUNDS_US,
+    COUNT,
+    Aggregates,
+    SeriesRow,
+    StateCount,
+)
+from observatory.core.instant import MICROSECONDS
+from observatory.core.spine import Spine
+from observatory.core.store import StoreReads
+
+BUCKETS_S: Final = tuple(step * 10**decade for decade in range(-3, 5) for step in (1, 2.5, 5))
+"""Histogram bounds in seconds; each is also a bound of the finer bins, so counts are exact."""
+
+_LABELS: Final = ("queue", "job_type")
+
+_FINISHED: Final = {"completed": "completed", "failed": "failed", "cancelled": "cancelled"}
+
+
+class Exposition:
+    """Makes the text of ``GET /metrics``."""
+
+    def __init__(self, store: StoreReads, spine: Spine, aggregates: Aggregates) -> None:
+        self._store = store
+        self._spine = spine
+        self._aggregates = aggregates
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+
+    async def render(self) -> bytes:
+        """Prometheus text format 0.0.4."""
+        states, offset = await self._aggregates.states()
+        totals = await self._aggregates.series(ALL_TIME, 0)
+        log = await self._spine.log_range()
+        outbox = await self._store.outbox_backlog()
+        oldest = await self._store.oldest_queued()
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Families([
+            _build_info(),
+            _jobs_in_state(states),
+            _gauge("outbox_pending", "Commits waiting to be published.", outbox),
+            _gauge("log_last_offset", "Offset of the newest message in the event log.", log.last),
+            _gauge("log_applied_offset", "Offset up to which the aggregates are.", offset),
+            _gauge("projection_lag_messages", "Log messages not applied yet.", log.last - offset),
+            _oldest(oldest),
+            *_counters(totals),
+            _histogram(totals, "wait", "job_queue_wait_seconds", "Time from queued to started."),
+            _histogram(totals, "run", "job_execution_seconds", "Time an attempt ran."),
+        ]))  # fmt: skip
+        return generate_latest(registry) + generate_latest(self._process)
+
+
+class _Families:
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families
+
+
+def _build_info() -> Metric:
+    family = GaugeMetricFamily("observatory_build_info", "What is running.", labels=("version",))
+    family.add_metric([__version__], 1)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"observatory_{name}", text, value=value)
+
+
+def _jobs_in_state(states: list[StateCount]) -> Metric:
+    family = GaugeMetricFamily(
+        "observatory_jobs_in_state", "Jobs in each state.", labels=(*_LABELS, "state")
+    )
+    for row in states:
+        family.add_metric([row.queue, row.type, row.state], row.count)
+    return family
+
+
+def _oldest(oldest: dict[str, int]) -> Metric:
+    family = GaugeMetricFamily(
+        "observatory_oldest_ready_job_timestamp_seconds",
+        "When the longest waiting job of a queue was queued.",
+        labels=("queue",),
+    )
+    for queue, instant in oldest.items():
+        family.add_metric([queue], instant / MICROSECONDS)
+    return family
+
+
+def _counters(totals: list[SeriesRow]) -> list[Metric]:
+    submitted = CounterMetricFamily("observatory_jobs_submitted", "Jobs accepted.", labels=_LABELS)
+    attempts = CounterMetricFamily("observatory_job_attempts", "Attempts started.", labels=_LABELS)
+    retries = CounterMetricFamily(
+        "observatory_job_retries", "Failed attempts that will be tried again.", labels=_LABELS
+    )
+    finished = CounterMetricFamily(
+        "observatory_jobs_finished", "Jobs that ended.", labels=(*_LABELS, "outcome")
+    )
+    plain = {"created": submitted, "started": attempts, "retried": retries}
+    for row in totals:
+        labels = [row.key.queue, row.key.type]
+        if row.key.measure in plain:
+            plain[row.key.measure].add_metric(labels, row.count)
+        elif row.key.measure in _FINISHED:
+            finished.add_metric([*labels, _FINISHED[row.key.measure]], row.count)
+    return [submitted, attempts, retries, finished]
+
+
+def _histogram(totals: list[SeriesRow], measure: str, name: str, text: str) -> Metric:
+    family = HistogramMetricFamily(f"observatory_{name}", text, labels=_LABELS)
+    bins: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    sums: dict[tuple[str, str], int] = {}
+    for row in totals:
+        labels = (row.key.queue, row.key.type)
+        if row.key.measure == measure:
+            bins[labels][row.key.bin] = row.count
+        elif row.key.measure == f"{measure}_us" and row.key.bin == COUNT:
+            sums[labels] = row.count
+    for labels, counts in bins.items():
+        family.add_metric(list(labels), _cumulative(counts), sums.get(labels, 0) / MICROSECONDS)
+    return family
+
+
+def _cumulative(counts: dict[int, int]) -> list[tuple[str, float]]:
+    buckets: list[tuple[str, float]] = []
+    for bound_s in BUCKETS_S:
+        upto = bisect_right(BOUNDS_US, round(bound_s * MICROSECONDS))
+        buckets.append((f"{bound_s:g}", sum(n for bin, n in counts.items() if bin < upto)))
+    buckets.append(("+Inf", sum(counts.values())))
+    return buckets

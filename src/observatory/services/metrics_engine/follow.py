@@ -1,0 +1,107 @@
+"""Following the log: every numbered batch is added to the aggregates exactly once.
+
+A number not above its publisher's last is a repeat and is skipped. A number too high is a gap:
+something was lost on the way, and the aggregates are rebuilt from the store.
+"""
+
+from typing import Final
+
+import structlog
+
+from observatory.core.aggregates import Aggregates, Deltas, Position, fold_batch
+from observatory.core.errors import PositionMismatch
+from observatory.core.instant import MICROSECONDS
+from observatory.core.spine import LogMessage, LogRange, Spine
+from observatory.core.store import StoreReads
+from observatory.runtime.loop import Loop
+from observatory.services.metrics_engine.rebuild import rebuild
+
+_log = structlog.get_logger(__name__)
+
+_MESSAGES_MAX: Final = 200
+_WAIT_S: Final = 2.0
+_TRIM_INTERVAL_S: Final = 60.0
+
+
+class Follower:
+    """Applies the log to the aggregates."""
+
+    def __init__(self, spine: Spine, store: StoreReads, aggregates: Aggregates) -> None:
+        self._spine = spine
+        self._store = store
+        self._aggregates = aggregates
+        self._position: Position | None = None
+        self._loop = Loop("follow", self.tick, 0)
+        self._trim_loop = Loop("trim", self._trim, _TRIM_INTERVAL_S)
+        self.rebuilds = 0
+        self.repeats = 0
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._loop.start()
+        self._trim_loop.start()
+
+    async def stop(self) -> None:
+        """Stop after the batch under way."""
+        await self._trim_loop.stop()
+        await self._loop.stop()
+
+    async def tick(self) -> bool:
+        """Apply what the log holds beyond the position, or wait a little for more."""
+        if self._position is None:
+            self._position = await self._resume()
+        position = self._position
+        messages = await self._spine.read_log(position.offset, _MESSAGES_MAX)
+        if not messages:
+            await self._spine.wait_log(position.offset, _WAIT_S)
+            return False
+        try:
+            self._position = await self._apply(position, messages)
+        except PositionMismatch as error:
+            _log.warning("follow.position_lost", error=str(error))
+            self._position = None
+        return True
+
+    async def _resume(self) -> Position:
+        position = await self._aggregates.position()
+        if (why := _unusable(position, await self._spine.log_range())) is None and position:
+            return position
+        self.rebuilds += 1
+        return await rebuild(self._spine, self._store, self._aggregates, why or "unknown")
+
+    async def _apply(self, position: Position, messages: list[LogMessage]) -> Position | None:
+        deltas = Deltas()
+        numbers: dict[str, int] = {}
+        for message in messages:
+            publisher, number = message.publisher, message.number
+            if publisher is None or number is None:
+                continue
+            last = numbers.get(publisher, position.numbers.get(publisher, 0))
+            if number <= last:
+                self.repeats += 1
+                continue
+            if number > last + 1:
+                _log.warning("follow.gap", publisher=publisher, after=last, found=number)
+                await self._aggregates.invalidate()
+                return None
+            fold_batch(message.body, deltas)
+            numbers[publisher] = number
+        offset = messages[-1].offset
+        moved = Position(position.epoch, offset, numbers)
+        await self._aggregates.apply(position.offset, moved, deltas)
+        return Position(position.epoch, offset, position.numbers | numbers)
+
+    async def _trim(self) -> None:
+        await self._aggregates.trim(await self._store.now() // MICROSECONDS)
+
+
+def _unusable(position: Position | None, log: LogRange) -> str | None:
+    if position is None:
+        return "the aggregates are empty"
+    if position.epoch != log.epoch:
+        return "the log was made anew"
+    if position.offset > log.last:
+        return "the log is shorter than remembered"
+    if position.offset < log.first - 1:
+        return "the log no longer reaches back to the position"
+    return None

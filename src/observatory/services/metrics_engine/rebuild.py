@@ -1,0 +1,29 @@
+"""Rebuilding the aggregates from the store, which is the truth."""
+
+from typing import Final
+
+import structlog
+
+from observatory.core.aggregates import KEPT_S, Aggregates, Position
+from observatory.core.instant import MICROSECONDS
+from observatory.core.spine import Spine
+from observatory.core.store import StoreReads
+
+_log = structlog.get_logger(__name__)
+
+_SERIES_S: Final = max(KEPT_S.values())
+
+
+async def rebuild(spine: Spine, store: StoreReads, aggregates: Aggregates, why: str) -> Position:
+    """Replace the aggregates by sums over the store; returns where to follow the log from.
+
+    The log's end is read before the snapshot: whatever stands up to there had been committed by
+    then, so the snapshot holds it; what the snapshot holds beyond is recognised by its number.
+    """
+    log = await spine.log_range()
+    snapshot = await store.snapshot(await store.now() - _SERIES_S * MICROSECONDS)
+    position = Position(log.epoch, log.last, snapshot.numbers)
+    await aggregates.replace(position, snapshot.deltas)
+    jobs = sum(snapshot.deltas.states.values())
+    _log.warning("aggregates.rebuilt", why=why, jobs=jobs, offset=log.last)
+    return position

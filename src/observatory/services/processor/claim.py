@@ -1,0 +1,142 @@
+"""Claiming: from work messages to jobs that this worker owns.
+
+A message is acknowledged once its jobs are claimed. What the claim does not return is a repeat,
+stale or cancelled, and is dropped: progress never depends on redelivery.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from observatory.core.errors import ObservatoryError
+from observatory.core.job import ClaimedJob, Reference
+from observatory.core.job_type import Handler
+from observatory.core.spine import Delivery, Spine, WorkConsumer, WorkMessage
+from observatory.core.store import StoreWrites
+from observatory.runtime.dispatch import Dispatcher
+
+_log = structlog.get_logger(__name__)
+
+_TAKE_TIMEOUT_S: Final = 5.0
+_PAUSE_AFTER_ERROR_S: Final = 0.5
+_DELIVERIES_MAX: Final = 16
+"""Messages taken at once; each may name fifty jobs."""
+
+
+class Claimer:
+    """Keeps a few references at hand and claims as many as there are free slots."""
+
+    def __init__(
+        self,
+        store: StoreWrites,
+        spine: Spine,
+        dispatcher: Dispatcher,
+        worker: str,
+        handlers: Mapping[str, Handler],
+    ) -> None:
+        self._store = store
+        self._spine = spine
+        self._dispatcher = dispatcher
+        self._worker = worker
+        self._handlers = handlers
+        self._at_hand: deque[Reference] = deque()
+        self._suspects: deque[tuple[Delivery, Reference]] = deque()
+        self._unsettled: list[Delivery] = []
+        self._consumer: WorkConsumer | None = None
+        self.suspect_running = False
+
+    def open(self, queues: Sequence[str]) -> None:
+        """Start to consume."""
+        self._consumer = self._spine.consume(queues)
+
+    async def close(self) -> None:
+        """Stop consuming; what was not claimed is delivered again."""
+        if self._consumer is not None:
+            await self._consumer.close()
+            self._consumer = None
+
+    async def claim(self, free: int) -> list[ClaimedJob]:
+        """Up to `free` jobs that this worker owns from now on; empty when there are none now."""
+        if suspect := await self._claim_suspect():
+            return suspect
+        if not self._at_hand:
+            await self._take(free)
+        references = [self._at_hand.popleft() for _ in range(min(free, len(self._at_hand)))]
+        if not references:
+            return []
+        try:
+            jobs, commit = await self._store.claim(references, self._worker)
+        except ObservatoryError:
+            self._at_hand.extendleft(reversed(references))
+            raise
+        self._dispatcher.put(commit)
+        if len(jobs) < len(references):
+            _log.info("claim.dropped", count=len(references) - len(jobs))
+        if not self._at_hand:
+            self._settle()
+        return jobs
+
+    async def _take(self, free: int) -> None:
+        if self._consumer is None:
+            return
+        timeout_s = 0.05 if self._suspects else _TAKE_TIMEOUT_S
+        for delivery in await self._consumer.take(min(free, _DELIVERIES_MAX), timeout_s):
+            await self._sort(delivery)
+        if self._spine.shared and len(self._at_hand) > free:
+            await self._hand_on(free)
+        if not self._at_hand:
+            self._settle()
+
+    async def _sort(self, delivery: Delivery) -> None:
+        message = delivery.message
+        unknown = tuple(r for r in message.jobs if not self._can_run(r))
+        if unknown:
+            names = ", ".join(sorted({f"{r.type} v{r.contract_version}" for r in unknown}))
+            _log.warning("claim.parked", job_types=names, count=len(unknown))
+            reason = f"no handler here for {names}"
+            await self._spine.park(WorkMessage(message.queue, message.priority, unknown), reason)
+        known = [r for r in message.jobs if self._can_run(r)]
+        if len(known) == 1 and known[0].suspect:
+            self._suspects.append((delivery, known[0]))
+            return
+        self._at_hand.extend(known)
+        self._unsettled.append(delivery)
+
+    def _can_run(self, reference: Reference) -> bool:
+        handler = self._handlers.get(reference.type)
+        return handler is not None and handler.job_type.version == reference.contract_version
+
+    async def _hand_on(self, free: int) -> None:
+        groups: dict[tuple[str, str], list[Reference]] = {}
+        owners = {r.id: d.message for d in self._unsettled for r in d.message.jobs}
+        while len(self._at_hand) > free:
+            reference = self._at_hand.pop()
+            message = owners[reference.id]
+            groups.setdefault((message.queue, message.priority), []).append(reference)
+        messages = [WorkMessage(*key, tuple(reversed(rest))) for key, rest in groups.items()]
+        await self._spine.publish([], messages)
+
+    def _settle(self) -> None:
+        if self._unsettled and self._consumer is not None:
+            self._consumer.acknowledge(self._unsettled)
+        self._unsettled = []
+
+    async def _claim_suspect(self) -> list[ClaimedJob]:
+        # One suspect at a time: when it kills the worker, no other suspect is counted out with it.
+        if self.suspect_running or not self._suspects:
+            return []
+        delivery, reference = self._suspects.popleft()
+        jobs, commit = await self._store.claim([reference], self._worker)
+        self._dispatcher.put(commit)
+        if self._consumer is not None:
+            self._consumer.acknowledge([delivery])
+        self.suspect_running = bool(jobs)
+        return jobs
+
+
+async def pause_after_error() -> None:
+    """Wait a little before trying again what the store or the spine refused."""
+    await asyncio.sleep(_PAUSE_AFTER_ERROR_S)

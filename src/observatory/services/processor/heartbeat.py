@@ -1,0 +1,105 @@
+"""The heartbeat: a thread of its own keeps the worker's row fresh and brings cancellations.
+
+It is a thread so that a handler that blocks the event loop does not make a live worker look dead;
+it watches the event loop from outside for the same reason.
+"""
+
+import asyncio
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from observatory.core.store import Pulse, StoreLiveness
+
+_log = structlog.get_logger(__name__)
+
+_BLOCKED_AFTER_S: Final = 5.0
+"""An event loop that does not turn for this long is reported with what it is doing."""
+
+
+class Heartbeat:
+    """Beats until stopped."""
+
+    def __init__(
+        self,
+        store: StoreLiveness,
+        worker: str,
+        interval_s: float,
+        lease_s: float,
+        status: Callable[[], tuple[int, str]],
+        on_pulse: Callable[[Pulse], None],
+        on_fenced: Callable[[], None],
+    ) -> None:
+        """Set up, without starting.
+
+        Args:
+            store: where the row is.
+            worker: whose row it is.
+            interval_s: seconds between beats.
+            lease_s: seconds after which others take this worker for dead.
+            status: running attempts and state, asked from the thread.
+            on_pulse: called in the event loop with each answer.
+            on_fenced: called in the event loop once no beat has succeeded for two thirds of the
+                lease: whatever runs must end before another worker may start it.
+        """
+        self._store = store
+        self._worker = worker
+        self._interval_s = interval_s
+        self._lease_s = lease_s
+        self._status = status
+        self._on_pulse = on_pulse
+        self._on_fenced = on_fenced
+        self._stopping = threading.Event()
+        self._turned_at = time.monotonic()
+        self._thread: threading.Thread | None = None
+        self.seen_at = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to beat for the running event loop."""
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(
+            target=self._run, args=(loop, threading.get_ident()), name="heartbeat", daemon=True
+        )
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Stop beating."""
+        self._stopping.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, loop_thread: int) -> None:
+        reported = fenced = False
+        while not self._stopping.wait(self._interval_s):
+            loop.call_soon_threadsafe(self._turn)
+            reported = self._watch_loop(loop_thread, reported)
+            try:
+                pulse = self._store.heartbeat(self._worker, *self._status())
+            except Exception as error:
+                _log.warning("heartbeat.failed", error=str(error))
+                silent_s = time.monotonic() - self.seen_at
+                if silent_s > self._lease_s * 2 / 3 and not fenced:
+                    fenced = True
+                    loop.call_soon_threadsafe(self._on_fenced)
+                continue
+            self.seen_at = time.monotonic()
+            fenced = False
+            loop.call_soon_threadsafe(self._on_pulse, pulse)
+
+    def _turn(self) -> None:
+        self._turned_at = time.monotonic()
+
+    def _watch_loop(self, loop_thread: int, reported: bool) -> bool:
+        blocked_s = time.monotonic() - self._turned_at - self._interval_s
+        if blocked_s < _BLOCKED_AFTER_S:
+            return False
+        if not reported:
+            frame = sys._current_frames().get(loop_thread)
+            stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
+            _log.warning("event_loop.blocked", seconds=round(blocked_s, 1), stack=stack)
+        return True

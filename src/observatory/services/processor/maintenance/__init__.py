@@ -1,0 +1,1 @@
+"""Maintenance: what one elected processor does for all. One caretaker a file, each one tick."""

@@ -1,0 +1,309 @@
+"""Running one attempt: from a claimed job to how it ended, whatever the handler does."""
+
+import asyncio
+import contextvars
+import json
+import random
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from observatory.core.errors import NonRetryable
+from observatory.core.job import ClaimedJob, FinishedAttempt, JobLogLine, ProgressReport
+from observatory.core.job_type import Handler
+from observatory.core.lifecycle import ErrorInfo, OutcomeKind
+
+MESSAGE_CHARS_MAX: Final = 4_000
+TRACEBACK_CHARS_MAX: Final = 32_000
+LOG_LINES_MAX: Final = 10_000
+"""Lines kept of one attempt; what follows is counted, not kept."""
+
+_ABANDON_AFTER_S: Final = 5.0
+"""How long a cancelled run may take to end before its slot is given to another."""
+
+_encoder = msgspec.json.Encoder()
+
+
+def clean(text: str, chars_max: int) -> str:
+    """Text that every backend can hold: no U+0000, no lone surrogates, bounded in the middle."""
+    if len(text) > chars_max:
+        half = chars_max // 2
+        left_out = len(text) - 2 * half
+        text = f"{text[:half]}\n… {left_out} characters left out …\n{text[-half:]}"
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def error_info(error: BaseException) -> ErrorInfo:
+    """What an attempt failed with. The frames of this system are left out of the traceback."""
+    try:
+        message = str(error)
+    except Exception as second:
+        message = f"(its text cannot be made: {type(second).__name__})"
+    try:
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_globals.get("__name__") in _OWN_MODULES:
+            frames = frames.tb_next
+        lines = traceback.format_exception(type(error), error, frames)
+        text = "".join(lines)
+    except Exception as second:
+        text = f"(the traceback cannot be made: {type(second).__name__})"
+    return ErrorInfo(
+        clean(type(error).__qualname__, 200),
+        clean(message, MESSAGE_CHARS_MAX),
+        clean(text, TRACEBACK_CHARS_MAX),
+    )
+
+
+_OWN_MODULES: Final = frozenset({__name__, "anyio.to_thread", "anyio._backends._asyncio"})
+
+
+class Run:
+    """One attempt under way. It settles once: what comes later is too late."""
+
+    def __init__(
+        self,
+        job: ClaimedJob,
+        handler: Handler,
+        now: Callable[[], int],
+        notes: "Notes",
+        result_bytes_max: int,
+        threads: anyio.CapacityLimiter,
+    ) -> None:
+        self.job = job
+        self.handler = handler
+        self.settled: asyncio.Future[FinishedAttempt] = asyncio.get_running_loop().create_future()
+        self.cancelled = False
+        self._now = now
+        self._notes = notes
+        self._result_bytes_max = result_bytes_max
+        self._threads = threads
+        self._ending: OutcomeKind | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to run in a task of its own."""
+        timeout_s = self.job.timeout_s
+        if timeout_s is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(timeout_s, self.end, OutcomeKind.TIMEOUT)
+        self._task = asyncio.create_task(self._run(), name=f"job {self.job.id}")
+
+    def end(self, outcome: OutcomeKind) -> None:
+        """End the run early: its handler is cancelled, and abandoned if that does not end it."""
+        if self.settled.done() or self._task is None:
+            return
+        if self._ending is None:
+            self._ending = outcome
+            self.cancelled = True
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_ABANDON_AFTER_S, self._abandon)
+        self._task.cancel()
+
+    @property
+    def abandoned(self) -> bool:
+        """The run has settled while its task goes on."""
+        return self.settled.done() and self._task is not None and not self._task.done()
+
+    def _abandon(self) -> None:
+        if self._ending is not None:
+            self._settle(self._ending, error=self._early_error(self._ending))
+
+    async def _run(self) -> None:
+        try:
+            outcome, result, error = await self._attempt()
+        except asyncio.CancelledError:
+            outcome = self._ending or OutcomeKind.CANCELLED
+            result, error = None, self._early_error(outcome)
+        except BaseException as failure:
+            # SystemExit and KeyboardInterrupt included: a handler may end its job, never its worker.
+            result, error = None, error_info(failure)
+            refused = isinstance(failure, NonRetryable | _PayloadMismatch)
+            outcome = OutcomeKind.NOT_RETRYABLE if refused else OutcomeKind.ERROR
+        self._settle(outcome, result, error)
+
+    async def _attempt(self) -> tuple[OutcomeKind, str | None, ErrorInfo | None]:
+        value = await self._call(self._arguments())
+        try:
+            result = _encoder.encode(value)
+            if b"\\u0000" in result:
+                raise ValueError("a result must not hold the character U+0000")
+            json.loads(result)
+        except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
+            return OutcomeKind.UNSERIALISABLE, None, error_info(error)
+        if len(result) > self._result_bytes_max:
+            text = f"the result has {len(result)} bytes; at most {self._result_bytes_max} are kept"
+            return OutcomeKind.UNSERIALISABLE, None, ErrorInfo("ResultTooLarge", text)
+        return OutcomeKind.COMPLETED, result.decode(), None
+
+    def _arguments(self) -> dict[str, Any]:
+        payload: dict[str, Any] = msgspec.json.decode(self.job.payload)
+        handler = self.handler
+        if handler.parameters is not None:
+            try:
+                known = msgspec.convert(payload, handler.parameters)
+            except msgspec.ValidationError as error:
+                raise _PayloadMismatch(f"the payload does not meet the contract: {error}") from None
+            payload |= {field: getattr(known, field) for field in known.__struct_fields__}
+        if handler.context_parameter is not None:
+            payload[handler.context_parameter] = _Context(self, self._notes, self._now)
+        return payload
+
+    async def _call(self, arguments: dict[str, Any]) -> Any:
+        if self.handler.is_async:
+            return await self.handler.function(**arguments)
+        context = contextvars.copy_context()
+
+        def call() -> Any:
+            return context.run(self.handler.function, **arguments)
+
+        return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
+
+    def _settle(
+        self, outcome: OutcomeKind, result: str | None = None, error: ErrorInfo | None = None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.settled.done():
+            return
+        self.settled.set_result(
+            FinishedAttempt(
+                job=self.job.id,
+                attempt=self.job.attempt,
+                outcome=outcome,
+                retry=self.handler.job_type.retry,
+                jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+                result=result,
+                error=error,
+            )
+        )
+
+    def _early_error(self, outcome: OutcomeKind) -> ErrorInfo | None:
+        if outcome is not OutcomeKind.TIMEOUT:
+            return None
+        text = f"the attempt took longer than its {self.job.timeout_s:g} seconds"
+        return ErrorInfo("TimeoutError", text, self._stack())
+
+    def _stack(self) -> str | None:
+        if self._task is None or self._task.done():
+            return None
+        frames = self._task.get_stack(limit=20)
+        return clean("".join("".join(traceback.format_stack(f, 1)) for f in frames), 4000) or None
+
+
+class _PayloadMismatch(Exception):  # noqa: N818 - shown to users by this name, without its underscore
+    """The payload was accepted under a contract that the handler no longer has."""
+
+
+class Notes:
+    """Progress and log lines of runs, from any thread, until they are written together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reports: dict[tuple[str, int], ProgressReport] = {}
+        self._lines: list[JobLogLine] = []
+        self._counts: dict[tuple[str, int], int] = {}
+
+    def report(self, report: ProgressReport) -> None:
+        """Keep the newest report of each run."""
+        with self._lock:
+            self._reports[report.job, report.attempt] = report
+
+    def add(self, line: JobLogLine) -> None:
+        """Keep a line, up to the limit of its run."""
+        run = (line.job, line.attempt)
+        with self._lock:
+            count = self._counts[run] = self._counts.get(run, 0) + 1
+            if count <= LOG_LINES_MAX:
+                self._lines.append(line)
+
+    def forget(self, job: str, attempt: int) -> bool:
+        """The run has ended; True where it left anything."""
+        with self._lock:
+            return self._counts.pop((job, attempt), 0) > 0 or (job, attempt) in self._reports
+
+    def take(self) -> tuple[list[ProgressReport], list[JobLogLine]]:
+        """What has come since the last call."""
+        with self._lock:
+            reports, self._reports = list(self._reports.values()), {}
+            lines, self._lines = self._lines, []
+        return reports, lines
+
+
+class _Context:
+    """The job's context as handlers see it; see `observatory.JobContext`."""
+
+    def __init__(self, run: Run, notes: Notes, now: Callable[[], int]) -> None:
+        self._run = run
+        self._notes = notes
+        self._now = now
+        self.log = _Log(run.job, notes, now)
+
+    @property
+    def job_id(self) -> str:
+        return self._run.job.id
+
+    @property
+    def job_type(self) -> str:
+        return self._run.job.type
+
+    @property
+    def attempt(self) -> int:
+        return self._run.job.attempt
+
+    @property
+    def correlation_id(self) -> str:
+        return self._run.job.correlation_id
+
+    @property
+    def cancelled(self) -> bool:
+        return self._run.cancelled
+
+    def progress(self, fraction: float | None, message: str | None = None) -> None:
+        if fraction is not None:
+            fraction = min(1.0, max(0.0, float(fraction)))
+        text = None if message is None else clean(str(message), 500)
+        job = self._run.job
+        self._notes.report(ProgressReport(job.id, job.attempt, self._now(), fraction, text))
+
+
+class _Log:
+    """Lines kept with the job."""
+
+    def __init__(self, job: ClaimedJob, notes: Notes, now: Callable[[], int]) -> None:
+        self._job = job
+        self._notes = notes
+        self._now = now
+
+    def _add(self, level: str, message: str, fields: dict[str, Any]) -> None:
+        kept = {clean(name, 100): _plain(value) for name, value in list(fields.items())[:50]}
+        line = JobLogLine(
+            self._job.id, self._job.attempt, self._now(), level, clean(str(message), 8000), kept
+        )
+        self._notes.add(line)
+
+    def debug(self, message: str, **fields: Any) -> None:
+        self._add("debug", message, fields)
+
+    def info(self, message: str, **fields: Any) -> None:
+        self._add("info", message, fields)
+
+    def warning(self, message: str, **fields: Any) -> None:
+        self._add("warning", message, fields)
+
+    def error(self, message: str, **fields: Any) -> None:
+        self._add("error", message, fields)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and abs(value) < sys.maxsize:
+        return value
+    return clean(str(value), 1000)

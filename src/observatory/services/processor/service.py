@@ -1,0 +1,225 @@
+"""The processor's life: start, keep its slots busy, drain."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import anyio
+import structlog
+
+from observatory.core.errors import ObservatoryError
+from observatory.core.event import progress_event, worker_event
+from observatory.core.job import ClaimedJob, WorkerRecord
+from observatory.core.job_type import DEFAULT_QUEUE, Handler
+from observatory.core.lifecycle import OutcomeKind
+from observatory.core.spine import Spine
+from observatory.core.store import Pulse, Store
+from observatory.runtime.dispatch import Dispatcher
+from observatory.runtime.loop import Loop
+from observatory.services.processor.claim import Claimer, pause_after_error
+from observatory.services.processor.finish import Finisher
+from observatory.services.processor.heartbeat import Heartbeat
+from observatory.services.processor.maintenance.leadership import Maintenance
+from observatory.services.processor.run import Notes, Run
+from observatory.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_NOTES_INTERVAL_S: Final = 0.25
+_CANARY_INTERVAL_S: Final = 5.0
+_ABANDONED_MAX: Final = 100
+"""Runs that did not end when cancelled, beyond which the worker claims no more."""
+
+
+class Processor:
+    """One worker: claims, runs and finishes jobs of the job types it knows."""
+
+    def __init__(
+        self,
+        store: Store,
+        spine: Spine,
+        dispatcher: Dispatcher,
+        handlers: Mapping[str, Handler],
+        settings: Settings,
+        now: Callable[[], int],
+    ) -> None:
+        host, pid = socket.gethostname(), os.getpid()
+        self.worker = f"{host}:{pid}:{store.publisher}"
+        self.source = f"/observatory/processor/{store.publisher}"
+        self._store = store
+        self._dispatcher = dispatcher
+        self._handlers = handlers
+        self._settings = settings
+        self._now = now
+        queues = sorted({h.job_type.queue for h in handlers.values()} | {DEFAULT_QUEUE})
+        self._record = WorkerRecord(
+            id=self.worker,
+            host=host,
+            pid=pid,
+            started_at=now(),
+            seen_at=now(),
+            state="active",
+            concurrency=settings.concurrency,
+            running=0,
+            queues=tuple(queues),
+            job_types=tuple(sorted(handlers)),
+        )
+        self._state = "active"
+        self._runs: dict[tuple[str, int], Run] = {}
+        self._abandoned: set[Run] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slot_freed = asyncio.Event()
+        self._threads = anyio.CapacityLimiter(settings.concurrency)
+        self._notes = Notes()
+        self._claimer = Claimer(store, spine, dispatcher, self.worker, handlers)
+        self._finisher = Finisher(store, dispatcher, self.worker)
+        self._heartbeat = Heartbeat(
+            store,
+            self.worker,
+            settings.heartbeat_seconds,
+            settings.lease_seconds,
+            lambda: (len(self._runs), self._state),
+            self._on_pulse,
+            self._fence,
+        )
+        self._maintenance = Maintenance(store, spine, dispatcher, self.worker, settings, now)
+        self._note_loop = Loop("notes", self._write_notes, _NOTES_INTERVAL_S)
+        self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
+        self._claiming: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> int:
+        """Attempts under way."""
+        return len(self._runs)
+
+    async def start(self) -> None:
+        """Make the job types known, come on record, and begin to claim."""
+        await self._store.register_job_types([h.job_type for h in self._handlers.values()])
+        await self._store.register_worker(self._record)
+        await self._maintenance.start()
+        await self._announce("started")
+        self._heartbeat.start()
+        self._note_loop.start()
+        self._canary_loop.start()
+        self._claimer.open(self._record.queues)
+        self._claiming = asyncio.create_task(self._claim_for_ever(), name="claim")
+
+    async def stop(self) -> None:
+        """Drain: claim no more, let runs end within the grace time, hand back the rest."""
+        self._state = "draining"
+        if self._claiming is not None:
+            self._claiming.cancel()
+            await asyncio.gather(self._claiming, return_exceptions=True)
+        await self._maintenance.stop()
+        await self._claimer.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.grace_seconds)
+        for run in list(self._runs.values()):
+            run.end(OutcomeKind.RELEASED)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._canary_loop.stop()
+        await self._note_loop.stop()
+        await self._heartbeat.stop()
+        await self._write_notes()
+        await self._store.unregister_worker(self.worker)
+        await self._announce("stopped")
+
+    # Keeping the slots busy
+
+    async def _claim_for_ever(self) -> None:
+        while True:
+            free = self._settings.concurrency - len(self._runs)
+            if free <= 0 or self._state != "active" or len(self._abandoned) >= _ABANDONED_MAX:
+                self._slot_freed.clear()
+                await self._slot_freed.wait()
+                continue
+            # A claim under way is never cut off: its jobs would be owned and not run.
+            claim = asyncio.ensure_future(self._claimer.claim(free))
+            try:
+                jobs = await asyncio.shield(claim)
+            except asyncio.CancelledError:
+                await self._start_last(claim)
+                raise
+            except ObservatoryError as error:
+                _log.warning("claim.failed", error=str(error))
+                await pause_after_error()
+                continue
+            for job in jobs:
+                self._start(job)
+
+    async def _start_last(self, claim: "asyncio.Future[list[ClaimedJob]]") -> None:
+        await asyncio.wait([claim], timeout=10)
+        if claim.done() and not claim.cancelled() and claim.exception() is None:
+            for job in claim.result():
+                self._start(job)
+
+    def _start(self, job: ClaimedJob) -> None:
+        run = Run(
+            job,
+            self._handlers[job.type],
+            self._now,
+            self._notes,
+            self._settings.result_bytes_max,
+            self._threads,
+        )
+        self._runs[job.id, job.attempt] = run
+        task = asyncio.create_task(self._see_through(run))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        run.start()
+
+    async def _see_through(self, run: Run) -> None:
+        job = run.job
+        outcome = await run.settled
+        del self._runs[job.id, job.attempt]
+        if run.abandoned:
+            self._abandoned.add(run)
+            _log.warning("run.abandoned", job=job.id, job_type=job.type, attempt=job.attempt)
+        self._slot_freed.set()
+        if self._notes.forget(job.id, job.attempt):
+            await self._write_notes()
+        await self._finisher.finish(outcome)
+        if job.crashes:
+            self._claimer.suspect_running = False
+
+    # Being seen
+
+    def _on_pulse(self, pulse: Pulse) -> None:
+        self._abandoned = {run for run in self._abandoned if run.abandoned}
+        for run in pulse.cancel:
+            if run in self._runs:
+                self._runs[run].end(OutcomeKind.CANCELLED)
+        if not pulse.known and self._state == "active":
+            self._fence()
+            task = asyncio.create_task(self._store.register_worker(self._record))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _fence(self) -> None:
+        _log.error("worker.fenced", worker=self.worker, running=len(self._runs))
+        for run in list(self._runs.values()):
+            run.end(OutcomeKind.LOST)
+
+    async def _write_notes(self) -> None:
+        reports, lines = self._notes.take()
+        if not reports and not lines:
+            return
+        await self._store.note(reports, lines, self.worker)
+        events = [
+            progress_event(report, run.job.type, run.job.queue, self.source)
+            for report in reports
+            if (run := self._runs.get((report.job, report.attempt))) is not None
+        ]
+        if events:
+            await self._dispatcher.announce(events)
+
+    async def _announce_heartbeat(self) -> None:
+        await self._announce("heartbeat")
+
+    async def _announce(self, kind: str) -> None:
+        event = worker_event(kind, self._record, self._now(), self.source)
+        event.data["running"] = len(self._runs)
+        await self._dispatcher.announce([event])

@@ -1,0 +1,366 @@
+"""The read model's HTTP interface; its contract is contracts/openapi/read-model.v1.json."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import anyio
+import msgspec
+from sse_starlette import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from observatory.asgi.parameters import Parameters
+from observatory.asgi.problem import exception_handlers
+from observatory.core.aggregates import Aggregates
+from observatory.core.errors import InvalidParameter, NotFound
+from observatory.core.event import is_uuid
+from observatory.core.instant import MICROSECONDS, to_rfc3339
+from observatory.core.job import Job, WorkerRecord
+from observatory.core.lifecycle import TERMINAL, State
+from observatory.core.spine import Spine
+from observatory.core.store import LIST_MAX, JobFilter, Store
+from observatory.services.read_model import stats
+from observatory.services.read_model.catalogue import Catalogue
+from observatory.services.read_model.failures import failure
+from observatory.services.read_model.freshness import Clock, Freshness
+from observatory.services.read_model.jobs import attempts, detail, job_events, log_line, summary
+from observatory.services.read_model.live import Live, Wanted, parse_position
+from observatory.settings import Settings
+
+_EVENT_TYPE: Final = re.compile(r"[a-z]+(\.[a-z_]+)+\Z")
+_PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+_WAIT_MAX_S: Final = 60
+_WINDOW_S: Final = 900
+_STATES: Final = tuple(State)
+
+
+class ReadModel:
+    """The routes of the read interface."""
+
+    def __init__(
+        self,
+        store: Store,
+        spine: Spine,
+        aggregates: Aggregates,
+        documents: Mapping[str, Any],
+        settings: Settings,
+    ) -> None:
+        self._store = store
+        self._spine = spine
+        self._aggregates = aggregates
+        self._settings = settings
+        self._catalogue = Catalogue(documents)
+        self._clock = Clock(store, spine, aggregates)
+        self._live = Live(spine)
+        self._ending = anyio.Event()
+        self._source = f"/observatory/read-model/{store.publisher}"
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes, without health and metrics."""
+        paths = {
+            "/jobs": self.list_jobs,
+            "/jobs/recent": self.recent_jobs,
+            "/jobs/{job_id}": self.job,
+            "/jobs/{job_id}/events": self.job_events,
+            "/jobs/{job_id}/attempts": self.job_attempts,
+            "/jobs/{job_id}/logs": self.job_logs,
+            "/stats": self.stats,
+            "/stats/series": self.series,
+            "/failures": self.failures,
+            "/queues": self.queues,
+            "/workers": self.workers,
+            "/events": self.events,
+            "/events/stream": self.stream,
+            "/contracts": self.contracts,
+            "/contracts/{path:path}": self.contract,
+        }
+        return [Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()]
+
+    def start(self) -> None:
+        """Begin to follow the log for live clients."""
+        self._live.start()
+
+    async def stop(self) -> None:
+        """End the live streams."""
+        self._ending.set()
+        await self._live.stop()
+
+    # Jobs
+
+    async def list_jobs(self, request: Request) -> Response:
+        """``GET /jobs``."""
+        query = Parameters(
+            request,
+            ("state", "type", "queue", "worker", "correlationId", "parentId", "fingerprint",
+             "since", "until", "q", "limit", "cursor"),
+        )  # fmt: skip
+        limit = query.integer("limit", 50, 1, LIST_MAX)
+        where = JobFilter(
+            states=tuple(State(name) for name in query.choices("state", _STATES)),
+            type=query.text("type"),
+            queue=query.text("queue"),
+            worker=query.text("worker"),
+            correlation_id=query.text("correlationId"),
+            parent_id=query.uuid("parentId"),
+            error_fingerprint=query.text("fingerprint"),
+            since=query.instant("since"),
+            until=query.instant("until"),
+            text=query.text("q"),
+        )
+        before = query.cursor()
+        if before is not None and not isinstance(before, str):
+            raise InvalidParameter("cursor: start from the first page")
+        jobs = await self._store.list_jobs(where, before, limit + 1)
+        more = len(jobs) > limit
+        jobs = jobs[:limit]
+        cursor = query.next_cursor(jobs[-1].id) if more else None
+        return await self._list([summary(job) for job in jobs], cursor)
+
+    async def recent_jobs(self, request: Request) -> Response:
+        """``GET /jobs/recent``: found by the newest events, shown as they are now."""
+        limit = Parameters(request, ("limit",)).integer("limit", 50, 1, LIST_MAX)
+        events, _ = await self._live.newest(Wanted(), None, limit * 4)
+        ids = dict.fromkeys(e.subject for e in events if e.type.startswith("job."))
+        jobs = await self._store.jobs(list(ids)[:limit])
+        if len(jobs) < limit:
+            known = {job.id for job in jobs}
+            older = await self._store.list_jobs(JobFilter(), None, limit)
+            jobs += [job for job in older if job.id not in known][: limit - len(jobs)]
+        return await self._list([summary(job) for job in jobs], None)
+
+    async def job(self, request: Request) -> Response:
+        """``GET /jobs/{id}``, waiting for a terminal state where that is preferred."""
+        Parameters(request, ())
+        job_id = _job_id(request)
+        match = _PREFER_WAIT.search(request.headers.get("prefer", ""))
+        job = await self._find(job_id)
+        if match is None:
+            return await self._answer(detail(job))
+        wait_s = min(int(match[1]), _WAIT_MAX_S)
+        job = await self._wait(job, wait_s)
+        return await self._answer(detail(job), {"Preference-Applied": f"wait={wait_s}"})
+
+    async def _wait(self, job: Job, wait_s: int) -> Job:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while job.state not in TERMINAL and not self._ending.is_set():
+            left_s = deadline - loop.time()
+            if left_s <= 0:
+                break
+            last = (await self._spine.log_range()).last
+            job = await self._find(job.id)
+            if job.state in TERMINAL:
+                break
+            await self._spine.wait_log(last, min(left_s, 1.0))
+        return job
+
+    async def _find(self, job_id: str) -> Job:
+        job = await self._store.job(job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id}")
+        return job
+
+    async def job_events(self, request: Request) -> Response:
+        """``GET /jobs/{id}/events``."""
+        Parameters(request, ())
+        history = await self._history(_job_id(request))
+        return await self._list(job_events(history, self._source), None)
+
+    async def job_attempts(self, request: Request) -> Response:
+        """``GET /jobs/{id}/attempts``."""
+        Parameters(request, ())
+        return await self._list(attempts(await self._history(_job_id(request))), None)
+
+    async def _history(self, job_id: str) -> Any:
+        history = await self._store.history(job_id)
+        if not history:
+            raise NotFound(f"there is no job {job_id}")
+        return history
+
+    async def job_logs(self, request: Request) -> Response:
+        """``GET /jobs/{id}/logs``."""
+        query = Parameters(request, ("limit", "cursor"))
+        limit = query.integer("limit", 100, 1, LIST_MAX)
+        after = query.cursor() or 0
+        if not isinstance(after, int):
+            raise InvalidParameter("cursor: start from the first page")
+        job_id = _job_id(request)
+        lines = await self._store.job_logs(job_id, after, limit + 1)
+        if not lines:
+            await self._find(job_id)
+        more = len(lines) > limit
+        shown = lines[:limit]
+        cursor = query.next_cursor(shown[-1][0]) if more else None
+        return await self._list([log_line(line) for _, line in shown], cursor)
+
+    # Numbers
+
+    async def stats(self, request: Request) -> Response:
+        """``GET /stats``."""
+        window_s = Parameters(request, ("window",)).integer("window", _WINDOW_S, 60, 86_400)
+        freshness = await self._clock.freshness()
+        return _json(await stats.stats(self._aggregates, freshness, window_s), freshness)
+
+    async def series(self, request: Request) -> Response:
+        """``GET /stats/series``."""
+        query = Parameters(request, ("window", "step", "type", "queue"))
+        window_s = query.integer("window", _WINDOW_S, 60, 86_400)
+        default = "5" if window_s <= 3600 else "60"
+        (step, *_) = query.choices("step", ("5", "60")) or (default,)
+        freshness = await self._clock.freshness()
+        shown = await stats.series(
+            self._aggregates,
+            freshness,
+            window_s,
+            int(step),
+            query.text("type"),
+            query.text("queue"),
+        )
+        return _json(shown, freshness)
+
+    async def failures(self, request: Request) -> Response:
+        """``GET /failures``."""
+        query = Parameters(request, ("type", "queue", "since", "limit"))
+        groups = await self._store.failures(
+            query.text("type"),
+            query.text("queue"),
+            query.instant("since"),
+            query.integer("limit", 50, 1, LIST_MAX),
+        )
+        return await self._list([failure(group) for group in groups], None)
+
+    async def queues(self, request: Request) -> Response:
+        """``GET /queues``."""
+        Parameters(request, ())
+        freshness = await self._clock.freshness()
+        shown = await stats.queues(self._aggregates, self._store, freshness, _WINDOW_S)
+        return await self._list(shown, None)
+
+    async def workers(self, request: Request) -> Response:
+        """``GET /workers``."""
+        Parameters(request, ())
+        stale_before = await self._store.now() - int(self._settings.lease_seconds * MICROSECONDS)
+        workers = await self._store.workers()
+        return await self._list([_worker(w, stale_before) for w in workers], None)
+
+    # Events and contracts
+
+    async def events(self, request: Request) -> Response:
+        """``GET /events``: newest first, or oldest first with ``after``."""
+        query = Parameters(request, ("type", "subject", "limit", "cursor", "after"))
+        limit = query.integer("limit", 50, 1, LIST_MAX)
+        wanted = _wanted(query)
+        after = _after(query)
+        if after is not None:
+            messages = await self._live.read(after[0] - 1)
+            following = [e for _, events in messages for e in events if e.at > after]
+            found, rest = [e for e in following if wanted.takes(e)][:limit], None
+        else:
+            found, rest = await self._live.newest(wanted, _position(query.cursor()), limit)
+        cursor = None if rest is None else query.next_cursor(f"{rest[0]}-{rest[1]}")
+        items = [{"position": e.position, "event": msgspec.Raw(e.body)} for e in found]
+        return await self._list(items, cursor)
+
+    async def stream(self, request: Request) -> Response:
+        """``GET /events/stream``: server-sent events."""
+        query = Parameters(request, ("type", "subject", "after"))
+        wanted = _wanted(query)
+        position = _after(query)
+        last_id = request.headers.get("last-event-id")
+        resumed = position is not None or bool(last_id)
+        if last_id:
+            position = parse_position(last_id)
+        return EventSourceResponse(
+            self._live.frames(position, wanted, resumed),
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            ping=15,
+            send_timeout=30,
+            shutdown_event=self._ending,
+        )
+
+    async def contracts(self, request: Request) -> Response:
+        """``GET /contracts``."""
+        Parameters(request, ())
+        return await self._list(self._catalogue.items(await self._store.job_types()), None)
+
+    async def contract(self, request: Request) -> Response:
+        """``GET /contracts/{path}``."""
+        Parameters(request, ())
+        found = self._catalogue.find(request.path_params["path"], await self._store.job_types())
+        return Response(msgspec.json.encode(found), media_type="application/schema+json")
+
+    async def _list(self, items: list[Any], cursor: str | None) -> Response:
+        freshness = await self._clock.freshness()
+        as_of = to_rfc3339(await self._store.now())
+        return _json({"items": items, "next": cursor, "asOf": as_of}, freshness)
+
+    async def _answer(self, body: Any, headers: dict[str, str] | None = None) -> Response:
+        return _json(body, await self._clock.freshness(), headers)
+
+
+def read_model_app(read_model: ReadModel, more: list[BaseRoute]) -> Starlette:
+    """The read model as an ASGI application, with `more` routes such as health."""
+    routes = read_model.routes() + more
+    return Starlette(routes=routes, exception_handlers=exception_handlers(routes))
+
+
+def _json(body: Any, freshness: Freshness, more: dict[str, str] | None = None) -> Response:
+    headers = freshness.headers() | (more or {})
+    return Response(msgspec.json.encode(body), 200, headers, "application/json")
+
+
+def _job_id(request: Request) -> str:
+    job_id = request.path_params["job_id"]
+    if not is_uuid(job_id):
+        raise NotFound(f"there is no job {job_id[:100]}")
+    return job_id.lower()
+
+
+def _wanted(query: Parameters) -> Wanted:
+    kinds = query.text("type")
+    types = tuple(kinds.split(",")) if kinds else ()
+    for name in types:
+        if not _EVENT_TYPE.match(name):
+            raise InvalidParameter(f"type: {name!r} is not an event type such as job.failed")
+    return Wanted(types, query.text("subject"))
+
+
+def _after(query: Parameters) -> tuple[int, int] | None:
+    text = query.text("after")
+    if text is None:
+        return None
+    position = parse_position(text)
+    if position is None:
+        raise InvalidParameter("after: must be a position such as 1041-3")
+    return position
+
+
+def _position(cursor: Any) -> tuple[int, int] | None:
+    if cursor is None:
+        return None
+    position = parse_position(cursor) if isinstance(cursor, str) else None
+    if position is None:
+        raise InvalidParameter("cursor: start from the first page")
+    return position
+
+
+def _worker(worker: WorkerRecord, stale_before: int) -> dict[str, Any]:
+    state = worker.state
+    if state == "lost" or (state in ("active", "draining") and worker.seen_at < stale_before):
+        state = "stale"
+    return {
+        "id": worker.id,
+        "host": worker.host,
+        "pid": worker.pid,
+        "startedAt": to_rfc3339(worker.started_at),
+        "lastSeenAt": to_rfc3339(worker.seen_at),
+        "state": state,
+        "concurrency": worker.concurrency,
+        "running": worker.running,
+        "queues": list(worker.queues),
+        "jobTypes": list(worker.job_types),
+    }

@@ -1,0 +1,181 @@
+"""The live stream: subscribe from a position in the event log, get every event once, in order.
+
+A position is ``<offset>-<index>``: a message of the log and an event within it, so that a client
+that resumes with the last position it saw misses nothing and gets nothing twice.
+"""
+
+import re
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+
+from observatory.core.spine import LogMessage, Spine
+from observatory.runtime.loop import Loop
+
+_POSITION: Final = re.compile(r"(\d{1,18})-(\d{1,9})\Z")
+_TAIL_MAX: Final = 512
+"""Messages kept at hand, so that following clients do not each read the log."""
+_READ_MAX: Final = 100
+_READS_MAX: Final = 20
+_WAIT_S: Final = 5.0
+
+
+class LogEvent(msgspec.Struct, frozen=True):
+    """One event of the log."""
+
+    offset: int
+    index: int
+    type: str
+    subject: str
+    body: bytes
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """Where it stands."""
+        return self.offset, self.index
+
+    @property
+    def position(self) -> str:
+        """Where it stands, as text."""
+        return f"{self.offset}-{self.index}"
+
+
+class _Head(msgspec.Struct):
+    type: str
+    subject: str = ""
+
+
+_decode_bodies = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_heads = msgspec.json.Decoder(list[_Head]).decode
+
+
+def parse_position(text: str) -> tuple[int, int] | None:
+    """Offset and index, or None where the text is not a position."""
+    match = _POSITION.match(text)
+    return None if match is None else (int(match[1]), int(match[2]))
+
+
+def log_events(message: LogMessage) -> list[LogEvent]:
+    """The events of a log message."""
+    heads = _decode_heads(message.body)
+    return [
+        LogEvent(message.offset, index, head.type, head.subject, bytes(body))
+        for index, (head, body) in enumerate(zip(heads, _decode_bodies(message.body), strict=True))
+    ]
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which events a client wants; None is any."""
+
+    types: tuple[str, ...] = ()
+    subject: str | None = None
+
+    def takes(self, event: LogEvent) -> bool:
+        """Whether the client wants this one."""
+        return (not self.types or event.type in self.types) and (
+            self.subject is None or event.subject == self.subject
+        )
+
+
+class Live:
+    """Follows the log once for all clients."""
+
+    def __init__(self, spine: Spine) -> None:
+        self._spine = spine
+        self._tail: deque[tuple[int, list[LogEvent]]] = deque(maxlen=_TAIL_MAX)
+        self._offset: int | None = None
+        self._loop = Loop("live", self._follow, 0.01)
+        self.clients = 0
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._loop.start()
+
+    async def stop(self) -> None:
+        """Stop following."""
+        await self._loop.stop()
+
+    async def _follow(self) -> bool:
+        if self._offset is None:
+            self._offset = (await self._spine.log_range()).last
+        if self.clients == 0:
+            # Nobody looks: forget, rather than decode what nobody wants.
+            self._tail.clear()
+            self._offset = None
+            await self._spine.wait_log((await self._spine.log_range()).last, 0.5)
+            return False
+        messages = await self._spine.read_log(self._offset, _READ_MAX)
+        for message in messages:
+            self._tail.append((message.offset, log_events(message)))
+            self._offset = message.offset
+        if not messages:
+            await self._spine.wait_log(self._offset, _WAIT_S)
+        return True
+
+    async def read(self, after: int, limit: int = _READ_MAX) -> list[tuple[int, list[LogEvent]]]:
+        """Messages with an offset above `after`, from memory where they are there."""
+        if self._tail and after >= self._tail[0][0]:
+            return [item for item in self._tail if item[0] > after][:limit]
+        return [(m.offset, log_events(m)) for m in await self._spine.read_log(after, limit)]
+
+    async def frames(
+        self, position: tuple[int, int] | None, wanted: Wanted, resumed: bool
+    ) -> AsyncIterator[bytes]:
+        """Server-sent events from a position on, or from now on; never ends by itself."""
+        self.clients += 1
+        try:
+            yield b"retry: 1000\n\n"
+            log = await self._spine.log_range()
+            if resumed and (position is None or not log.first - 1 <= position[0] <= log.last):
+                yield b'event: reset\ndata: {"reason": "the position is no longer kept"}\n\n'
+                position = None
+            after, index = position or (log.last, -1)
+            if index >= 0:
+                after -= 1  # the rest of that message is still to come
+            while True:
+                messages = await self.read(after)
+                if not messages:
+                    await self._spine.wait_log(after, _WAIT_S)
+                    continue
+                chunk = b"".join(
+                    _frame(event)
+                    for _, events in messages
+                    for event in events
+                    if event.at > (position or (-1, -1)) and wanted.takes(event)
+                )
+                after, position = messages[-1][0], None
+                if chunk:
+                    yield chunk
+        finally:
+            self.clients -= 1
+
+    async def newest(
+        self, wanted: Wanted, before: tuple[int, int] | None, limit: int
+    ) -> tuple[list[LogEvent], tuple[int, int] | None]:
+        """Up to `limit` events below a position, the newest first, and the position to go on
+        from: None at the log's beginning. It reads so many messages and no more, so a rare event
+        may need several calls."""
+        log = await self._spine.log_range()
+        end = log.last + 1 if before is None else min(before[0], log.last) + 1
+        found: list[LogEvent] = []
+        for _ in range(_READS_MAX):
+            if end <= log.first:
+                break
+            start = max(log.first - 1, end - 1 - _READ_MAX)
+            messages = await self._spine.read_log(start, _READ_MAX)
+            for message in reversed([m for m in messages if m.offset < end]):
+                found += [
+                    event
+                    for event in reversed(log_events(message))
+                    if wanted.takes(event) and (before is None or event.at < before)
+                ]
+                if len(found) > limit:
+                    return found[:limit], found[limit - 1].at
+            end = start + 1
+        return found, None if end <= log.first else (end, 0)
+
+
+def _frame(event: LogEvent) -> bytes:
+    return b"id: %s\ndata: %s\n\n" % (event.position.encode(), event.body)

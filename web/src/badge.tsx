@@ -1,0 +1,42 @@
+/** A state as icon shape, colour and word; an instant as its age. */
+import type { State } from "./contracts";
+import { elapsed, moment } from "./format";
+import { serverNow } from "./session";
+import { LOOK } from "./state";
+
+export function Icon({ state }: { state: State }) {
+  const look = LOOK[state];
+  return (
+    <svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">
+      <rect width="16" height="16" rx="4" fill={look.colour} />
+      <path
+        d={look.shape}
+        fill={state === "running" ? look.ink : "none"}
+        stroke={look.ink}
+        stroke-width="1.8"
+        stroke-linecap="round"
+        stroke-linejoin="round"
+      />
+    </svg>
+  );
+}
+
+export function Badge({ state }: { state: State }) {
+  return (
+    <span class="badge" data-state={state}>
+      <Icon state={state} />
+      {state}
+    </span>
+  );
+}
+
+/** "12 s", counting; the exact time when pointed at. */
+export function Age({ of }: { of: string | null }) {
+  if (!of) return <>–</>;
+  const seconds = (serverNow.value - Date.parse(of)) / 1000;
+  return (
+    <time dateTime={of} title={moment(of)}>
+      {seconds < 0 ? `in ${elapsed(-seconds)}` : elapsed(seconds)}
+    </time>
+  );
+}

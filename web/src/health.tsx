@@ -1,0 +1,156 @@
+/** The line that is always in sight: is the page live, how old is what it shows, is all well. */
+import { useState } from "preact/hooks";
+import { key, refusal, useKey } from "./api";
+import { clock, count, duration, elapsed } from "./format";
+import { beginAgain, live, now, queues, serverNow, staleSince, stats, workers } from "./session";
+
+function Line() {
+  const at = live.connection.value;
+  const stale = staleSince.value;
+  const since = stale === null ? "" : stale === 0 ? "nothing read yet" : `stale since ${clock(stale)}`;
+  const [tone, words] = (() => {
+    switch (at.phase) {
+      case "live":
+        return stale === null ? (["good", "Live"] as const) : (["bad", "Events live"] as const);
+      case "connecting":
+        return ["unsure", "Connecting…"] as const;
+      case "waiting": {
+        const seconds = Math.max(1, Math.ceil((at.until - now.value) / 1000));
+        return ["bad", `Reconnecting in ${seconds} s`] as const;
+      }
+      case "refused":
+        return ["bad", `Not connected: ${at.because}`] as const;
+      case "asleep":
+        return ["unsure", "Paused while this tab is hidden"] as const;
+    }
+  })();
+  return (
+    <>
+      <span class="connection" data-tone={tone} data-phase={at.phase}>
+        <svg viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">
+          {tone === "good" ? (
+            <circle cx="6" cy="6" r="5" />
+          ) : tone === "bad" ? (
+            <path d="M6 0.5L11.8 11.3H0.2z" />
+          ) : (
+            <circle cx="6" cy="6" r="4" class="ring" />
+          )}
+        </svg>
+        <strong>{words}</strong>
+      </span>
+      {at.phase === "waiting" && (
+        <>
+          <span>({at.because})</span>
+          <button type="button" class="quiet" onClick={() => beginAgain()}>
+            Try now
+          </button>
+        </>
+      )}
+      {since && <span class="stale-since">{since}</span>}
+    </>
+  );
+}
+
+function Figures() {
+  const read = stats.value.value;
+  if (!read) return null;
+  const age = (serverNow.value - Date.parse(read.asOf)) / 1000;
+  return (
+    <>
+      <span class="data-age">data {elapsed(age)} old</span>
+      <span>
+        log position <b class="log-position">{String(read.logOffset ?? "–")}</b>
+      </span>
+      {(read.lagSeconds ?? 0) >= 1 && <span>log read {duration(read.lagSeconds)} behind</span>}
+      <Staff />
+    </>
+  );
+}
+
+function Staff() {
+  const staff = workers.value.value?.items.filter((worker) => worker.state !== "stopped");
+  if (!staff) return null;
+  const able = staff.filter((worker) => worker.state === "active");
+  const slots = able.reduce((sum, worker) => sum + worker.concurrency, 0);
+  const busy = able.reduce((sum, worker) => sum + worker.running, 0);
+  return (
+    <span>
+      {able.length === 1 ? "1 worker" : `${count(able.length)} workers`}
+      {able.length > 0 && `, ${count(busy)} of ${count(slots)} slots busy`}
+    </span>
+  );
+}
+
+/** What is not as it should be, in sentences. */
+function reasons(): string[] {
+  const told: string[] = [];
+  const read = stats.value.value;
+  if (read?.rebuilding) told.push("Rebuilding: the figures are being counted anew and are not complete yet.");
+  else if (read && !read.complete) told.push("The figures are not complete.");
+  if (read && (read.lagSeconds ?? 0) > 5) {
+    told.push(`The figures follow the log ${duration(read.lagSeconds)} behind.`);
+  }
+  const staff = workers.value.value?.items;
+  if (staff && read) {
+    const able = staff.some((worker) => worker.state === "active");
+    const waiting = read.states.queued + read.states.retrying + read.states.scheduled;
+    if (!able && waiting > 0) {
+      told.push(`No worker is running, ${count(waiting)} jobs wait. Start one: observatory up MODULE`);
+    }
+    for (const worker of staff.filter((one) => one.state === "stale").slice(0, 3)) {
+      told.push(`Worker ${worker.host}:${worker.pid} has not been heard of lately.`);
+    }
+  }
+  const paused = queues.value.value?.items.filter((queue) => queue.paused) ?? [];
+  if (paused.length) told.push(`Paused: ${paused.map((queue) => queue.name).join(", ")}.`);
+  return told;
+}
+
+function KeyForm() {
+  const [typed, setTyped] = useState("");
+  const refused = refusal.value;
+  if (!refused) return null;
+  const send = (event: Event) => {
+    event.preventDefault();
+    useKey(typed.trim());
+    setTyped("");
+    beginAgain();
+  };
+  return (
+    <form class="key" onSubmit={send}>
+      <label for="key">
+        {key.value ? "This API key was refused. Another:" : "The API asks for a key:"}
+      </label>
+      <input
+        id="key"
+        type="password"
+        autocomplete="off"
+        required
+        value={typed}
+        onInput={(event) => setTyped(event.currentTarget.value)}
+      />
+      <button type="submit">Use it</button>
+      <span class="note">Kept in this tab only.</span>
+    </form>
+  );
+}
+
+export function Health() {
+  const told = reasons();
+  return (
+    <section class="health" aria-label="Health">
+      <p class="line">
+        <Line />
+        <Figures />
+      </p>
+      <KeyForm />
+      {told.length > 0 && (
+        <ul class="reasons">
+          {told.map((reason) => (
+            <li key={reason}>{reason}</li>
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}

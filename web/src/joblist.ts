@@ -1,0 +1,144 @@
+/** A list of jobs on the page: rows change in place, new rows never move what is being read. */
+import { signal, type Signal } from "@preact/signals";
+import { get } from "./api";
+import type { CloudEvent, JobSummary, Page } from "./contracts";
+import { Reading } from "./reading";
+import { afterEvent } from "./row";
+
+export interface Merged {
+  shown: string[];
+  /** Not shown yet: someone is reading. */
+  waiting: string[];
+  /** The fresh page says where the list goes on; otherwise the old cursor still does. */
+  takeNext: boolean;
+}
+
+/**
+ * The list after its first page was read again, newest first.
+ *
+ * @param extended more than one page is shown.
+ * @param held nothing may move now.
+ */
+export function merge(
+  shown: readonly string[],
+  fresh: readonly string[],
+  extended: boolean,
+  held: boolean,
+  hasMore: boolean,
+): Merged {
+  const known = new Set(shown);
+  const waiting = fresh.filter((id) => !known.has(id));
+  if (held && shown.length) return { shown: [...shown], waiting, takeNext: false };
+  const overlap = waiting.length < fresh.length;
+  if (!extended || !overlap || !hasMore) return { shown: [...fresh], waiting: [], takeNext: true };
+  const inFresh = new Set(fresh);
+  let end = shown.length - 1;
+  while (end >= 0 && !inFresh.has(shown[end]!)) end -= 1;
+  return { shown: [...fresh, ...shown.slice(end + 1)], waiting: [], takeNext: false };
+}
+
+/** Of two readings of one job, the one that knows more. */
+export function newer(known: JobSummary, read: JobSummary): JobSummary {
+  if (read.version !== known.version) return read.version > known.version ? read : known;
+  const heard = known.progress;
+  const later = heard && (!read.progress || heard.at > read.progress.at);
+  return later && read.state === "running" ? { ...read, progress: heard } : read;
+}
+
+export class JobList {
+  readonly ids = signal<string[]>([]);
+  readonly waiting = signal<string[]>([]);
+  readonly next = signal<string | null>(null);
+  readonly more = signal<"idle" | "loading" | Error>("idle");
+  readonly reading: Reading<Page<JobSummary>>;
+  /** Told by the table: someone points at it, has scrolled into it, or has the focus in it. */
+  held = false;
+
+  #query: string;
+  #limit: number;
+  #extended = false;
+  #rows = new Map<string, Signal<JobSummary>>();
+
+  constructor(query: string, limit: number) {
+    this.#query = query;
+    this.#limit = limit;
+    this.reading = new Reading(async () => {
+      const page = await this.#page(null);
+      this.#merge(page, this.held);
+      return page;
+    });
+  }
+
+  row(id: string): Signal<JobSummary> {
+    return this.#rows.get(id)!;
+  }
+
+  hear(events: readonly CloudEvent[]): void {
+    for (const event of events) {
+      const row = event.subject === undefined ? undefined : this.#rows.get(event.subject);
+      if (row) row.value = afterEvent(row.value, event);
+    }
+    if (events.some((event) => event.type !== "job.progressed" && event.type.startsWith("job."))) {
+      this.reading.want();
+    }
+  }
+
+  /** Put in what waited. */
+  show(): void {
+    const page = this.reading.value.value;
+    if (page) this.#merge(page, false);
+  }
+
+  async loadMore(): Promise<void> {
+    const cursor = this.next.value;
+    if (cursor === null || this.more.value === "loading") return;
+    this.more.value = "loading";
+    try {
+      const page = await this.#page(cursor);
+      this.#keep(page.items);
+      const known = new Set(this.ids.value);
+      this.#extended = true;
+      this.next.value = page.next;
+      this.ids.value = [
+        ...this.ids.value,
+        ...page.items.map((job) => job.id).filter((id) => !known.has(id)),
+      ];
+      this.more.value = "idle";
+    } catch (reason) {
+      this.more.value = reason instanceof Error ? reason : new Error(String(reason));
+    }
+  }
+
+  #page(cursor: string | null): Promise<Page<JobSummary>> {
+    const query = new URLSearchParams(this.#query);
+    query.set("limit", String(this.#limit));
+    if (cursor !== null) query.set("cursor", cursor);
+    return get(`jobs?${query}`);
+  }
+
+  #keep(items: readonly JobSummary[]): void {
+    for (const job of items) {
+      const row = this.#rows.get(job.id);
+      if (row) row.value = newer(row.value, job);
+      else this.#rows.set(job.id, signal(job));
+    }
+  }
+
+  #merge(page: Page<JobSummary>, held: boolean): void {
+    this.#keep(page.items);
+    const fresh = page.items.map((job) => job.id);
+    const merged = merge(this.ids.value, fresh, this.#extended, held, page.next !== null);
+    if (!same(this.ids.value, merged.shown)) this.ids.value = merged.shown;
+    if (!same(this.waiting.value, merged.waiting)) this.waiting.value = merged.waiting;
+    if (merged.takeNext) {
+      this.next.value = page.next;
+      this.#extended = false;
+    }
+    const needed = new Set([...merged.shown, ...merged.waiting]);
+    for (const id of this.#rows.keys()) if (!needed.has(id)) this.#rows.delete(id);
+  }
+}
+
+function same(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((id, index) => id === b[index]);
+}

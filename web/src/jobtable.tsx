@@ -1,0 +1,180 @@
+/** The table of jobs used by the overview and the list. */
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { jobHref } from "./address";
+import { Age, Badge } from "./badge";
+import type { JobSummary } from "./contracts";
+import { count, duration, elapsed, visible } from "./format";
+import type { JobList } from "./joblist";
+import { ran, waited, type Spell } from "./row";
+import { serverNow, listen } from "./session";
+import { Text } from "./text";
+
+function spell(of: Spell | null): string {
+  if (!of) return "–";
+  return of.open ? `${elapsed(of.seconds)}…` : duration(of.seconds);
+}
+
+function Wait({ job }: { job: JobSummary }) {
+  if ((job.state === "retrying" || job.state === "scheduled") && job.scheduledAt) {
+    const left = (Date.parse(job.scheduledAt) - serverNow.value) / 1000;
+    return <>{left > 0 ? `due in ${elapsed(left)}` : "due now"}</>;
+  }
+  return <>{spell(waited(job, serverNow.value))}</>;
+}
+
+function Run({ job }: { job: JobSummary }) {
+  const fraction = job.state === "running" ? job.progress?.fraction : null;
+  return (
+    <>
+      {spell(ran(job, serverNow.value))}
+      {typeof fraction === "number" && (
+        <progress value={fraction} max={1} aria-label="reported progress" />
+      )}
+    </>
+  );
+}
+
+function Row({ list, id }: { list: JobList; id: string }) {
+  const row = useMemo(() => list.row(id), [list, id]);
+  const job = row.value;
+  return (
+    <tr data-job={id} data-state={job.state}>
+      <td>
+        <Badge state={job.state} />
+      </td>
+      <td class="name">
+        <a href={jobHref(id)} title={visible(`${job.type} ${id}`)}>
+          <Text of={job.type} limit={80} />
+        </a>
+        {job.error && job.state !== "completed" && (
+          <span class="row-error">
+            <Text of={`${job.error.type}: ${job.error.message}`} limit={120} />
+          </span>
+        )}
+      </td>
+      <td class="wide">
+        <Text of={job.queue} limit={40} />
+      </td>
+      <td class="number wide">
+        {job.attempt}/{job.maxAttempts}
+      </td>
+      <td class="number">
+        <Age of={job.createdAt} />
+      </td>
+      <td class="number wide">
+        <Wait job={job} />
+      </td>
+      <td class="number">
+        <Run job={job} />
+      </td>
+    </tr>
+  );
+}
+
+/** Wires the list to the events and to what the reader is doing, and shows it. */
+export function JobTable({ list, caption }: { list: JobList; caption: string }) {
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const stopReading = list.reading.use();
+    const stopListening = listen((events) => list.hear(events));
+    return () => {
+      stopReading();
+      stopListening();
+    };
+  }, [list]);
+  useHold(list, box);
+  const rows = useMemo(() => new Map<string, preact.JSX.Element>(), [list]);
+  const ids = list.ids.value;
+  for (const id of rows.keys()) if (!ids.includes(id)) rows.delete(id);
+  for (const id of ids) if (!rows.has(id)) rows.set(id, <Row key={id} list={list} id={id} />);
+  return (
+    <div class="table-box" ref={box}>
+      <table class="jobs">
+        <caption class="unseen">{caption}</caption>
+        <thead>
+          <tr>
+            <th scope="col">State</th>
+            <th scope="col">Type</th>
+            <th scope="col" class="wide">
+              Queue
+            </th>
+            <th scope="col" class="number wide">
+              Attempt
+            </th>
+            <th scope="col" class="number">
+              Age
+            </th>
+            <th scope="col" class="number wide">
+              Wait
+            </th>
+            <th scope="col" class="number">
+              Run
+            </th>
+          </tr>
+        </thead>
+        <tbody>{ids.map((id) => rows.get(id)!)}</tbody>
+      </table>
+    </div>
+  );
+}
+
+/** Rows stay where they are while the pointer or the focus is on them, or the top is out of view. */
+function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
+  useEffect(() => {
+    const table = box.current;
+    if (!table) return undefined;
+    let pointed = false;
+    let focused = false;
+    const judge = () => {
+      const before = list.held;
+      list.held = pointed || focused || table.getBoundingClientRect().top < 0;
+      if (before && !list.held && list.waiting.peek().length) list.show();
+    };
+    const body = table.querySelector("tbody")!;
+    const enter = (event: PointerEvent) => {
+      // A finger does not rest on what it has tapped.
+      pointed = event.pointerType !== "touch";
+      judge();
+    };
+    const leave = () => {
+      pointed = false;
+      judge();
+    };
+    const focusIn = (event: FocusEvent) => {
+      focused = event.target instanceof Element && event.target.matches(":focus-visible");
+      judge();
+    };
+    const focusOut = () => {
+      focused = false;
+      judge();
+    };
+    body.addEventListener("pointerenter", enter);
+    body.addEventListener("pointerleave", leave);
+    body.addEventListener("focusin", focusIn);
+    body.addEventListener("focusout", focusOut);
+    addEventListener("scroll", judge, { passive: true });
+    judge();
+    return () => {
+      list.held = false;
+      body.removeEventListener("pointerenter", enter);
+      body.removeEventListener("pointerleave", leave);
+      body.removeEventListener("focusin", focusIn);
+      body.removeEventListener("focusout", focusOut);
+      removeEventListener("scroll", judge);
+    };
+  }, [list]);
+}
+
+/** "12 new – show", in a place that is kept free for it. */
+export function NewRows({ list }: { list: JobList }) {
+  const waiting = list.waiting.value.length;
+  return (
+    <span class="new-rows" role="status">
+      {waiting > 0 && (
+        <button type="button" onClick={() => list.show()}>
+          {count(waiting)} new – show
+        </button>
+      )}
+    </span>
+  );
+}

@@ -1,0 +1,159 @@
+/** A line plot over time: uPlot on a canvas, and the same figures as a table for those who ask. */
+import { useEffect, useRef, useState } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { clock } from "./format";
+
+export interface Line {
+  label: string;
+  /** A custom property of the style sheet. */
+  colour: string;
+  dash?: number[];
+  /** Values stand alone between gaps: mark each. */
+  points?: boolean;
+  values: (number | null)[];
+}
+
+export interface PlotProps {
+  title: string;
+  /** Seconds since 1970, one for each value. */
+  times: number[];
+  lines: Line[];
+  windowSeconds: number;
+  /** Right edge, seconds since 1970. */
+  until: number;
+  height: number;
+  show: (value: number | null) => string;
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+export function Plot(props: PlotProps) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const latest = useRef(props);
+  latest.current = props;
+
+  useEffect(() => {
+    const element = box.current!;
+    const build = () => {
+      plot.current?.destroy();
+      plot.current = new uPlot(options(latest, element), data(latest.current), element);
+    };
+    build();
+    dark.addEventListener("change", build);
+    const sizes = new ResizeObserver(() => {
+      plot.current?.setSize({ width: element.clientWidth, height: latest.current.height });
+    });
+    sizes.observe(element);
+    return () => {
+      dark.removeEventListener("change", build);
+      sizes.disconnect();
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, []);
+
+  useEffect(() => {
+    plot.current?.setData(data(props));
+  });
+
+  return (
+    <figure class="plot">
+      <figcaption>{props.title}</figcaption>
+      <div class="canvas" ref={box} aria-hidden="true" />
+      <AsTable {...props} />
+    </figure>
+  );
+}
+
+function data({ times, lines }: PlotProps): uPlot.AlignedData {
+  return [times, ...lines.map((line) => line.values)];
+}
+
+function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Options {
+  const style = getComputedStyle(element);
+  const colour = (name: string) => style.getPropertyValue(name).trim();
+  const { lines, height } = latest.current;
+  const font = `12px ${style.fontFamily}`;
+  const axis = { stroke: colour("--faint"), font, ticks: { show: false } };
+  return {
+    width: Math.max(200, element.clientWidth),
+    height,
+    cursor: { drag: { setScale: false }, sync: { key: "time" }, points: { size: 6 } },
+    legend: { live: true, markers: { width: 2 } },
+    scales: {
+      x: {
+        time: true,
+        range: () => [latest.current.until - latest.current.windowSeconds, latest.current.until],
+      },
+      y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] },
+    },
+    axes: [
+      {
+        ...axis,
+        grid: { show: false },
+        space: 70,
+        values: (_plot, splits) => splits.map((s) => clock(s * 1000).slice(0, 5)),
+      },
+      {
+        ...axis,
+        grid: { stroke: colour("--rule"), width: 1 },
+        space: 36,
+        size: 58,
+        values: (_plot, splits) => splits.map((value) => latest.current.show(value)),
+      },
+    ],
+    series: [
+      { label: "at", value: (_plot, value) => (value === null ? "–" : clock(value * 1000)) },
+      ...lines.map((line) => ({
+        label: line.label,
+        stroke: colour(line.colour),
+        width: 2,
+        ...(line.dash ? { dash: line.dash } : {}),
+        points: { show: line.points ?? false, size: 4 },
+        value: (_plot: uPlot, value: number | null) => latest.current.show(value),
+      })),
+    ],
+  };
+}
+
+function AsTable({ title, times, lines, show }: PlotProps) {
+  const [open, setOpen] = useState(false);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>As a table</summary>
+      {open && (
+        <div class="table-box short" tabIndex={0}>
+          <table>
+            <caption class="unseen">{title}</caption>
+            <thead>
+              <tr>
+                <th scope="col">At</th>
+                {lines.map((line) => (
+                  <th scope="col" class="number" key={line.label}>
+                    {line.label}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {times
+                .map((time, index) => (
+                  <tr key={time}>
+                    <th scope="row">{clock(time * 1000)}</th>
+                    {lines.map((line) => (
+                      <td class="number" key={line.label}>
+                        {show(line.values[index] ?? null)}
+                      </td>
+                    ))}
+                  </tr>
+                ))
+                .reverse()}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </details>
+  );
+}
