@@ -5,8 +5,9 @@ import contextlib
 import inspect
 import os
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,11 @@ class System:
     ) -> None:
         boot = uuid_utils.uuid4().hex[:16]
         tree = contract_files.load()
-        documents = {d["$id"]: d for d in tree.values() if isinstance(d, dict) and "$id" in d}
+        documents: dict[str, Any] = {
+            document["$id"]: document
+            for path, document in tree.items()
+            if path.endswith(".json") and "$id" in document
+        }
         self.database = database
         self.store = SqliteStore(database, boot)
         self.spine = SqliteSpine(database)
@@ -76,7 +81,7 @@ class System:
         gateway = Gateway(self.store, self.dispatcher, documents, settings)
         exposition = Exposition(self.store, self.spine, self.aggregates)
         checks = self._checks()
-        write = [
+        write: list[BaseRoute] = [
             *health_routes(checks),
             *documentation_routes(_openapi(tree, "openapi/gateway.v1.json")),
             _metrics_route(exposition),
@@ -130,7 +135,7 @@ class System:
 @asynccontextmanager
 async def embedded(
     application: Observatory, settings: Settings, page: Path | None = None
-) -> AsyncIterator[System]:
+) -> AsyncGenerator[System]:
     """The embedded system, running, without a listening socket.
 
     Raises:
@@ -190,11 +195,10 @@ async def serve(
             lifespan="off",
             timeout_graceful_shutdown=_CLOSE_S,
         )
-        sockets = [_bind(config, host, port)]
+        sockets = [_bind(host, port)]
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=sockets), name="http")
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
+        await server.ready.wait()
         shown = f"[{host}]" if ":" in host else host
         called = on_ready(f"http://{shown}:{sockets[0].getsockname()[1]}")
         if inspect.isawaitable(called):
@@ -210,6 +214,15 @@ async def serve(
 
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: this process has one way to stop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, and say so."""
+        await super().startup(sockets=sockets)
+        self.ready.set()
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def, override]
@@ -231,9 +244,7 @@ def _stop_event() -> asyncio.Event:
     return stop
 
 
-def _bind(config: uvicorn.Config, host: str, port: int) -> Any:
-    import socket
-
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -245,7 +256,6 @@ def _bind(config: uvicorn.Config, host: str, port: int) -> Any:
             f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
         ) from error
     listener.setblocking(False)
-    del config
     return listener
 
 

@@ -5,7 +5,7 @@ The page is made here, of plain HTML, because nothing may be fetched from elsewh
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from starlette.requests import Request
@@ -21,7 +21,9 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 summary { cursor: pointer; padding: .3rem 0 } code, pre { font-family: ui-monospace, monospace }
 b { display: inline-block; min-width: 4rem } table { border-collapse: collapse; margin: .5rem 1rem }
 td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top }
-@media (prefers-color-scheme: dark) { body { background: #14171c; color: #e6e8eb } a { color: #7cb7ff } }
+@media (prefers-color-scheme: dark) {
+  body { background: #14171c; color: #e6e8eb } a { color: #7cb7ff }
+}
 """
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
@@ -49,14 +51,15 @@ def bundled(document: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str
             return [rewritten(item, path, home) for item in node]  # pyright: ignore[reportUnknownVariableType]
         if not isinstance(node, dict):
             return node
-        made = {key: rewritten(value, path, home) for key, value in node.items()}  # pyright: ignore
+        entries = cast("dict[str, Any]", node).items()
+        made: dict[str, Any] = {key: rewritten(value, path, home) for key, value in entries}
         reference = made.get("$ref")
         if isinstance(reference, str):
             made["$ref"] = resolved(reference, path, home)
         if home is not None:
             made.pop("$id", None)
             made.pop("$schema", None)
-        return made  # pyright: ignore[reportUnknownVariableType]
+        return made
 
     def resolved(reference: str, path: str, home: str | None) -> str:
         target, _, fragment = reference.partition("#")

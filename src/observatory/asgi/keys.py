@@ -48,7 +48,7 @@ def read_keys(text: str) -> tuple[Key, ...]:
             text, in case a key itself was put there.
     """
     keys: list[Key] = []
-    for number, entry in enumerate(filter(None, map(str.strip, text.split(","))), 1):
+    for number, entry in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
         name, _, rest = entry.partition(":")
         scopes_text, _, digest = rest.partition(":")
         scopes = frozenset(scopes_text.split("+"))

@@ -95,7 +95,7 @@ class AsyncClient:
 
     async def submit(
         self,
-        type: str,  # noqa: A002 - the wire's name
+        type: str,
         payload: Mapping[str, Any] | None = None,
         /,
         *,
@@ -155,7 +155,7 @@ class AsyncClient:
     async def events(
         self,
         *,
-        type: str | None = None,  # noqa: A002 - the wire's name
+        type: str | None = None,
         subject: str | None = None,
         after: str | None = None,
         follow: bool = False,

@@ -111,7 +111,7 @@ class Client:
 
     def submit(
         self,
-        type: str,  # noqa: A002 - the wire's name
+        type: str,
         payload: Mapping[str, Any] | None = None,
         /,
         *,
@@ -172,7 +172,7 @@ class Client:
     def events(
         self,
         *,
-        type: str | None = None,  # noqa: A002 - the wire's name
+        type: str | None = None,
         subject: str | None = None,
         after: str | None = None,
         follow: bool = False,

@@ -55,7 +55,7 @@ class Follower:
         return self._pause_s
 
 
-def event_params(type: str | None, subject: str | None, after: str | None) -> dict[str, str]:  # noqa: A002 - the wire's name
+def event_params(type: str | None, subject: str | None, after: str | None) -> dict[str, str]:
     """Query parameters of the event routes."""
     given = {"type": type, "subject": subject, "after": after}
     return {name: value for name, value in given.items() if value is not None}

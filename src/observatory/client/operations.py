@@ -189,7 +189,7 @@ def cancel_body(reason: str | None) -> Json:
 
 
 def submission(
-    type: str,  # noqa: A002 - the wire's name
+    type: str,
     payload: Mapping[str, Any] | None,
     options: SubmitOptions | None,
     fields: Mapping[str, Any],

@@ -195,7 +195,8 @@ def _dialect(tree: Tree) -> Iterator[Fault]:
 
 
 def _dialect_of(schema: Any, path: str, pointer: str) -> Iterator[Fault]:
-    meta = jsonschema_rs.Draft202012Validator({"$ref": DIALECT})
+    # With formats asserted, a pattern that is no regular expression is found here.
+    meta = jsonschema_rs.Draft202012Validator({"$ref": DIALECT}, validate_formats=True)
     for error in meta.iter_errors(schema):
         place = child(pointer, *error.instance_path)
         yield Fault(path, place, f"not JSON Schema 2020-12: {error.message}")
@@ -309,7 +310,12 @@ def _shown(
     if not shown:
         return
     # The schema's references lead into the document's components.
-    schema = _validator({"components": document["components"], "allOf": [holder["schema"]]}, None)
+    whole = {"components": document["components"], "allOf": [holder["schema"]]}
+    try:
+        schema = _validator(whole, None)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        yield Fault(path, child(pointer, "schema"), f"does not compile: {error}")
+        return
     for names, value in shown.items():
         for error in schema.iter_errors(value):
             yield Fault(path, child(pointer, *names), f"the example: {error.message}")

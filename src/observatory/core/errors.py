@@ -21,7 +21,7 @@ class ObservatoryError(Exception):
     """Root of every error this package raises on purpose."""
 
 
-class Problem(ObservatoryError):
+class Problem(ObservatoryError):  # noqa: N818 - the field's word, RFC 9457
     """An error that a caller is told about as problem+json (RFC 9457)."""
 
     slug: ClassVar[str] = "internal-error"
@@ -137,11 +137,11 @@ class ConfigurationError(ObservatoryError):
     """The operator can act: a setting, a module or a folder is wrong."""
 
 
-class SpineUnavailable(ObservatoryError):
+class SpineUnavailable(ObservatoryError):  # noqa: N818 - says what is so
     """The spine does not answer now; the caller tries again."""
 
 
-class PositionMismatch(ObservatoryError):
+class PositionMismatch(ObservatoryError):  # noqa: N818 - says what is so
     """The aggregates are not where the metrics engine believes them to be."""
 
 

@@ -11,27 +11,43 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="OBSERVATORY_", extra="ignore")
 
-    data: Path = Field(Path(".observatory"), description="folder of the embedded system's file")
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    data: Path = Field(
+        default=Path(".observatory"), description="folder of the embedded system's file"
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(
+        default=8080, ge=0, le=65535, description="port to listen on; 0 takes a free one"
+    )
     api_keys: SecretStr = Field(
-        SecretStr(""),
-        description="keys as name:scope+scope:sha256hex, separated by commas; see `observatory keys`",
+        default=SecretStr(""),
+        description="name:scope+scope:sha256hex entries, separated by commas",
     )
-    log_level: str = Field("warning", description="debug, info, warning or error")
+    log_level: str = Field(default="warning", description="debug, info, warning or error")
 
-    concurrency: int = Field(32, ge=1, le=10_000, description="runs at once in one processor")
-    lease_seconds: float = Field(15.0, gt=0, description="a worker not seen for this long is dead")
-    heartbeat_seconds: float = Field(2.0, gt=0, description="time between heartbeats")
-    grace_seconds: float = Field(10.0, ge=0, description="how long a drain waits for runs to end")
-    retention_days: float = Field(7.0, gt=0, description="how long terminal jobs are kept")
-    event_retention_days: float = Field(3.0, gt=0, description="how long the event log is kept")
+    concurrency: int = Field(
+        default=32, ge=1, le=10_000, description="runs at once in one processor"
+    )
+    lease_seconds: float = Field(
+        default=15.0, gt=0, description="a worker not seen for this long is dead"
+    )
+    heartbeat_seconds: float = Field(default=2.0, gt=0, description="time between heartbeats")
+    grace_seconds: float = Field(
+        default=10.0, ge=0, description="how long a drain waits for runs to end"
+    )
+    retention_days: float = Field(default=7.0, gt=0, description="how long terminal jobs are kept")
+    event_retention_days: float = Field(
+        default=3.0, gt=0, description="how long the event log is kept"
+    )
 
-    body_bytes_max: int = Field(1 << 20, ge=1024, description="largest body of one job")
-    batch_bytes_max: int = Field(16 << 20, ge=1024, description="largest body of a batch")
-    batch_jobs_max: int = Field(1000, ge=1, description="most jobs in a batch")
-    result_bytes_max: int = Field(1 << 20, ge=1024, description="largest result kept")
+    body_bytes_max: int = Field(default=1 << 20, ge=1024, description="largest body of one job")
+    batch_bytes_max: int = Field(default=16 << 20, ge=1024, description="largest body of a batch")
+    batch_jobs_max: int = Field(default=1000, ge=1, description="most jobs in a batch")
+    result_bytes_max: int = Field(default=1 << 20, ge=1024, description="largest result kept")
     backlog_max: int = Field(
-        10_000, ge=1, description="commits that may wait to be published before submits are refused"
+        default=10_000,
+        ge=1,
+        description="commits that may wait to be published before submits are refused",
     )
-    allow_unknown_types: bool = Field(False, description="accept job types nobody registered")
+    allow_unknown_types: bool = Field(
+        default=False, description="accept job types nobody registered"
+    )

@@ -1,5 +1,6 @@
 """The store on SQLite: what shows jobs. Runs on read-only connections beside the writer."""
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
@@ -113,8 +114,11 @@ class SqliteReads:
         def work(db: sqlite3.Connection) -> list[tuple[int, JobLogLine]]:
             rows = db.execute(query, (job_id, after, min(limit, LIST_MAX + 1)))
             return [
-                (position, JobLogLine(job_id, *line, msgspec.json.decode(fields)))
-                for position, *line, fields in rows
+                (
+                    position,
+                    JobLogLine(job_id, attempt, at, level, message, msgspec.json.decode(fields)),
+                )
+                for position, attempt, at, level, message, fields in rows
             ]
 
         return await self._database.read(work)
@@ -154,7 +158,7 @@ class SqliteReads:
         self, db: sqlite3.Connection, where: str, values: tuple[Any, ...]
     ) -> list[WorkerRecord]:
         rows = db.execute(
-            "SELECT id, host, pid, started_at, seen_at, state, concurrency, running, queues, "
+            "SELECT id, host, pid, started_at, seen_at, state, concurrency, running, queues, "  # noqa: S608
             f"job_types FROM workers WHERE {where} ORDER BY started_at DESC LIMIT {LIST_MAX}",
             values,
         )
@@ -238,8 +242,6 @@ class SqliteReads:
     async def snapshot(self, series_since: int) -> Snapshot:
         """See `StoreReads.snapshot`."""
         del series_since  # The whole history is here, and lifetime totals need it.
-        import asyncio
-
         return await asyncio.wrap_future(self._database.snapshot(_snapshot))
 
     async def outbox_backlog(self) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def events(
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False,
-    type: str | None = None,  # noqa: A002 - the option's name
+    type: str | None = None,
     subject: str | None = None,
     after: str | None = None,
     limit: int | None = None,

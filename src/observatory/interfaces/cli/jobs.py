@@ -31,7 +31,7 @@ jobs = App(name="jobs", help="List, show, cancel or retry jobs.", help_format="p
 def list_jobs(
     *,
     state: Annotated[list[State] | None, Parameter(negative="")] = None,
-    type: str | None = None,  # noqa: A002 - the option's name
+    type: str | None = None,
     queue: str | None = None,
     worker: str | None = None,
     correlation_id: str | None = None,

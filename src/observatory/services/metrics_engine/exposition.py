@@ -1,4 +1,4 @@
-"""Exposition: the aggregates as Prometheus metrics. A scrape costs the same whatever the history."""
+"""Exposition: the aggregates as Prometheus metrics, at a cost that does not grow with history."""
 
 from bisect import bisect_right
 from collections import defaultdict

@@ -25,5 +25,6 @@ async def rebuild(spine: Spine, store: StoreReads, aggregates: Aggregates, why: 
     position = Position(log.epoch, log.last, snapshot.numbers)
     await aggregates.replace(position, snapshot.deltas)
     jobs = sum(snapshot.deltas.states.values())
-    _log.warning("aggregates.rebuilt", why=why, jobs=jobs, offset=log.last)
+    report = _log.warning if jobs else _log.info  # a new system starts empty
+    report("aggregates.rebuilt", why=why, jobs=jobs, offset=log.last)
     return position

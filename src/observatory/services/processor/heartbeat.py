@@ -99,7 +99,11 @@ class Heartbeat:
         if blocked_s < _BLOCKED_AFTER_S:
             return False
         if not reported:
-            frame = sys._current_frames().get(loop_thread)
-            stack = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
+            stack = _stack_of(loop_thread)
             _log.warning("event_loop.blocked", seconds=round(blocked_s, 1), stack=stack)
         return True
+
+
+def _stack_of(thread: int) -> str:
+    frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage]
+    return "".join(traceback.format_stack(frame)[-8:]) if frame else ""

@@ -122,7 +122,7 @@ class Run:
             outcome = self._ending or OutcomeKind.CANCELLED
             result, error = None, self._early_error(outcome)
         except BaseException as failure:
-            # SystemExit and KeyboardInterrupt included: a handler may end its job, never its worker.
+            # SystemExit included: a handler may end its job, never its worker.
             result, error = None, error_info(failure)
             refused = isinstance(failure, NonRetryable | _PayloadMismatch)
             outcome = OutcomeKind.NOT_RETRYABLE if refused else OutcomeKind.ERROR

@@ -84,7 +84,7 @@ class Processor:
             self._on_pulse,
             self._fence,
         )
-        self._maintenance = Maintenance(store, spine, dispatcher, self.worker, settings, now)
+        self._maintenance = Maintenance(store, spine, dispatcher, self.worker, settings)
         self._note_loop = Loop("notes", self._write_notes, _NOTES_INTERVAL_S)
         self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
         self._claiming: asyncio.Task[None] | None = None

@@ -1,6 +1,6 @@
 """Leadership: which processor does maintenance, and the loops it then runs."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from observatory.core.instant import MICROSECONDS
@@ -30,7 +30,6 @@ class Maintenance:
         dispatcher: Dispatcher,
         worker: str,
         settings: Settings,
-        now: Callable[[], int],
     ) -> None:
         self.leads = False
         self._store = store
@@ -50,7 +49,6 @@ class Maintenance:
             Loop("reconciler", self._while_leading(self._reconciler.tick), 30.0),
             Loop("pruner", self._while_leading(self._pruner.tick), 60.0),
         ]
-        del now
 
     async def start(self) -> None:
         """Take over what a process before this one left, then begin."""
@@ -71,8 +69,8 @@ class Maintenance:
     async def _lead(self) -> None:
         self.leads = await self._store.lead(self._worker, _LEAD_LEASE_US)
 
-    def _while_leading(self, tick: Callable[[], object]) -> Callable[[], object]:
-        async def guarded() -> object:
-            return await tick() if self.leads else None  # type: ignore[misc]
+    def _while_leading(self, tick: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+        async def guarded() -> bool:
+            return self.leads and await tick()
 
         return guarded
