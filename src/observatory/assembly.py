@@ -6,6 +6,7 @@ import inspect
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -209,6 +210,12 @@ async def serve(
         await system.read_model.stop()
         server.should_exit = True
         await serving
+    if system.processor.abandoned:
+        # A handler that does not end when told to would keep the process alive for ever: asyncio
+        # waits for its task, Python for its thread. All is recorded and closed by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return 0
 
 

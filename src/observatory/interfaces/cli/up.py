@@ -1,16 +1,17 @@
 """`observatory up`: the whole system in one process."""
 
-import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from observatory.interfaces.cli.output import Mistake, say
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from observatory import Observatory
     from observatory.interfaces.cli.demo import Demo
     from observatory.settings import Settings
@@ -104,15 +105,22 @@ def _serve(
             demo.start(url)
 
     try:
-        code = asyncio.run(
+        code = _run(
             serve(application, host=host, port=port, data=data, page=_page(), on_ready=on_ready)
         )
-    except OSError as error:
-        raise Mistake(f"cannot serve on {host}:{port}: {error.strerror or error}") from error
     finally:
         if demo:
             demo.stop()
     return demo.code(code) if demo else code
+
+
+def _run(system: "Coroutine[Any, Any, int]") -> int:
+    """On uvloop where there is one."""
+    try:
+        from uvloop import run
+    except ImportError:  # there is none for Windows
+        from asyncio import run
+    return run(system)
 
 
 def _page() -> Path | None:

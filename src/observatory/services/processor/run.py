@@ -86,6 +86,7 @@ class Run:
         self._ending: OutcomeKind | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._in_thread = False
 
     def start(self) -> None:
         """Begin to run in a task of its own."""
@@ -108,8 +109,9 @@ class Run:
 
     @property
     def abandoned(self) -> bool:
-        """The run has settled while its task goes on."""
-        return self.settled.done() and self._task is not None and not self._task.done()
+        """The run has settled while its handler goes on, in its task or its thread."""
+        task_goes_on = self._task is not None and not self._task.done()
+        return self.settled.done() and (task_goes_on or self._in_thread)
 
     def _abandon(self) -> None:
         if self._ending is not None:
@@ -161,7 +163,11 @@ class Run:
         context = contextvars.copy_context()
 
         def call() -> Any:
-            return context.run(self.handler.function, **arguments)
+            self._in_thread = True
+            try:
+                return context.run(self.handler.function, **arguments)
+            finally:
+                self._in_thread = False
 
         return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
 

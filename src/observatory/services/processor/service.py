@@ -94,6 +94,12 @@ class Processor:
         """Attempts under way."""
         return len(self._runs)
 
+    @property
+    def abandoned(self) -> int:
+        """Runs that have settled while their handlers go on."""
+        self._abandoned = {run for run in self._abandoned if run.abandoned}
+        return len(self._abandoned)
+
     async def start(self) -> None:
         """Make the job types known, come on record, and begin to claim."""
         await self._store.register_job_types([h.job_type for h in self._handlers.values()])
@@ -132,7 +138,7 @@ class Processor:
     async def _claim_for_ever(self) -> None:
         while True:
             free = self._settings.concurrency - len(self._runs)
-            if free <= 0 or self._state != "active" or len(self._abandoned) >= _ABANDONED_MAX:
+            if free <= 0 or self._state != "active" or self.abandoned >= _ABANDONED_MAX:
                 self._slot_freed.clear()
                 await self._slot_freed.wait()
                 continue
@@ -188,7 +194,6 @@ class Processor:
     # Being seen
 
     def _on_pulse(self, pulse: Pulse) -> None:
-        self._abandoned = {run for run in self._abandoned if run.abandoned}
         for run in pulse.cancel:
             if run in self._runs:
                 self._runs[run].end(OutcomeKind.CANCELLED)

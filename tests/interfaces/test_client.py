@@ -1,0 +1,390 @@
+"""The Python client: against the real system, and against a fake only for what a real one never
+does on demand (answers that get lost, a store that is away, nonsense)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from real import RunningSystem, free_port, running_system
+
+from observatory.client import (
+    AsyncClient,
+    Client,
+    Conflict,
+    JobFailed,
+    JobHandle,
+    NotFound,
+    PositionLost,
+    Refused,
+    Submission,
+    SubmitOptions,
+    Unreachable,
+    WaitTimeout,
+)
+
+JOBS = """
+import time
+from observatory import JobContext, NonRetryable, Observatory
+
+app = Observatory()
+
+@app.job("double")
+def double(n: int) -> int:
+    return 2 * n
+
+@app.job("break")
+def break_it(why: str) -> None:
+    raise NonRetryable(why)
+
+@app.job("nap")
+async def nap(seconds: float, ctx: JobContext) -> str:
+    import asyncio
+    await asyncio.sleep(seconds)
+    return "rested"
+
+@app.job("options")
+def options(options: int, type: str) -> str:
+    return f"{type} {options}"
+"""
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+    with running_system(JOBS, tmp_path_factory.mktemp("client")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(system: RunningSystem) -> Iterator[Client]:
+    with Client(system.url) as made:
+        yield made
+
+
+# --------------------------------------------------------------------------- the real system
+
+
+def test_a_job_is_submitted_waited_for_and_read(client: Client) -> None:
+    job = client.submit("double", n=21)
+    assert job.wait(timeout=10).state == "completed"
+    assert job.result == 42
+    assert job.job.payload == {"n": 21}
+    assert client.job(job.id).result == 42
+
+
+def test_state_is_read_when_it_is_first_asked_for(client: Client) -> None:
+    assert client.submit("double", n=1).state in {"queued", "running", "completed"}
+
+
+def test_payload_names_never_collide_with_options(client: Client) -> None:
+    job = client.submit("options", {"options": 1, "type": "x"}, options=SubmitOptions())
+    assert job.wait(10).result == "x 1"
+
+
+def test_a_failed_job_raises_what_its_handler_raised(client: Client) -> None:
+    job = client.submit("break", why="no such address").wait(10)
+    with pytest.raises(JobFailed, match="no such address") as caught:
+        _ = job.result
+    assert caught.value.type.endswith("NonRetryable")
+    assert "raise NonRetryable(why)" in (caught.value.traceback or "")
+
+
+def test_waiting_ends_at_its_timeout_and_the_job_goes_on(client: Client) -> None:
+    job = client.submit("nap", seconds=2.5)
+    with pytest.raises(WaitTimeout, match="still"):
+        job.wait(timeout=0.3)
+    with pytest.raises(WaitTimeout, match="call wait"):
+        _ = job.refresh().result
+    assert job.wait(10).result == "rested"
+
+
+def test_a_payload_that_breaks_its_contract_is_refused_with_pointers(client: Client) -> None:
+    with pytest.raises(Refused, match="/payload/n") as caught:
+        client.submit("double", n="two")
+    assert caught.value.status == 422
+    assert caught.value.slug == "validation-failed"
+
+
+def test_an_unknown_type_and_an_unknown_job_are_told_apart(client: Client) -> None:
+    with pytest.raises(Refused) as refused:
+        client.submit("no.such.type")
+    assert refused.value.slug == "unknown-job-type"
+    with pytest.raises(NotFound):
+        client.job("0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10")
+
+
+def test_the_same_key_makes_one_job(client: Client) -> None:
+    options = SubmitOptions(idempotency_key="order-7")
+    first = client.submit("double", n=7, options=options)
+    assert client.submit("double", n=7, options=options).id == first.id
+    with pytest.raises(Refused) as caught:
+        client.submit("double", n=8, options=options)
+    assert caught.value.slug == "idempotency-key-reused"
+
+
+def test_many_jobs_keep_their_order_and_refusals_stand_in_their_place(client: Client) -> None:
+    wanted = [Submission("double", {"n": n}) for n in range(1203)]
+    wanted[600] = Submission("double", {"n": "x"})
+    answers = client.submit_many(wanted)
+    assert isinstance(answers[600], Refused)
+    handles = [one for one in answers if isinstance(one, JobHandle)]
+    assert len(handles) == 1202
+    assert len({handle.id for handle in handles}) == 1202
+    assert handles[-1].wait(30).result == 2404
+
+
+def test_lists_are_read_to_their_end_page_by_page(client: Client) -> None:
+    options = SubmitOptions(correlation_id="pages")
+    client.submit_many([Submission("double", {"n": n}, options) for n in range(25)])
+    found = list(client.jobs(limit=10, correlation_id="pages", state=["queued", "completed"]))
+    running = list(client.jobs(limit=10, correlation_id="pages", state="running"))
+    assert len({job.id for job in found + running}) == 25
+
+
+def test_a_delayed_job_is_cancelled_and_run_again(client: Client) -> None:
+    job = client.submit("double", n=3, options=SubmitOptions(delay=3600))
+    assert job.state == "scheduled"
+    assert job.cancel("not needed")["state"] == "cancelled"
+    with pytest.raises(Conflict):
+        job.cancel()
+    with pytest.raises(JobFailed, match="cancelled"):
+        _ = job.refresh().result
+    again = job.retry()
+    assert again.id == job.id
+    assert again.wait(10).result == 6
+    edited = again.retry({"n": 10})
+    assert edited.id != job.id
+    assert edited.wait(10).result == 20
+    assert edited.job.parent_id == job.id
+
+
+def test_stats_count_every_state(client: Client) -> None:
+    client.submit("double", n=1).wait(10)
+    states = client.stats()["states"]
+    assert set(states) >= {"queued", "completed", "failed"}
+
+
+def test_events_are_followed_over_a_kill_without_a_gap_or_a_repeat(tmp_path: Path) -> None:
+    with running_system(JOBS, tmp_path) as system, Client(system.url, patience=30) as client:
+        seen: list[tuple[str, str]] = []
+        wanted = {client.submit("double", n=0).wait(10).id}
+        start = list(client.events())[-1].position
+        done = threading.Event()
+
+        def follow() -> None:
+            with Client(system.url, patience=30) as follower:
+                for record in follower.events(after=start, follow=True, type="job.completed"):
+                    seen.append((record.event["subject"], record.event["id"]))
+                    if len(seen) == 7:
+                        break
+            done.set()
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        wanted |= {client.submit("double", n=n).wait(10).id for n in range(3)}
+        system.restart()
+        wanted |= {client.submit("double", n=n).wait(10).id for n in range(3)}
+        assert done.wait(20), seen
+    assert {subject for subject, _ in seen} == wanted
+    assert len({event_id for _, event_id in seen}) == 7
+
+
+def test_the_async_client_does_the_same(system: RunningSystem) -> None:
+    async def use() -> None:
+        async with AsyncClient(system.url) as client:
+            job = await client.submit("double", n=4)
+            assert (await job.wait(10)).result == 8
+            assert (await client.job(job.id)).state == "completed"
+            answers = await client.submit_many([Submission("double", {"n": 1})] * 3)
+            assert len(answers) == 3
+            listed = [one async for one in client.jobs(type="double", limit=2)]
+            assert job.id in {one.id for one in listed}
+            later = await client.submit("double", n=1, options=SubmitOptions(delay=3600))
+            assert (await later.cancel())["state"] == "cancelled"
+            assert (await (await later.retry()).wait(10)).result == 2
+            assert (await client.stats())["states"]
+            async for record in client.events(after="", follow=True):
+                assert record.event["specversion"] == "1.0"
+                break
+
+    anyio.run(use)
+
+
+def test_an_async_handle_says_that_it_was_not_read(system: RunningSystem) -> None:
+    async def use() -> None:
+        async with AsyncClient(system.url) as client:
+            job = await client.submit("double", n=4)
+            with pytest.raises(Exception, match="was not read yet"):
+                _ = job.state
+
+    anyio.run(use)
+
+
+def test_a_submit_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
+    with running_system(JOBS, tmp_path) as system, Client(system.url, patience=30) as client:
+        system.kill()
+        system.start(wait=False)
+        assert client.submit("double", n=5).wait(20).result == 10
+
+
+# ------------------------------------------------------------------------------------- fakes
+
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def faked(handler: Handler, *, patience: float = 2.0) -> Client:
+    return Client("http://fake", transport=httpx.MockTransport(handler), patience=patience)
+
+
+ACCEPTED = {"jobId": "0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10", "eventId": "x"}
+
+
+def test_a_lost_answer_is_asked_for_again_with_the_same_key() -> None:
+    keys: list[str] = []
+
+    def lose_two(request: httpx.Request) -> httpx.Response:
+        keys.append(request.headers["idempotency-key"])
+        if len(keys) < 3:
+            raise httpx.ReadError("connection reset")
+        return httpx.Response(202, json=ACCEPTED)
+
+    assert faked(lose_two).submit("double", n=1).id == ACCEPTED["jobId"]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+def test_every_item_of_a_batch_keeps_its_key_when_it_is_sent_again() -> None:
+    bodies: list[list[dict[str, str]]] = []
+
+    def lose_one(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        if len(bodies) == 1:
+            raise httpx.RemoteProtocolError("server closed the connection")
+        items = [
+            {"index": i, "status": 202, "jobId": f"job-{i}", "problem": None}
+            for i in range(len(bodies[-1]))
+        ]
+        return httpx.Response(202, json={"accepted": 2, "refused": 0, "items": items})
+
+    faked(lose_one).submit_many([Submission("a"), Submission("a")])
+    assert bodies[0] == bodies[1]
+    assert bodies[0][0]["idempotencyKey"] != bodies[0][1]["idempotencyKey"]
+
+
+def test_a_cancel_with_an_unknown_outcome_is_not_repeated() -> None:
+    sent: list[str] = []
+
+    def lose(request: httpx.Request) -> httpx.Response:
+        sent.append(request.url.path)
+        raise httpx.ReadTimeout("nothing came", request=request)
+
+    with pytest.raises(Unreachable, match="does not answer"):
+        faked(lose).cancel("j")
+    assert sent == ["/jobs/j/cancel"]
+
+
+def test_not_now_is_waited_out_as_the_server_says() -> None:
+    statuses = iter([503, 503, 202])
+
+    def busy(_: httpx.Request) -> httpx.Response:
+        status = next(statuses)
+        body = ACCEPTED if status == 202 else {"title": "Too much accepted work waits"}
+        return httpx.Response(status, json=body, headers={"retry-after": "0"})
+
+    assert faked(busy).submit("double").id == ACCEPTED["jobId"]
+
+
+def test_patience_ends_with_the_reason() -> None:
+    problem = {"title": "The store is not available", "detail": "disk full", "status": 503}
+
+    def away(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(503, json=problem)
+
+    with pytest.raises(Refused, match="disk full"):
+        faked(away, patience=0.2).submit("double")
+
+
+def test_a_refused_chunk_refuses_each_of_its_jobs() -> None:
+    def too_large(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(413, json={"title": "The body is too large"})
+
+    answers = faked(too_large).submit_many([Submission("a"), Submission("b")])
+    assert [isinstance(one, Refused) for one in answers] == [True, True]
+
+
+def test_something_else_on_the_port_is_recognised() -> None:
+    def other(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text="<html>router</html>")
+
+    with pytest.raises(Unreachable, match="is it an observatory"):
+        faked(other).stats()
+    with pytest.raises(Refused, match="HTTP 502"):
+        faked(lambda _: httpx.Response(502, text="<html>")).stats()
+
+
+def test_a_lost_position_is_told() -> None:
+    def reset(_: httpx.Request) -> httpx.Response:
+        text = 'event: reset\ndata: {"reason": "pruned"}\n\n'
+        return httpx.Response(200, text=text, headers={"content-type": "text/event-stream"})
+
+    with pytest.raises(PositionLost):
+        next(iter(faked(reset).events(after="1-0", follow=True)))
+
+
+def test_a_server_that_ignores_prefer_is_not_asked_in_a_spin() -> None:
+    asked: list[int] = []
+
+    def impatient(_: httpx.Request) -> httpx.Response:
+        asked.append(1)
+        return httpx.Response(
+            200, json={"id": "j", "type": "t", "queue": "default", "state": "running"}
+        )
+
+    with pytest.raises(WaitTimeout):
+        JobHandle(faked(impatient), "j").wait(1.0)
+    assert len(asked) <= 7
+
+
+def test_an_id_cannot_name_another_route() -> None:
+    paths: list[bytes] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.raw_path)
+        return httpx.Response(404, json={"title": "There is nothing here"})
+
+    with pytest.raises(NotFound):
+        faked(note).job("x/cancel?a=b")
+    assert paths == [b"/jobs/x%2Fcancel%3Fa%3Db"]
+
+
+def test_nothing_there_is_said_in_one_line() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(Unreachable, match="observatory up") as caught, Client(url, patience=0) as c:
+        c.stats()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "http://", "http://x:99999"])
+def test_a_url_that_is_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="must look like"):
+        Client(url)
+
+
+def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OBSERVATORY_URL", "http://from-the-environment")
+    monkeypatch.setenv("OBSERVATORY_API_KEY", "secret")
+    seen: list[httpx.Request] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={})
+
+    Client(transport=httpx.MockTransport(note)).stats()
+    assert seen[0].url.host == "from-the-environment"
+    assert seen[0].headers["authorization"] == "Bearer secret"
