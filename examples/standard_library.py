@@ -140,18 +140,19 @@ BRANCHES = (
 
 
 def _measures(tree: ast.Module) -> dict[str, Any]:
-    counts = Counter(type(node) for node in ast.walk(tree))
-    functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
-    longest = max(functions, key=_length, default=None)
-    hardest = max(functions, key=_complexity, default=None)
+    nodes = list(ast.walk(tree))
+    counts = Counter(map(type, nodes))
+    functions = [(node, _complexity(node)) for node in nodes if isinstance(node, Function)]
+    longest = max((function for function, _ in functions), key=_length, default=None)
+    hardest, paths = max(functions, key=lambda pair: pair[1], default=(None, 0))
     return {
         "functions": len(functions),
         "classes": counts[ast.ClassDef],
         "imports": counts[ast.Import] + counts[ast.ImportFrom],
         "maxDepth": _depth(tree),
         "longestFunction": longest and {"name": longest.name, "lines": _length(longest)},
-        "mostComplex": hardest and {"name": hardest.name, "complexity": _complexity(hardest)},
-        "complexity": sum(map(_complexity, functions)),
+        "mostComplex": hardest and {"name": hardest.name, "complexity": paths},
+        "complexity": sum(complexity for _, complexity in functions),
     }
 
 
@@ -160,8 +161,13 @@ def _length(function: Function) -> int:
 
 
 def _complexity(function: Function) -> int:
-    operands = sum(len(n.values) - 1 for n in ast.walk(function) if isinstance(n, ast.BoolOp))
-    return 1 + operands + sum(isinstance(node, BRANCHES) for node in ast.walk(function))
+    complexity = 1
+    for node in ast.walk(function):
+        if isinstance(node, ast.BoolOp):
+            complexity += len(node.values) - 1
+        elif isinstance(node, BRANCHES):
+            complexity += 1
+    return complexity
 
 
 def _depth(tree: ast.AST) -> int:

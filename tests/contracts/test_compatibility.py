@@ -14,6 +14,8 @@ CONSUMED = {"consumed"}
 PRODUCED = {"produced"}
 NOBODY: set[str] = set()
 
+SchemaChange = tuple[str, Any, Any, set[str]]
+
 
 def closed(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
@@ -34,8 +36,19 @@ CAT = {
 DOG = {"type": "object", "properties": {"kind": {"const": "dog"}}, "required": ["kind"]}
 BIRD = {"type": "object", "properties": {"kind": {"const": "bird"}}, "required": ["kind"]}
 
+
+def size_changes(keyword: str) -> list[SchemaChange]:
+    least, most = f"min{keyword}", f"max{keyword}"
+    return [
+        (f"{least} raised", {least: 1}, {least: 2}, CONSUMED),
+        (f"{least} removed", {least: 1}, {}, PRODUCED),
+        (f"{most} lowered", {most: 9}, {most: 8}, CONSUMED),
+        (f"{most} removed", {most: 9}, {}, PRODUCED),
+    ]
+
+
 # name, old, new, who breaks
-SCHEMA_CHANGES: list[tuple[str, Any, Any, set[str]]] = [
+SCHEMA_CHANGES: list[SchemaChange] = [
     ("nothing", {"type": "string"}, {"type": "string"}, NOBODY),
     ("words", {"title": "a", "description": "b"}, {"title": "c", "examples": [1]}, NOBODY),
     ("version only", {"x-version": "1.0.0"}, {"x-version": "1.0.1"}, NOBODY),
@@ -88,16 +101,9 @@ SCHEMA_CHANGES: list[tuple[str, Any, Any, set[str]]] = [
     ("multipleOf coarser", {"multipleOf": 5}, {"multipleOf": 10}, CONSUMED),
     ("multipleOf finer", {"multipleOf": 10}, {"multipleOf": 5}, PRODUCED),
     ("multipleOf unrelated", {"multipleOf": 2}, {"multipleOf": 3}, BOTH),
-    *(
-        row
-        for keyword in ("Length", "Items", "Properties")
-        for row in (
-            (f"min{keyword} raised", {f"min{keyword}": 1}, {f"min{keyword}": 2}, CONSUMED),
-            (f"min{keyword} removed", {f"min{keyword}": 1}, {}, PRODUCED),
-            (f"max{keyword} lowered", {f"max{keyword}": 9}, {f"max{keyword}": 8}, CONSUMED),
-            (f"max{keyword} removed", {f"max{keyword}": 9}, {}, PRODUCED),
-        )
-    ),
+    *size_changes("Length"),
+    *size_changes("Items"),
+    *size_changes("Properties"),
     ("byte limit lowered", {"x-max-bytes": 9}, {"x-max-bytes": 8}, CONSUMED),
     ("byte limit raised", {"x-max-bytes": 8}, {"x-max-bytes": 9}, PRODUCED),
     ("uniqueItems demanded", {}, {"uniqueItems": True}, CONSUMED),

@@ -327,9 +327,13 @@ def test_a_wider_definition_breaks_the_readers_of_the_event() -> None:
     assert {fault.path for fault in faults} == {PLACED}
 
 
+def see_nothing(*_: Any, **__: Any) -> list[Any]:
+    return []
+
+
 def test_an_older_command_example_must_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof by example stands even where the comparison sees nothing."""
-    monkeypatch.setattr(contract_tree, "compare", lambda *_, **__: [])
+    monkeypatch.setattr(contract_tree, "compare", see_nothing)
 
     faults = after(MORE_REQUIRED, version(ORDER, "1.3.0"))
 
@@ -378,6 +382,15 @@ def test_the_contracts_of_this_code_are_found_without_being_told() -> None:
     assert "envelope.v1.json" in load()
 
 
+def folder(path: Path) -> Callable[[Any], Path]:
+    """Stands for importlib.resources.files."""
+
+    def files(_: Any) -> Path:
+        return path
+
+    return files
+
+
 def test_the_packaged_copy_comes_before_the_one_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,7 +398,7 @@ def test_the_packaged_copy_comes_before_the_one_beside(
     package.mkdir(parents=True)
     (tmp_path / "contracts").mkdir()
     monkeypatch.setattr(observatory, "__file__", str(package / "__init__.py"))
-    monkeypatch.setattr(contract_files, "files", lambda _: package)
+    monkeypatch.setattr(contract_files, "files", folder(package))
 
     assert default_directory() == tmp_path / "contracts"
     (package / "contracts").mkdir()
@@ -396,7 +409,7 @@ def test_an_installation_without_contracts_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observatory, "__file__", str(tmp_path / "a" / "b" / "__init__.py"))
-    monkeypatch.setattr(contract_files, "files", lambda _: tmp_path)
+    monkeypatch.setattr(contract_files, "files", folder(tmp_path))
 
     with pytest.raises(ConfigurationError, match="damaged"):
         default_directory()

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jsonschema
@@ -34,15 +34,15 @@ def schema_of(example: str) -> tuple[str, bool]:
     return "/".join(folders) + ".json", kind == "valid"
 
 
-def second_opinion(path: str) -> jsonschema.Draft202012Validator:
-    """The same schema in python-jsonschema, which fetches nothing either."""
+def second_opinion(path: str) -> Callable[[Any], bool]:
+    """Judges by the same schema in python-jsonschema, which fetches nothing either."""
     documents = ((CONTRACTS_URI + one, TREE[one]) for one in schema_paths(TREE))
-    registry = referencing.Registry().with_resources(
-        (uri, referencing.Resource.from_contents(document)) for uri, document in documents
-    )
+    resources = [(uri, referencing.Resource[Any].from_contents(one)) for uri, one in documents]
+    registry = referencing.Registry[Any]().with_resources(resources)
     formats = jsonschema.FormatChecker(["uuid"])
     formats.checks("date-time", raises=ValueError)(is_date_time)
-    return jsonschema.Draft202012Validator(TREE[path], registry=registry, format_checker=formats)
+    judge = jsonschema.Draft202012Validator(TREE[path], registry=registry, format_checker=formats)
+    return lambda value: not list(judge.iter_errors(value))  # pyright: ignore[reportUnknownMemberType]
 
 
 def is_date_time(value: object) -> bool:
@@ -58,7 +58,7 @@ def test_both_validators_judge_an_example_as_its_folder_says(example: str) -> No
     path, meant_valid = schema_of(example)
 
     assert validator(TREE, path).is_valid(TREE[example]) is meant_valid
-    assert second_opinion(path).is_valid(TREE[example]) is meant_valid
+    assert second_opinion(path)(TREE[example]) is meant_valid
 
 
 @pytest.mark.parametrize("path", schema_paths(TREE))

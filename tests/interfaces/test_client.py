@@ -11,7 +11,6 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
-from real import RunningSystem, free_port, running_system
 
 from observatory.client import (
     AsyncClient,
@@ -27,6 +26,7 @@ from observatory.client import (
     Unreachable,
     WaitTimeout,
 )
+from real import RunningSystem, free_port, running_system
 
 JOBS = """
 import time
@@ -388,3 +388,9 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
     Client(transport=httpx.MockTransport(note)).stats()
     assert seen[0].url.host == "from-the-environment"
     assert seen[0].headers["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize("value", [float("nan"), [1.0, float("inf")], {"deep": -float("inf")}])
+def test_numbers_that_json_has_not_are_refused_before_they_become_null(value: object) -> None:
+    with pytest.raises(ValueError, match="JSON has no such number"):
+        faked(lambda _: httpx.Response(202, json=ACCEPTED)).submit("double", n=value)

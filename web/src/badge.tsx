@@ -1,6 +1,6 @@
 /** A state as icon shape, colour and word; an instant as its age. */
 import type { State } from "./contracts";
-import { elapsed, moment } from "./format";
+import { age, moment } from "./format";
 import { serverNow } from "./session";
 import { LOOK } from "./state";
 
@@ -30,13 +30,13 @@ export function Badge({ state }: { state: State }) {
   );
 }
 
-/** "12 s", counting; the exact time when pointed at. */
+/** "12 s", "26 min", counting; the exact time when pointed at. */
 export function Age({ of }: { of: string | null }) {
   if (!of) return <>–</>;
   const seconds = (serverNow.value - Date.parse(of)) / 1000;
   return (
     <time dateTime={of} title={moment(of)}>
-      {seconds < 0 ? `in ${elapsed(-seconds)}` : elapsed(seconds)}
+      {seconds < 0 ? `in ${age(-seconds)}` : age(seconds)}
     </time>
   );
 }

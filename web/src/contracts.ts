@@ -188,11 +188,12 @@ export interface JobEventData {
   jobId: string;
   jobType: string;
   queue: string;
-  priority: Priority;
+  /** This, previousState and version may be missing from job.progressed, which is no transition. */
+  priority?: Priority;
   state: State | null;
-  previousState: State | null;
+  previousState?: State | null;
   attempt: number;
-  version: number;
+  version?: number;
   maxAttempts?: number;
   scheduledAt?: Timestamp | null;
   contractVersion?: number;
@@ -245,6 +246,6 @@ export interface Problem {
   status: number;
   detail?: string;
   instance?: string;
-  requestId?: string;
+  requestId?: string | null;
   errors?: { pointer: string; detail: string }[];
 }

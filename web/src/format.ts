@@ -18,6 +18,14 @@ export function elapsed(seconds: number): string {
   return s < 60 ? `${s} s` : coarse(s);
 }
 
+/** An age at a glance, in its largest unit: "26 min". */
+export function age(seconds: number): string {
+  const s = Math.max(0, Math.floor(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  return s < 86_400 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86_400)} d`;
+}
+
 function coarse(s: number): string {
   const of = (big: number, bigName: string, small: number, smallName: string) => {
     const rest = Math.floor((s % big) / small);

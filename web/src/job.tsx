@@ -47,8 +47,13 @@ class OpenJob {
   }
 
   use = (): (() => void) => {
-    const stops = [this.job, this.attempts, this.logs, this.events].map((one) => one.use());
-    stops.push(listen((events) => this.hear(events)));
+    const stops = [this.job.use(), listen((events) => this.hear(events))];
+    return () => stops.forEach((stop) => stop());
+  };
+
+  /** Once it is known that the job exists. */
+  useRest = (): (() => void) => {
+    const stops = [this.attempts, this.logs, this.events].map((one) => one.use());
     return () => stops.forEach((stop) => stop());
   };
 
@@ -77,6 +82,8 @@ export function JobPage({
   const open = useMemo(() => new OpenJob(id), [id]);
   useEffect(open.use, [open]);
   const job = open.job.value.value;
+  const exists = job !== null;
+  useEffect(() => (exists ? open.useRest() : undefined), [open, exists]);
   const error = open.job.error.value;
   useEffect(() => {
     title.value = job ? `${job.state} · ${job.type}` : "Job";

@@ -100,6 +100,7 @@ function Listing({ query, filtered }: { query: string; filtered: boolean }) {
   return (
     <section aria-label="Jobs">
       <div class="heading">
+        <span class="faint">{shown > 0 && `${count(shown)} shown, newest first`}</span>
         <NewRows list={list} />
       </div>
       {error && read && <p class="warning">Not read again: {error.message}</p>}
@@ -116,7 +117,7 @@ function Listing({ query, filtered }: { query: string; filtered: boolean }) {
       <div hidden={!shown}>
         <JobTable list={list} caption="Jobs, newest first" />
         <p class="more">
-          {count(shown)} shown{list.next.value === null ? ", that is all. " : ". "}
+          {list.next.value === null && "That is all."}
           {list.next.value !== null && (
             <button
               type="button"

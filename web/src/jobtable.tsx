@@ -42,15 +42,18 @@ function Row({ list, id }: { list: JobList; id: string }) {
       <td>
         <Badge state={job.state} />
       </td>
-      <td class="name">
-        <a href={jobHref(id)} title={visible(`${job.type} ${id}`)}>
-          <Text of={job.type} limit={80} />
-        </a>
-        {job.error && job.state !== "completed" && (
-          <span class="row-error">
-            <Text of={`${job.error.type}: ${job.error.message}`} limit={120} />
-          </span>
-        )}
+      <td>
+        <div class="name">
+          <a href={jobHref(id)} title={visible(`${job.type} ${id}`)}>
+            <Text of={job.type} limit={80} />
+          </a>
+          {job.error && job.state !== "completed" && (
+            <span class="row-error">
+              {(job.state === "queued" || job.state === "running") && "before: "}
+              <Text of={`${job.error.type}: ${job.error.message}`} limit={120} />
+            </span>
+          )}
+        </div>
       </td>
       <td class="wide">
         <Text of={job.queue} limit={40} />
@@ -118,6 +121,9 @@ export function JobTable({ list, caption }: { list: JobList; caption: string }) 
   );
 }
 
+/** After the pointer has left: time to reach "12 new – show" before the rows come by themselves. */
+const LEAVE_MS = 2000;
+
 /** Rows stay where they are while the pointer or the focus is on them, or the top is out of view. */
 function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
   useEffect(() => {
@@ -125,6 +131,7 @@ function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
     if (!table) return undefined;
     let pointed = false;
     let focused = false;
+    let leaving: ReturnType<typeof setTimeout> | undefined;
     const judge = () => {
       const before = list.held;
       list.held = pointed || focused || table.getBoundingClientRect().top < 0;
@@ -134,11 +141,15 @@ function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
     const enter = (event: PointerEvent) => {
       // A finger does not rest on what it has tapped.
       pointed = event.pointerType !== "touch";
+      clearTimeout(leaving);
       judge();
     };
     const leave = () => {
-      pointed = false;
-      judge();
+      clearTimeout(leaving);
+      leaving = setTimeout(() => {
+        pointed = false;
+        judge();
+      }, LEAVE_MS);
     };
     const focusIn = (event: FocusEvent) => {
       focused = event.target instanceof Element && event.target.matches(":focus-visible");
@@ -156,6 +167,7 @@ function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
     judge();
     return () => {
       list.held = false;
+      clearTimeout(leaving);
       body.removeEventListener("pointerenter", enter);
       body.removeEventListener("pointerleave", leave);
       body.removeEventListener("focusin", focusIn);

@@ -3,7 +3,7 @@ import { useComputed, useSignalEffect } from "@preact/signals";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { jobHref, jobsHref } from "./address";
 import { clockAheadMs } from "./api";
-import { Age, Badge, Icon } from "./badge";
+import { Age, Icon } from "./badge";
 import type { State } from "./contracts";
 import { count, duration, elapsed, rate, shellQuoted } from "./format";
 import { JobList } from "./joblist";
@@ -200,7 +200,7 @@ function Queues() {
         <tbody>
           {items.map((queue) => (
             <tr key={queue.name} data-queue={queue.name}>
-              <th scope="row">
+              <th scope="row" class="one-line">
                 <a href={jobsHref({ queue: queue.name })}>
                   <Text of={queue.name} limit={40} />
                 </a>
@@ -266,7 +266,7 @@ function Failures() {
                   <Text of={group.message} limit={160} />
                 </span>
               </td>
-              <td class="wide">
+              <td class="wide one-line">
                 <a href={jobsHref({ states: ["failed", "retrying"], type: group.type })}>
                   <Text of={group.type} limit={60} />
                 </a>
@@ -379,9 +379,7 @@ export function Overview() {
         <section aria-labelledby="failing">
           <div class="heading">
             <h2 id="failing">Failing</h2>
-            <a href={jobsHref({ states: ["failed"] })}>
-              All <Badge state="failed" /> jobs
-            </a>
+            <a href={jobsHref({ states: ["failed"] })}>All failed jobs</a>
           </div>
           <Failures />
         </section>

@@ -94,6 +94,7 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
         ...axis,
         grid: { show: false },
         space: 70,
+        size: 30,
         values: (_plot, splits) => splits.map((s) => clock(s * 1000).slice(0, 5)),
       },
       {
@@ -105,17 +106,26 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
       },
     ],
     series: [
-      { label: "at", value: (_plot, value) => (value === null ? "–" : clock(value * 1000)) },
+      { label: "at", value: (_plot, value) => (value === null ? "last" : clock(value * 1000)) },
       ...lines.map((line) => ({
         label: line.label,
         stroke: colour(line.colour),
         width: 2,
         ...(line.dash ? { dash: line.dash } : {}),
-        points: { show: line.points ?? false, size: 4 },
-        value: (_plot: uPlot, value: number | null) => latest.current.show(value),
+        points: line.points ? { show: true, size: 4, filter: alone } : { show: false },
+        // Nothing pointed at: the last value.
+        value: (plot: uPlot, value: number | null, index: number, at: number | null) =>
+          latest.current.show(at === null ? (plot.data[index]?.at(-1) ?? null) : value),
       })),
     ],
   };
+}
+
+/** The values that no line reaches, because their neighbours are missing. */
+function alone(plot: uPlot, index: number): number[] {
+  const values = plot.data[index] ?? [];
+  const none = (at: number) => (values[at] ?? null) === null;
+  return [...values.keys()].filter((at) => !none(at) && none(at - 1) && none(at + 1));
 }
 
 function AsTable({ title, times, lines, show }: PlotProps) {

@@ -6,20 +6,20 @@ export function afterEvent(row: JobSummary, event: CloudEvent): JobSummary {
   const data = event.data as unknown as JobEventData;
   if (data.jobId !== row.id) return row;
   if (event.type === "job.progressed") {
-    if (data.version < row.version || data.attempt !== row.attempt) return row;
+    if (row.state !== "running" || data.attempt !== row.attempt) return row;
     const { fraction = null, message = null } = data;
     return { ...row, progress: { fraction, message, at: event.time } };
   }
   // The state is told by the event beside it, of the same version.
-  if (event.type === "job.attempt_failed" || data.version <= row.version) return row;
-  if (!data.state) return row;
+  if (event.type === "job.attempt_failed" || !data.state) return row;
+  if (data.version === undefined || data.version <= row.version) return row;
   const next: JobSummary = {
     ...row,
     state: data.state,
     attempt: data.attempt,
     version: data.version,
     queue: data.queue,
-    priority: data.priority,
+    priority: data.priority ?? row.priority,
   };
   switch (event.type) {
     case "job.queued":

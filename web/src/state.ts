@@ -69,7 +69,7 @@ export const LOOK: Record<State, Look> = {
 const TERMINAL: ReadonlySet<State> = new Set(["completed", "failed", "cancelled"]);
 
 export function isState(text: string): text is State {
-  return text in LOOK;
+  return Object.hasOwn(LOOK, text);
 }
 
 export function isTerminal(state: State): boolean {

@@ -7,7 +7,8 @@ only carry requests; they decide nothing.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from math import isfinite
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import httpx
@@ -36,7 +37,20 @@ def _time_text(when: datetime | str) -> str:
     return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def _refuse_no_numbers(value: Any) -> None:
+    # msgspec writes NaN and infinity as null, and the job would run with that.
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"a payload cannot hold {value}: JSON has no such number")
+    if isinstance(value, Mapping):
+        value = cast("Mapping[Any, Any]", value).values()
+    elif not isinstance(value, list | tuple):
+        return
+    for part in cast("Iterable[Any]", value):
+        _refuse_no_numbers(part)
+
+
 def _submission_body(job: Submission) -> Json:
+    _refuse_no_numbers(job.payload)
     options = job.options
     body = {
         "type": job.type,

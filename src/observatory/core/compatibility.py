@@ -12,6 +12,9 @@ Rules of this file (conventions 2.6, design section 4):
 5. A keyword this file does not know is taken for one that breaks when it changes. Where two
    schemas may be equal in meaning but it would take a proof, they count as replaced: a false alarm
    costs a look, a missed break costs a user.
+
+It is long because it is one table: a method for each group of keywords, none of which makes sense
+without the others.
 """
 
 from collections.abc import Callable, Mapping

@@ -46,6 +46,8 @@ class LogMessage(msgspec.Struct, frozen=True):
     """A batch of events as read from the log."""
 
     offset: int
+    at: int
+    """When the spine took it."""
     body: bytes
     publisher: str | None
     number: int | None

@@ -101,7 +101,7 @@ class SqliteSpine:
         if after >= self._last:
             return []
         query = (
-            "SELECT position, body, publisher, number FROM event_log WHERE position > ? "
+            "SELECT position, at, body, publisher, number FROM event_log WHERE position > ? "
             "ORDER BY position LIMIT ?"
         )
         return await self._database.read(

@@ -29,7 +29,7 @@ def _import(name: str) -> ModuleType:
         sys.path.insert(0, str(Path.cwd()))
     try:
         return _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that was not meant to be imported exits
         raise Mistake(_why_not_imported(name, error)) from error
 
 
@@ -46,7 +46,7 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _why_not_imported(name: str, error: Exception) -> str:
+def _why_not_imported(name: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
         if name.endswith(".py"):
             return f"there is no file {name}"

@@ -35,6 +35,7 @@ COMMANDS: Final = (
     Command("stats", f"{_CLI}.stats:stats", "Counts, rates and percentiles."),
     Command("events", f"{_CLI}.events:events", "Read or follow the event log."),
     Command("contracts", f"{_CLI}.contracts:contracts", "Check the contracts."),
+    Command("keys", f"{_CLI}.keys:keys", "Make API keys."),
     Command("doctor", f"{_CLI}.doctor:doctor", "Check this machine, the data and the system."),
 )
 

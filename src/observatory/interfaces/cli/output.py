@@ -9,6 +9,7 @@ Rules of this file:
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -71,7 +72,9 @@ def console() -> "Console":
     from rich.console import Console
 
     if sys.stdout.isatty():
-        return Console(highlight=False, markup=False, emoji=False)
+        # Without colour rich would still print codes for bold.
+        plain = {"color_system": None} if os.environ.get("NO_COLOR") else {}
+        return Console(highlight=False, markup=False, emoji=False, **plain)
     return Console(
         highlight=False,
         markup=False,

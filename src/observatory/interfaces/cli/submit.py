@@ -107,7 +107,7 @@ def read_payload(payload: str | None, fields: tuple[str, ...]) -> dict[str, Any]
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        document = json.loads(text, parse_constant=_no_constant)
+        document = _json(text)
     except (ValueError, RecursionError) as error:
         raise Mistake(f"--payload is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -115,13 +115,24 @@ def _object(text: str) -> dict[str, Any]:
     return document  # pyright: ignore[reportUnknownVariableType] - decoded JSON
 
 
+def _json(text: str) -> Any:
+    # Python would take NaN, Infinity and 1e999, and what is sent in their place is null.
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+
+
 def _no_constant(name: str) -> None:
-    # Python would take NaN and Infinity, which JSON does not have, and send null.
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is too large for a number")
+    return number
 
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _json(text)
     except (ValueError, RecursionError):
         return text

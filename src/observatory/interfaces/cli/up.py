@@ -47,8 +47,14 @@ def up(
     """
     if demo and module is not None:
         raise Mistake("--demo brings its own module; leave MODULE out")
+    if port is not None and not 0 <= port <= 65535:
+        raise Mistake(f"a port is a number from 0 to 65535, not {port}")
     if until_done and not demo:
         raise Mistake("--until-done goes with --demo")
+    if demo:
+        # The demo computes, and Python threads that compute take turns: more of them than
+        # processors only make each run, and every answer of the page, take longer.
+        os.environ.setdefault("OBSERVATORY_CONCURRENCY", str((os.cpu_count() or 1) + 1))
     application = _application(module, demo=demo)
     settings = _settings()
     return _serve(

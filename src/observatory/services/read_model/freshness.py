@@ -39,7 +39,6 @@ class Clock:
         self._store = store
         self._spine = spine
         self._aggregates = aggregates
-        self._level_at: int | None = None
         self._known: Freshness | None = None
 
     async def freshness(self) -> Freshness:
@@ -51,8 +50,7 @@ class Clock:
         position = await self._aggregates.position()
         usable = position is not None and position.epoch == log.epoch
         offset = position.offset if position is not None else 0
-        if usable and offset >= log.last:
-            self._level_at = now
-        behind_us = 0 if self._level_at is None else now - self._level_at
-        self._known = Freshness(now, offset, behind_us / MICROSECONDS, usable, not usable)
+        waiting = await self._spine.read_log(offset, 1) if offset < log.last else []
+        lag_us = max(0, now - waiting[0].at) if waiting else 0
+        self._known = Freshness(now, offset, lag_us / MICROSECONDS, usable, not usable)
         return self._known

@@ -4,6 +4,8 @@ A position is ``<offset>-<index>``: a message of the log and an event within it,
 that resumes with the last position it saw misses nothing and gets nothing twice.
 """
 
+import asyncio
+import contextlib
 import re
 from collections import deque
 from collections.abc import AsyncIterator
@@ -86,6 +88,7 @@ class Live:
         self._spine = spine
         self._tail: deque[tuple[int, list[LogEvent]]] = deque(maxlen=_TAIL_MAX)
         self._offset: int | None = None
+        self._grew = asyncio.Event()
         self._loop = Loop("live", self._follow, 0.01)
         self.clients = 0
 
@@ -100,6 +103,7 @@ class Live:
     async def _follow(self) -> bool:
         if self._offset is None:
             self._offset = (await self._spine.log_range()).last
+            self._wake()
         if self.clients == 0:
             # Nobody looks: forget, rather than decode what nobody wants.
             self._tail.clear()
@@ -110,9 +114,15 @@ class Live:
         for message in messages:
             self._tail.append((message.offset, log_events(message)))
             self._offset = message.offset
-        if not messages:
+        if messages:
+            self._wake()
+        else:
             await self._spine.wait_log(self._offset, _WAIT_S)
         return True
+
+    def _wake(self) -> None:
+        self._grew.set()
+        self._grew = asyncio.Event()
 
     async def read(self, after: int, limit: int = _READ_MAX) -> list[tuple[int, list[LogEvent]]]:
         """Messages with an offset above `after`, from memory where they are there."""
@@ -135,9 +145,13 @@ class Live:
             if index >= 0:
                 after -= 1  # the rest of that message is still to come
             while True:
+                grew = self._grew
                 messages = await self.read(after)
                 if not messages:
-                    await self._spine.wait_log(after, _WAIT_S)
+                    # Not the spine's own wait: it may be ahead of what is at hand here.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_WAIT_S):
+                            await grew.wait()
                     continue
                 chunk = b"".join(
                     _frame(event)

@@ -1,0 +1,368 @@
+"""The page at /, in a real Chromium against the real system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from observatory.interfaces import web
+from real import RunningSystem, running_system, until
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+LIVE_MS = 5_000
+"""What happens in the system is on the page within this, without a reload."""
+RECOVERY_MS = 25_000
+"""The longest wait between two tries of the page is 15 s."""
+
+JOBS = """
+from observatory import JobContext, Observatory, Retry
+
+app = Observatory()
+
+@app.job("double")
+def double(n: int) -> int:
+    return 2 * n
+
+@app.job("echo", queue="texts")
+def echo(text: str, ctx: JobContext) -> str:
+    ctx.log.info(text)
+    return text
+
+def inner(why: str) -> None:
+    raise ValueError(why)
+
+@app.job("break", max_attempts=1)
+def break_it(why: str) -> None:
+    inner(why)
+
+@app.job("flaky", max_attempts=2, retry=Retry(base=0.05, cap=0.05))
+def flaky(ctx: JobContext) -> str:
+    if ctx.attempt == 1:
+        raise RuntimeError("not yet")
+    return "at last"
+"""
+
+HOSTILE = "<img src=x onerror=document.title='owned'><script>alert(1)</script>"
+BIDI = "invoice\u202egnp.exe"
+CONTROLS = "bell\u0007 escape\u001b[31m c1\u009b del\u007f zero\u200bwidth"
+
+RECORD_VIOLATIONS = """
+window.violations = [];
+document.addEventListener('securitypolicyviolation', (event) =>
+    window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
+"""
+
+
+@dataclass
+class Watched:
+    """A page, and whatever it did that it should not have done."""
+
+    page: Page
+    origin: str
+    faults: list[str] = field(default_factory=list)
+
+    def on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.faults.append(f"console {message.type}: {message.text}")
+
+    def on_request(self, request: Any) -> None:
+        if not request.url.startswith(self.origin + "/"):
+            self.faults.append(f"request to {request.url}")
+
+    def open(self, address: str = "#/") -> Page:
+        self.page.goto(f"{self.origin}/{address}")
+        expect(self.page.locator(".connection")).to_have_attribute(
+            "data-phase", "live", timeout=10_000
+        )
+        return self.page
+
+    def assert_clean(self) -> None:
+        self.faults += self.page.evaluate("window.violations")
+        assert not self.faults
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS), headless=True
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built_page() -> None:
+    index = Path(web.__file__).parent / "dist" / "index.html"
+    assert index.exists(), "the page is not built: cd web && npm ci && npm run build"
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[RunningSystem]:
+    with running_system(JOBS, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
+    """Opens pages; at the end none of them may have done anything it should not."""
+    opened: list[Watched] = []
+
+    def open_page(origin: str, **options: Any) -> Watched:
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        context.add_init_script(RECORD_VIOLATIONS)
+        watched = Watched(context.new_page(), origin)
+        watched.page.on("console", watched.on_console)
+        watched.page.on("pageerror", lambda error: watched.faults.append(f"uncaught: {error}"))
+        watched.page.on("request", watched.on_request)
+        opened.append(watched)
+        return watched
+
+    yield open_page
+    for watched in opened:
+        watched.page.context.close()
+
+
+def submit(system: RunningSystem, job_type: str, **payload: Any) -> str:
+    answer = system.http.post("/jobs", json={"type": job_type, "payload": payload})
+    assert answer.status_code == 202, answer.text
+    return answer.json()["jobId"]
+
+
+def finished(system: RunningSystem, job_id: str) -> dict[str, Any]:
+    def job() -> dict[str, Any] | None:
+        read = system.http.get(f"/jobs/{job_id}").json()
+        return read if read["state"] in ("completed", "failed", "cancelled") else None
+
+    read = until(job)
+    assert read is not None
+    return read
+
+
+def tile(page: Page, name: str) -> Any:
+    return page.locator(f'[data-tile="{name}"]')
+
+
+def test_the_tiles_follow_the_system_without_a_reload(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    watched = watch(system.url)
+    page = watched.open()
+    expect(tile(page, "completed")).to_have_text("0")
+    expect(page.get_by_text("observatory submit")).to_be_visible()
+    page.evaluate("window.neverReloaded = true")
+
+    for n in range(30):
+        submit(system, "double", n=n)
+    for _ in range(3):
+        submit(system, "break", why="no")
+    later = system.http.post(
+        "/jobs", json={"type": "double", "payload": {"n": 1}, "delaySeconds": 3600}
+    )
+    assert later.status_code == 202
+
+    expect(tile(page, "completed")).to_have_text("30", timeout=LIVE_MS)
+    expect(tile(page, "failed")).to_have_text("3", timeout=LIVE_MS)
+    expect(tile(page, "scheduled")).to_have_text("1", timeout=LIVE_MS)
+    expect(tile(page, "queued")).to_have_text("0", timeout=LIVE_MS)
+    expect(tile(page, "running")).to_have_text("0", timeout=LIVE_MS)
+    expect(page).to_have_title("3 failing – Observatory")
+    expect(page.locator("table.jobs tbody tr")).to_have_count(25)
+    expect(page.locator('[data-queue="default"]')).to_be_visible()
+    counts = system.http.get("/stats").json()["states"]
+    for state, count in counts.items():
+        expect(tile(page, state)).to_have_text(str(count))
+    assert page.evaluate("window.neverReloaded")
+    watched.assert_clean()
+
+
+def test_two_clicks_from_the_overview_to_the_traceback(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    finished(system, submit(system, "break", why="the mail server said no"))
+    watched = watch(system.url)
+    page = watched.open()
+    page.locator("table.failures tbody a", has_text="ValueError").first.click()
+    traceback = page.locator("[data-traceback]").first
+    expect(traceback).to_be_visible()
+    own = traceback.locator(".own", has_text="in inner")
+    expect(own).to_contain_text("raise ValueError(why)")
+    expect(traceback).to_contain_text("ValueError: the mail server said no")
+    expect(page).to_have_title("failed · break – Observatory")
+    watched.assert_clean()
+
+
+def test_hostile_text_stays_text(system: RunningSystem, watch: Callable[..., Watched]) -> None:
+    text = f"{HOSTILE} {BIDI} {CONTROLS}"
+    echoed = finished(system, submit(system, "echo", text=text))
+    broken = finished(system, submit(system, "break", why=text))
+    assert echoed["state"] == "completed"
+    assert broken["state"] == "failed"
+
+    watched = watch(system.url)
+    page = watched.open()
+    for job_id in (echoed["id"], broken["id"]):
+        page.goto(f"{system.url}/#/jobs/{job_id}")
+        payload = page.locator('pre[aria-label="Payload"]')
+        expect(payload).to_contain_text("<img src=x onerror=document.title='owned'>")
+        expect(payload).to_contain_text("U+202E")
+        for event in page.locator(".events summary").all():
+            event.click()
+        shown = page.locator("main").inner_text()
+        for hidden in ("\u202e", "\u0007", "\u001b", "\u009b", "\u007f", "\u200b"):
+            assert hidden not in shown, f"U+{ord(hidden):04X} is on the page as it is"
+        expect(page.locator("main img, main script, main iframe")).to_have_count(0)
+    page.goto(f"{system.url}/#/")
+    expect(page.locator("table.failures")).to_contain_text("<img src=x")
+    expect(page.locator("main img, main script")).to_have_count(0)
+    expect(page).to_have_title("1 failing – Observatory")
+    watched.assert_clean()
+
+
+def test_it_says_that_the_server_is_gone_and_recovers(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    for n in range(5):
+        submit(system, "double", n=n)
+    watched = watch(system.url)
+    page = watched.open()
+    expect(tile(page, "completed")).to_have_text("5", timeout=LIVE_MS)
+    watched.assert_clean()
+
+    system.kill()
+    expect(page.locator(".health")).to_contain_text("Reconnecting in", timeout=10_000)
+    expect(page.locator(".health")).to_contain_text("stale since", timeout=10_000)
+    expect(page.locator("main")).to_have_attribute("data-stale", "yes")
+    # Old figures are kept and marked; a failed request is no zero.
+    expect(tile(page, "completed")).to_have_text("5")
+    expect(page.locator(".tile .stale").first).to_be_visible()
+    assert page.title().startswith("stale")
+
+    system.start()
+    submit(system, "double", n=6)
+    expect(page.locator(".connection")).to_have_attribute("data-phase", "live", timeout=RECOVERY_MS)
+    expect(tile(page, "completed")).to_have_text("6", timeout=LIVE_MS)
+    expect(page.locator(".health")).not_to_contain_text("stale")
+    # Chromium itself reports each refused connection; nothing else may have gone wrong.
+    watched.faults = [fault for fault in watched.faults if "Failed to load resource" not in fault]
+    watched.assert_clean()
+
+
+def test_rows_do_not_move_under_the_pointer(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    for n in range(3):
+        finished(system, submit(system, "double", n=n))
+    watched = watch(system.url)
+    page = watched.open()
+    rows = page.locator("table.jobs tbody tr")
+    expect(rows).to_have_count(3)
+    rows.first.hover()
+    under_the_pointer = rows.first.get_attribute("data-job")
+    submit(system, "double", n=4)
+    show = page.get_by_role("button", name="1 new – show")
+    expect(show).to_be_visible(timeout=LIVE_MS)
+    assert rows.first.get_attribute("data-job") == under_the_pointer
+    show.click()
+    expect(rows).to_have_count(4)
+    watched.assert_clean()
+
+
+def test_a_failed_job_is_retried_and_a_scheduled_one_cancelled(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    failed = finished(system, submit(system, "break", why="once more"))
+    later = system.http.post(
+        "/jobs", json={"type": "double", "payload": {"n": 1}, "delaySeconds": 3600}
+    ).json()["jobId"]
+    watched = watch(system.url)
+    page = watched.open(f"#/jobs/{failed['id']}")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".actions")).to_contain_text("Accepted: queued again")
+    expect(page.locator("tbody[data-attempt]")).to_have_count(2, timeout=LIVE_MS)
+    page.get_by_text("The same from a shell").click()
+    expect(page.locator(".by-hand")).to_contain_text(f"observatory jobs retry {failed['id']}")
+
+    page.goto(f"{system.url}/#/jobs/{later}")
+    page.get_by_role("button", name="Cancel…").click()
+    page.get_by_role("button", name="Yes, cancel it").click()
+    expect(page.locator(".job-head .badge")).to_have_attribute(
+        "data-state", "cancelled", timeout=LIVE_MS
+    )
+    assert system.http.get(f"/jobs/{later}").json()["state"] == "cancelled"
+    watched.assert_clean()
+
+
+def test_every_attempt_is_told(system: RunningSystem, watch: Callable[..., Watched]) -> None:
+    job = finished(system, submit(system, "flaky"))
+    watched = watch(system.url)
+    page = watched.open(f"#/jobs/{job['id']}")
+    attempts = page.locator("tbody[data-attempt]")
+    expect(attempts).to_have_count(2)
+    expect(attempts.first).to_contain_text("completed")
+    expect(attempts.last).to_contain_text("RuntimeError")
+    expect(page.locator(".timeline li")).to_have_count(2)
+    expect(page.locator('pre[aria-label="Result"]')).to_have_text('"at last"')
+    watched.assert_clean()
+
+
+def test_the_filter_is_in_the_address(system: RunningSystem, watch: Callable[..., Watched]) -> None:
+    for n in range(3):
+        finished(system, submit(system, "double", n=n))
+    finished(system, submit(system, "break", why="no"))
+    watched = watch(system.url)
+    page = watched.open("#/jobs?state=failed")
+    rows = page.locator("table.jobs tbody tr")
+    expect(rows).to_have_count(1)
+    page.get_by_role("link", name="Clear filter").click()
+    expect(rows).to_have_count(4)
+    page.locator("input[name=type]").fill("double")
+    expect(page).to_have_url(f"{system.url}/#/jobs?type=double")
+    expect(rows).to_have_count(3)
+    page.reload()
+    expect(rows).to_have_count(3)
+    watched.assert_clean()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone(system: RunningSystem, watch: Callable[..., Watched], scheme: str) -> None:
+    job = finished(system, submit(system, "break", why="x" * 500))
+    finished(system, submit(system, "echo", text="y" * 5000))
+    phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": scheme}
+    watched = watch(system.url, **phone)
+    page = watched.open()
+    for address in ("#/", "#/jobs", f"#/jobs/{job['id']}"):
+        page.goto(f"{system.url}/{address}")
+        expect(page.locator("main")).to_contain_text("break")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390, f"{address} is {width} wide"
+    watched.assert_clean()
+
+
+def test_the_page_is_served_with_a_strict_policy(system: RunningSystem) -> None:
+    answer = system.http.get("/")
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "<style" not in answer.text
+    assert "<script>" not in answer.text
+    for unsafe in ("innerHTML", "dangerouslySetInnerHTML", "eval("):
+        sources = (Path(__file__).parents[2] / "web" / "src").glob("*.ts*")
+        assert not [path.name for path in sources if unsafe in path.read_text()]

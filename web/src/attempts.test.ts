@@ -1,0 +1,55 @@
+import { expect, it } from "vitest";
+import { timeline } from "./attempts";
+import type { Attempt, Job } from "./contracts";
+
+const T0 = Date.parse("2026-11-23T21:00:00Z");
+const at = (seconds: number) => new Date(T0 + seconds * 1000).toISOString();
+
+const JOB = {
+  state: "retrying",
+  createdAt: at(0),
+  queuedAt: at(0),
+  scheduledAt: at(20),
+  finishedAt: null,
+} as Job;
+
+const FIRST: Attempt = {
+  attempt: 1,
+  outcome: "failed",
+  worker: "w",
+  queuedAt: at(0),
+  startedAt: at(2),
+  finishedAt: at(5),
+  waitSeconds: 2,
+  runSeconds: 3,
+  error: null,
+  retryAt: at(20),
+};
+
+const told = (seconds: number | null) => `${seconds} s`;
+
+it("keeps the wait apart from the run, and shows the pause before the next attempt", () => {
+  const { seconds, lanes } = timeline(JOB, [FIRST], T0 + 10_000, told);
+  expect(seconds).toBe(10);
+  expect(lanes[0]?.bars).toEqual([
+    { kind: "wait", from: 0, to: 0.2 },
+    { kind: "run", from: 0.2, to: 0.5, outcome: "failed" },
+  ]);
+  expect(lanes[1]).toMatchObject({ label: "next attempt", told: "due in 10 s" });
+});
+
+it("shows a job that waits for its first attempt", () => {
+  const { lanes } = timeline({ ...JOB, state: "queued" }, [], T0 + 4000, told);
+  expect(lanes).toEqual([
+    {
+      label: "attempt 1",
+      told: "waiting for a worker, 4 s so far",
+      bars: [{ kind: "wait", from: 0, to: 1 }],
+    },
+  ]);
+});
+
+it("ends with the job", () => {
+  const done = { ...JOB, state: "completed", finishedAt: at(5) } as Job;
+  expect(timeline(done, [FIRST], T0 + 900_000, told).seconds).toBe(5);
+});

@@ -1,0 +1,118 @@
+import { describe, expect, it } from "vitest";
+import type { CloudEvent, JobSummary } from "./contracts";
+import { merge, newer } from "./joblist";
+import { afterEvent, ran, waited } from "./row";
+
+const AT = "2026-11-23T21:00:00.000000Z";
+const LATER = "2026-11-23T21:00:05.000000Z";
+
+const QUEUED: JobSummary = {
+  id: "j",
+  type: "email.send",
+  queue: "email",
+  priority: "normal",
+  state: "queued",
+  attempt: 0,
+  maxAttempts: 3,
+  createdAt: AT,
+  scheduledAt: null,
+  queuedAt: AT,
+  startedAt: null,
+  finishedAt: null,
+  error: null,
+  worker: null,
+  correlationId: null,
+  parentId: null,
+  contractVersion: 1,
+  progress: null,
+  version: 1,
+  failures: 0,
+  crashes: 0,
+  timeoutSeconds: null,
+  cancelRequestedAt: null,
+  idempotencyKey: null,
+};
+
+function event(type: string, data: object): CloudEvent {
+  return {
+    specversion: "1.0",
+    id: `${type}-1`,
+    source: "/observatory/processor/1",
+    type,
+    subject: "j",
+    time: LATER,
+    data: { jobId: "j", jobType: "email.send", queue: "email", priority: "normal", ...data },
+  };
+}
+
+const STARTED = event("job.started", { state: "running", attempt: 1, version: 2, worker: "w" });
+
+describe("a row after an event", () => {
+  it("moves on", () => {
+    const row = afterEvent(QUEUED, STARTED);
+    expect(row).toMatchObject({ state: "running", attempt: 1, startedAt: LATER, worker: "w" });
+    expect(waited(row, 0)).toEqual({ seconds: 5, open: false });
+    expect(ran(row, Date.parse(LATER) + 2000)).toEqual({ seconds: 2, open: true });
+  });
+
+  it("ignores repeats, older versions and other jobs", () => {
+    const row = afterEvent(QUEUED, STARTED);
+    expect(afterEvent(row, STARTED)).toBe(row);
+    expect(afterEvent(row, event("job.queued", { state: "queued", attempt: 0, version: 1 }))).toBe(row);
+    expect(afterEvent({ ...QUEUED, id: "other" }, STARTED).state).toBe("queued");
+  });
+
+  it("keeps the state where a progress or an attempt's own failure is told", () => {
+    const row = afterEvent(QUEUED, STARTED);
+    const told = { state: "running", attempt: 1, fraction: 0.5, message: null };
+    expect(afterEvent(row, event("job.progressed", told)).progress).toMatchObject({ fraction: 0.5 });
+    expect(afterEvent(row, event("job.progressed", { ...told, attempt: 2 }))).toBe(row);
+    const failed = { state: "running", attempt: 1, version: 3 };
+    expect(afterEvent(row, event("job.attempt_failed", failed))).toBe(row);
+  });
+
+  it("does not trust an event without a state", () => {
+    expect(afterEvent(QUEUED, event("job.pruned", { state: null, attempt: 1, version: 9 }))).toBe(QUEUED);
+  });
+
+  it("prefers the reading that knows more", () => {
+    const running = afterEvent(QUEUED, STARTED);
+    expect(newer(running, QUEUED)).toBe(running);
+    expect(newer(QUEUED, running)).toBe(running);
+  });
+});
+
+describe("a list after its first page was read again", () => {
+  it("takes the new rows when nobody is reading", () => {
+    expect(merge(["b", "a"], ["c", "b"], false, false, true)).toEqual({
+      shown: ["c", "b"],
+      waiting: [],
+      takeNext: true,
+    });
+  });
+
+  it("moves nothing under the pointer", () => {
+    const held = merge(["b", "a"], ["d", "c"], false, true, true);
+    expect(held).toEqual({ shown: ["b", "a"], waiting: ["d", "c"], takeNext: false });
+  });
+
+  it("shows the first page even while held", () => {
+    expect(merge([], ["a"], false, true, false).shown).toEqual(["a"]);
+  });
+
+  it("keeps the further pages where they meet the first", () => {
+    expect(merge(["c", "b", "a"], ["d", "c"], true, false, true)).toEqual({
+      shown: ["d", "c", "b", "a"],
+      waiting: [],
+      takeNext: false,
+    });
+  });
+
+  it("drops the further pages where rows between would be missing", () => {
+    expect(merge(["b", "a"], ["z", "y"], true, false, true).shown).toEqual(["z", "y"]);
+  });
+
+  it("drops a row that no longer matches", () => {
+    expect(merge(["c", "b", "a"], ["c", "a"], true, false, true).shown).toEqual(["c", "a"]);
+  });
+});
