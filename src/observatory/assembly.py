@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from observatory.asgi.correlation import Correlation
-from observatory.asgi.documentation import bundled, documentation_routes
+from observatory.asgi.documentation import documentation_routes
 from observatory.asgi.health import Check, health_routes
 from observatory.asgi.keys import LOOPBACK_NAMES, Guard, Key, read_keys
 from observatory.asgi.page import page_routes
@@ -31,6 +31,7 @@ from observatory.backends.sqlite.database import Database
 from observatory.backends.sqlite.spine import SqliteSpine
 from observatory.backends.sqlite.store import SqliteStore
 from observatory.core.application import Observatory
+from observatory.core.contract_tree import bundled
 from observatory.core.errors import ConfigurationError
 from observatory.core.job_type import Handler
 from observatory.runtime.dispatch import Dispatcher
@@ -87,12 +88,12 @@ class System:
         checks = self._checks()
         write: list[BaseRoute] = [
             *health_routes(checks),
-            *documentation_routes(_openapi(tree, "openapi/gateway.v1.json")),
+            *documentation_routes(bundled(tree, "openapi/gateway.v1.json")),
             _metrics_route(exposition),
         ]
         read: list[BaseRoute] = [
             *health_routes(checks),
-            *documentation_routes(_openapi(tree, "openapi/read-model.v1.json")),
+            *documentation_routes(bundled(tree, "openapi/read-model.v1.json")),
             _metrics_route(exposition),
             *(page_routes(page) if page is not None else []),
         ]
@@ -278,11 +279,6 @@ def _one_origin(gateway: ASGIApp, read_model: ASGIApp) -> ASGIApp:
         await (read_model if reads else gateway)(scope, receive, send)
 
     return app
-
-
-def _openapi(tree: Mapping[str, Any], path: str) -> dict[str, Any]:
-    schemas = {name: document for name, document in tree.items() if name.endswith(".json")}
-    return bundled(tree[path], schemas)
 
 
 def _metrics_route(exposition: Exposition) -> Route:

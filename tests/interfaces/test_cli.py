@@ -239,6 +239,8 @@ def test_values_are_json_where_they_can_be() -> None:
 def test_a_payload_that_is_no_json_object_is_2(payload: str) -> None:
     answer = cli("submit", "double", "--payload", "-", stdin=payload)
     assert answer.returncode == 2
+    assert "--payload" in answer.stderr
+    assert "JSON" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 

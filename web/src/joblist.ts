@@ -54,14 +54,16 @@ export class JobList {
   /** Told by the table: someone points at it, has scrolled into it, or has the focus in it. */
   held = false;
 
+  /** Rows a page; so many waiting means that there may be more. */
+  readonly limit: number;
+
   #query: string;
-  #limit: number;
   #extended = false;
   #rows = new Map<string, Signal<JobSummary>>();
 
   constructor(query: string, limit: number) {
     this.#query = query;
-    this.#limit = limit;
+    this.limit = limit;
     this.reading = new Reading(async () => {
       const page = await this.#page(null);
       this.#merge(page, this.held);
@@ -111,7 +113,7 @@ export class JobList {
 
   #page(cursor: string | null): Promise<Page<JobSummary>> {
     const query = new URLSearchParams(this.#query);
-    query.set("limit", String(this.#limit));
+    query.set("limit", String(this.limit));
     if (cursor !== null) query.set("cursor", cursor);
     return get(`jobs?${query}`);
   }

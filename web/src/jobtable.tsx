@@ -184,7 +184,8 @@ export function NewRows({ list }: { list: JobList }) {
     <span class="new-rows" role="status">
       {waiting > 0 && (
         <button type="button" onClick={() => list.show()}>
-          {count(waiting)} new – show
+          {count(waiting)}
+          {waiting >= list.limit && "+"} new – show
         </button>
       )}
     </span>

@@ -61,7 +61,12 @@ function useSteps() {
     if (!read) return null;
     const at = serverNow.value;
     const until = live.connection.value.phase === "live" && !series.error.value ? at : null;
-    return { steps: finishedSteps(read, tally, at, until), stepSeconds: read.stepSeconds };
+    return {
+      steps: finishedSteps(read, tally, at, until),
+      // The step that is not over yet counts, though it cannot be drawn.
+      failed: finishedSteps(read, tally, Infinity, until).reduce((sum, s) => sum + s.failed, 0),
+      stepSeconds: read.stepSeconds,
+    };
   }).value;
 }
 
@@ -71,7 +76,6 @@ function Tiles() {
   const perSecond =
     seen &&
     meanRate(seen.steps, seen.stepSeconds, 60, (s) => s.completed + s.failed + s.cancelled);
-  const failed = seen && seen.steps.reduce((sum, step) => sum + step.failed, 0);
   return (
     <section aria-label="Figures" class="tiles">
       {STATES.map((state) => (
@@ -97,7 +101,7 @@ function Tiles() {
       />
       <FigureTile
         name="newly failed"
-        value={count(failed)}
+        value={count(seen?.failed)}
         about="last 15 min"
         data="newly-failed"
       />

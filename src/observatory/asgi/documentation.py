@@ -5,7 +5,7 @@ The page is made here, of plain HTML, because nothing may be fetched from elsewh
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -28,51 +28,6 @@ td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top }
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 """The page has one style of ours and no script at all."""
-
-
-def bundled(document: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
-    """An OpenAPI document that stands alone: what it refers to by path is put into it.
-
-    Args:
-        document: the OpenAPI document, with relative references.
-        schemas: every schema by its path below contracts/.
-    """
-    components: dict[str, Any] = {}
-
-    def name_of(path: str) -> str:
-        name = path.removesuffix(".json").replace("/", "_")
-        if name not in components:
-            components[name] = {}
-            components[name] = rewritten(schemas[path], path, f"#/components/schemas/{name}")
-        return name
-
-    def rewritten(node: Any, path: str, home: str | None) -> Any:
-        if isinstance(node, list):
-            return [rewritten(item, path, home) for item in node]  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(node, dict):
-            return node
-        entries = cast("dict[str, Any]", node).items()
-        made: dict[str, Any] = {key: rewritten(value, path, home) for key, value in entries}
-        reference = made.get("$ref")
-        if isinstance(reference, str):
-            made["$ref"] = resolved(reference, path, home)
-        if home is not None:
-            made.pop("$id", None)
-            made.pop("$schema", None)
-        return made
-
-    def resolved(reference: str, path: str, home: str | None) -> str:
-        target, _, fragment = reference.partition("#")
-        if not target:
-            return reference if home is None else home + fragment
-        parts = path.split("/")[:-1]
-        for part in target.split("/"):
-            parts = parts[:-1] if part == ".." else [*parts, part]
-        return f"#/components/schemas/{name_of('/'.join(parts))}{fragment}"
-
-    whole = rewritten(document, "openapi/document.json", None)
-    whole.setdefault("components", {}).setdefault("schemas", {}).update(components)
-    return whole
 
 
 def documentation_routes(document: Mapping[str, Any]) -> list[Route]:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,11 @@ from observatory.core.event import is_uuid
 from observatory.core.instant import from_rfc3339
 from observatory.core.strict_json import escape
 
-_TEXT_CHARS_MAX = 200
+_RFC3339 = re.compile(
+    r"(19[7-9]\d|2\d{3})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
 
 
 class Parameters:
@@ -36,13 +41,11 @@ class Parameters:
                 raise _refuse(name, f"the parameter {name[:50]!r} is not known; {allowed}")
             self._values.setdefault(name, []).append(value)
 
-    def text(self, name: str) -> str | None:
-        """Any text of up to 200 characters, without control characters."""
+    def text(self, name: str, form: re.Pattern[str]) -> str | None:
+        """Text of a given form."""
         value = self._one(name)
-        if value is None:
-            return None
-        if not value or len(value) > _TEXT_CHARS_MAX or not value.isprintable():
-            raise _refuse(name, "must be 1 to 200 printable characters")
+        if value is not None and not form.fullmatch(value):
+            raise _refuse(name, f"must match {form.pattern}")
         return value
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
@@ -57,7 +60,7 @@ class Parameters:
 
     def instant(self, name: str) -> int | None:
         """An RFC 3339 time."""
-        value = self._one(name)
+        value = self.text(name, _RFC3339)
         if value is None:
             return None
         try:
@@ -79,6 +82,15 @@ class Parameters:
             if word not in allowed:
                 raise _refuse(name, f"must be of {', '.join(allowed)}; got {word[:50]!r}")
         return tuple(dict.fromkeys(words))
+
+    def choice(self, name: str, allowed: Iterable[str], default: str) -> str:
+        """One of a set of words."""
+        value = self._one(name)
+        if value is None:
+            return default
+        if value not in allowed:
+            raise _refuse(name, f"must be one of {', '.join(allowed)}")
+        return value
 
     def cursor(self, name: str = "cursor") -> Any:
         """What `next_cursor` put in, where it was made for these same other parameters.

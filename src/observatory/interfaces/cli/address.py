@@ -1,7 +1,7 @@
 """Where the system is that a command talks to."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -9,6 +9,10 @@ from observatory.interfaces.cli.output import Mistake
 
 if TYPE_CHECKING:
     from observatory.client import Client
+
+
+Payload = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""A JSON object, or ``-`` for standard input, which is no option."""
 
 
 @Parameter(name="*")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from observatory.interfaces.cli.address import Address
+from observatory.interfaces.cli.address import Address, Payload
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.output import (
     AsJson,
@@ -165,7 +165,7 @@ def retry(
     job_id: Annotated[str, Parameter(name="ID")],
     /,
     *,
-    payload: str | None = None,
+    payload: Payload | None = None,
     address: Address | None = None,
     as_json: AsJson = False,
 ) -> int:

@@ -73,8 +73,8 @@ def console() -> "Console":
 
     if sys.stdout.isatty():
         # Without colour rich would still print codes for bold.
-        plain = {"color_system": None} if os.environ.get("NO_COLOR") else {}
-        return Console(highlight=False, markup=False, emoji=False, **plain)
+        colors = None if os.environ.get("NO_COLOR") else "auto"
+        return Console(highlight=False, markup=False, emoji=False, color_system=colors)
     return Console(
         highlight=False,
         markup=False,

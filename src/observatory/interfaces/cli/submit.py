@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from observatory.interfaces.cli.address import Address
+from observatory.interfaces.cli.address import Address, Payload
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.jobs import print_job
 from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
@@ -19,7 +19,7 @@ def submit(
     job_type: Annotated[str, Parameter(name="TYPE")],
     /,
     *fields: Annotated[str, Parameter(name="KEY=VALUE")],
-    payload: str | None = None,
+    payload: Payload | None = None,
     queue: str | None = None,
     priority: Literal["high", "normal", "low"] | None = None,
     delay: float | None = None,

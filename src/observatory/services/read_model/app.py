@@ -20,6 +20,7 @@ from observatory.core.errors import InvalidParameter, NotFound
 from observatory.core.event import is_uuid
 from observatory.core.instant import MICROSECONDS, to_rfc3339
 from observatory.core.job import Job, WorkerRecord
+from observatory.core.job_type import JOB_TYPE_PATTERN, QUEUE_PATTERN
 from observatory.core.lifecycle import TERMINAL, State
 from observatory.core.spine import Spine
 from observatory.core.store import LIST_MAX, JobFilter, Store
@@ -31,7 +32,12 @@ from observatory.services.read_model.jobs import attempts, detail, job_events, l
 from observatory.services.read_model.live import Live, Wanted, parse_position
 from observatory.settings import Settings
 
-_EVENT_TYPE: Final = re.compile(r"[a-z]+(\.[a-z_]+)+\Z")
+_EVENT_TYPES: Final = re.compile(r"(?=.{1,200}\Z)[a-z]+(\.[a-z_]+)+(,[a-z]+(\.[a-z_]+)+)*")
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]{1,200}")
+_WORKER: Final = re.compile(r"[\x21-\x39\x3b-\x7e]{1,128}:[0-9]{1,10}:[0-9A-Za-z_-]{1,60}")
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
+_SEARCH: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_POSITION: Final = re.compile(r"[0-9]{1,18}-[0-9]{1,9}")
 _PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _WAIT_MAX_S: Final = 60
 _WINDOW_S: Final = 900
@@ -101,15 +107,15 @@ class ReadModel:
         limit = query.integer("limit", 50, 1, LIST_MAX)
         where = JobFilter(
             states=tuple(State(name) for name in query.choices("state", _STATES)),
-            type=query.text("type"),
-            queue=query.text("queue"),
-            worker=query.text("worker"),
-            correlation_id=query.text("correlationId"),
+            type=query.text("type", JOB_TYPE_PATTERN),
+            queue=query.text("queue", QUEUE_PATTERN),
+            worker=query.text("worker", _WORKER),
+            correlation_id=query.text("correlationId", _VISIBLE),
             parent_id=query.uuid("parentId"),
-            error_fingerprint=query.text("fingerprint"),
+            error_fingerprint=query.text("fingerprint", _FINGERPRINT),
             since=query.instant("since"),
             until=query.instant("until"),
-            text=query.text("q"),
+            text=query.text("q", _SEARCH),
         )
         before = query.cursor()
         if before is not None and not isinstance(before, str):
@@ -210,15 +216,15 @@ class ReadModel:
         query = Parameters(request, ("window", "step", "type", "queue"))
         window_s = query.integer("window", _WINDOW_S, 60, 86_400)
         default = "5" if window_s <= 3600 else "60"
-        (step, *_) = query.choices("step", ("5", "60")) or (default,)
+        step = query.choice("step", ("5", "60"), default)
         freshness = await self._clock.freshness()
         shown = await stats.series(
             self._aggregates,
             freshness,
             window_s,
             int(step),
-            query.text("type"),
-            query.text("queue"),
+            query.text("type", JOB_TYPE_PATTERN),
+            query.text("queue", QUEUE_PATTERN),
         )
         return _json(shown, freshness)
 
@@ -226,8 +232,8 @@ class ReadModel:
         """``GET /failures``."""
         query = Parameters(request, ("type", "queue", "since", "limit"))
         groups = await self._store.failures(
-            query.text("type"),
-            query.text("queue"),
+            query.text("type", JOB_TYPE_PATTERN),
+            query.text("queue", QUEUE_PATTERN),
             query.instant("since"),
             query.integer("limit", 50, 1, LIST_MAX),
         )
@@ -274,8 +280,9 @@ class ReadModel:
         resumed = position is not None or bool(last_id)
         if last_id:
             position = parse_position(last_id)
+        subscription = await self._live.subscribe(position, resumed)
         return EventSourceResponse(
-            self._live.frames(position, wanted, resumed),
+            self._live.frames(subscription, wanted),
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
             ping=15,
             send_timeout=30,
@@ -321,22 +328,16 @@ def _job_id(request: Request) -> str:
 
 
 def _wanted(query: Parameters) -> Wanted:
-    kinds = query.text("type")
+    kinds = query.text("type", _EVENT_TYPES)
     types = tuple(kinds.split(",")) if kinds else ()
-    for name in types:
-        if not _EVENT_TYPE.match(name):
-            raise InvalidParameter(f"type: {name!r} is not an event type such as job.failed")
-    return Wanted(types, query.text("subject"))
+    return Wanted(types, query.text("subject", _VISIBLE))
 
 
 def _after(query: Parameters) -> tuple[int, int] | None:
-    text = query.text("after")
+    text = query.text("after", _POSITION)
     if text is None:
         return None
-    position = parse_position(text)
-    if position is None:
-        raise InvalidParameter("after: must be a position such as 1041-3")
-    return position
+    return parse_position(text)
 
 
 def _position(cursor: Any) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ _TAIL_MAX: Final = 512
 """Messages kept at hand, so that following clients do not each read the log."""
 _READ_MAX: Final = 100
 _READS_MAX: Final = 20
+_ANY_INDEX: Final = 10**9
 _WAIT_S: Final = 5.0
 
 
@@ -81,6 +82,14 @@ class Wanted(msgspec.Struct, frozen=True):
         )
 
 
+class Subscription(msgspec.Struct, frozen=True):
+    """Where a client's stream starts: messages above `after`, events above `seen`."""
+
+    after: int
+    seen: tuple[int, int]
+    reset: bool = False
+
+
 class Live:
     """Follows the log once for all clients."""
 
@@ -130,20 +139,25 @@ class Live:
             return [item for item in self._tail if item[0] > after][:limit]
         return [(m.offset, log_events(m)) for m in await self._spine.read_log(after, limit)]
 
-    async def frames(
-        self, position: tuple[int, int] | None, wanted: Wanted, resumed: bool
-    ) -> AsyncIterator[bytes]:
-        """Server-sent events from a position on, or from now on; never ends by itself."""
+    async def subscribe(self, position: tuple[int, int] | None, resumed: bool) -> Subscription:
+        """Where a client starts: after the position it saw last, or now. Decided before the
+        response begins, so that what happens after its headers arrived is never missed."""
+        log = await self._spine.log_range()
+        if resumed and (position is None or not log.first - 1 <= position[0] <= log.last):
+            return Subscription(log.last, (log.last, _ANY_INDEX), reset=True)
+        if position is None:
+            return Subscription(log.last, (log.last, _ANY_INDEX))
+        # The rest of the message that was seen in part is still to come.
+        return Subscription(position[0] - 1, position)
+
+    async def frames(self, subscription: Subscription, wanted: Wanted) -> AsyncIterator[bytes]:
+        """Server-sent events from a subscription on; never ends by itself."""
         self.clients += 1
+        after, seen = subscription.after, subscription.seen
         try:
             yield b"retry: 1000\n\n"
-            log = await self._spine.log_range()
-            if resumed and (position is None or not log.first - 1 <= position[0] <= log.last):
+            if subscription.reset:
                 yield b'event: reset\ndata: {"reason": "the position is no longer kept"}\n\n'
-                position = None
-            after, index = position or (log.last, -1)
-            if index >= 0:
-                after -= 1  # the rest of that message is still to come
             while True:
                 grew = self._grew
                 messages = await self.read(after)
@@ -157,9 +171,9 @@ class Live:
                     _frame(event)
                     for _, events in messages
                     for event in events
-                    if event.at > (position or (-1, -1)) and wanted.takes(event)
+                    if event.at > seen and wanted.takes(event)
                 )
-                after, position = messages[-1][0], None
+                after = messages[-1][0]
                 if chunk:
                     yield chunk
         finally:

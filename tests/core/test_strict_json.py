@@ -1,0 +1,289 @@
+"""Strict reading of JSON, beside a slow reading by the standard library that is plainly right."""
+
+import json
+import math
+import time
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from observatory.core.errors import Fault, MalformedJson
+from observatory.core.strict_json import DEPTH_MAX, INTEGER_MAX, INTEGER_MIN, decode, escape
+
+SLOW_S = 3.0
+"""Far above what a megabyte takes, far below what quadratic work on one would."""
+
+MEGABYTE = 1 << 20
+
+
+class Refused(Exception):  # noqa: N818
+    """By the oracle."""
+
+
+def oracle(body: bytes) -> Any:
+    """What a body means, or `Refused`: every rule of strict_json said once more, plainly."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(items)) != len(items):
+            raise Refused("a name twice")
+        return dict(items)
+
+    def integer(digits: str) -> int:
+        if len(digits) > 20 or not INTEGER_MIN <= int(digits) <= INTEGER_MAX:
+            raise Refused("not 64 bits")
+        return int(digits)
+
+    def number(digits: str) -> float:
+        if math.isinf(value := float(digits)):
+            raise Refused("not a double")
+        return value
+
+    def constant(name: str) -> Any:
+        raise Refused(name)
+
+    try:
+        value = json.loads(
+            body.decode(),
+            object_pairs_hook=pairs,
+            parse_int=integer,
+            parse_float=number,
+            parse_constant=constant,
+        )
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise Refused(repr(error)) from None
+    look(value, 0)
+    return value
+
+
+def look(value: Any, depth: int) -> None:
+    if isinstance(value, str) and "\x00" in value:
+        raise Refused("U+0000")
+    if isinstance(value, dict | list):
+        if depth == DEPTH_MAX:
+            raise Refused("too deep")
+        members = [*value, *value.values()] if isinstance(value, dict) else value
+        for member in members:
+            look(member, depth + 1)
+
+
+def assert_read_alike(body: bytes) -> None:
+    try:
+        expected = oracle(body)
+    except Refused as why:
+        with pytest.raises(MalformedJson):
+            pytest.fail(f"{body[:200]!r} was read as {decode(body)!r:.200}, but: {why}")
+    else:
+        assert repr(decode(body)) == repr(expected)
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(INTEGER_MIN, INTEGER_MAX)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=12,
+)
+
+
+@st.composite
+def nearly_json(draw: st.DrawFn) -> bytes:
+    """JSON as some library writes it, with a few bytes changed."""
+    text = json.dumps(
+        draw(values), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 0, 2]))
+    )
+    body = text.encode("utf-8", "surrogatepass")
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, len(body)))
+        patch = draw(st.binary(max_size=2) | st.sampled_from([b'"', b"\\", b":", b"\\u0000"]))
+        body = body[:place] + patch + body[place + draw(st.integers(0, 2)) :]
+    return body
+
+
+_NAME_PIECES = (
+    "a", r"\u0061", r"\"", r"\u0022", ":", r"\u003a", r"\u003A", r"\\", r"\/", r"\ud83d\ude00",
+    r"\ud800", r"\udc00", r"\u0000", '":'.replace('"', r"\""), " ", "é",
+)  # fmt: skip
+names = st.lists(st.sampled_from(_NAME_PIECES), max_size=3).map(lambda p: f'"{"".join(p)}"')
+spaces = st.sampled_from(["", "", " ", "\n", "\t\r "])
+
+
+@st.composite
+def _objects(draw: st.DrawFn, inner: st.SearchStrategy[str]) -> str:
+    members = draw(st.lists(st.tuples(names, spaces, spaces, inner), max_size=4))
+    return "{" + ",".join(f"{n}{a}:{b}{v}" for n, a, b, v in members) + "}"
+
+
+tricky_objects = st.recursive(
+    names | st.sampled_from(["1", "-0", "1e5", "9223372036854775808", "1E400", "null", "0.10"]),
+    lambda inner: _objects(inner) | st.lists(inner, max_size=3).map(lambda v: f"[{','.join(v)}]"),
+    max_leaves=10,
+)
+
+
+@given(nearly_json())
+def test_a_body_is_read_like_the_standard_library_reads_it_or_refused(body: bytes) -> None:
+    assert_read_alike(body)
+
+
+@given(tricky_objects)
+@example(r'{"a":1,"a":2,"b":"\"\u003a"}')
+@example(r'{"a":1,"a":2,"\"\u003A":0}')
+@example(r'{"a":1,"\u0061":2}')
+@example(r'{"\u0022":1,"\"":2}')
+def test_a_name_that_stands_twice_is_found_however_it_is_written(text: str) -> None:
+    assert_read_alike(text.encode())
+
+
+@given(st.binary(max_size=20))
+def test_any_bytes_are_read_or_refused_as_malformed(body: bytes) -> None:
+    assert_read_alike(body)
+
+
+@given(values)
+def test_what_is_accepted_means_the_same_after_another_round(value: Any) -> None:
+    body = json.dumps(value).encode("utf-8", "surrogatepass")
+    try:
+        read = decode(body)
+    except MalformedJson:
+        return
+    assert repr(decode(json.dumps(read).encode())) == repr(read)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":2}',
+        b'{"a":1,"a":1}',
+        b'{"a" :1,"a":2}',
+        b'{"a"\n\t:1,"a"\r :2}',
+        b'{"":1,"":2}',
+        rb'{"\"":1,"\"":2}',
+        rb'{"\u0022":1,"\"":2}',
+        rb'{"\u0061":1,"a":2}',
+        rb'{"a":1,"a":2,"b":"\"\u003a"}',
+        rb'{"a":1,"a":2,"b":"\":"}',
+        b'[{"x":{"y":[{"a":1,"b":2,"a":3}]}}]',
+        '{"é":1,"\\u00e9":2}'.encode(),
+    ],
+)
+def test_a_repeated_name_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedJson, match="twice"):
+        decode(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"a":{"a":1},"b":{"a":2}}', {"a": {"a": 1}, "b": {"a": 2}}),
+        (b'[{"a":1},{"a":2}]', [{"a": 1}, {"a": 2}]),
+        (b'{"a":"\\"a\\":1"}', {"a": '"a":1'}),
+        (b'{"a" : "b"}', {"a": "b"}),
+        (rb'"\ud83d\ude00"', "\U0001f600"),
+        (b" [ ] ", []),
+        (b"9223372036854775807", INTEGER_MAX),
+        (b"-9223372036854775808", INTEGER_MIN),
+        (b"0.1234567890123456789012345", 0.1234567890123456789012345),
+        (b"1e308", 1e308),
+    ],
+)
+def test_what_only_looks_suspicious_is_accepted(body: bytes, value: Any) -> None:
+    assert decode(body) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e400", b"[1E+999]", b"1e0000000400",
+        b"9223372036854775808", b"-9223372036854775809", b"18446744073709551616",
+        b"1" * 300, b"-" + b"9" * 300, b"1" * 400 + b".5", b"0x10", b"01", b"+1", b".5", b"1.",
+    ],
+)  # fmt: skip
+def test_a_number_that_would_change_on_its_way_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedJson):
+        decode(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'"\u0000"', rb'{"\u0000":1}', b'"\x00"', rb'"\ud800"', rb'"\udc00\ud800"',
+        rb'{"\uDFFF":1}', b'"\xed\xa0\x80"', b'"\xff"', b'"\xc0\x80"', b'"\x01"',
+        b"\xef\xbb\xbf{}", "{}".encode("utf-16"), "[]".encode("utf-32"),
+        b"", b"   ", b"{", b"[1,]", b'{"a":1,}', b"{'a':1}", b"[1] [2]", b"nul", b"//\n1",
+    ],
+)  # fmt: skip
+def test_text_that_is_not_plain_utf_8_json_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedJson):
+        decode(body)
+
+
+def test_a_fault_points_at_its_place() -> None:
+    with pytest.raises(MalformedJson) as refused:
+        decode(b'{"rows":[{"a/b":1},{"a/b":99999999999999999999}]}')
+
+    assert [fault.pointer for fault in refused.value.faults] == ["/rows/1/a~1b"]
+    assert all(isinstance(fault, Fault) for fault in refused.value.faults)
+
+
+def test_a_pointer_escapes_what_would_end_a_token() -> None:
+    assert escape("a/b~c") == "a~1b~0c"
+
+
+def nested(levels: int, opening: bytes, closing: bytes, core: bytes) -> bytes:
+    return opening * levels + core + closing * levels
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize("core", [b"1", b"[]", b'"text"'])
+def test_a_body_may_be_nested_as_deep_as_said_and_no_deeper(
+    opening: bytes, closing: bytes, core: bytes
+) -> None:
+    levels = DEPTH_MAX - (core == b"[]")
+    assert decode(nested(levels, opening, closing, core)) is not None
+
+    with pytest.raises(MalformedJson, match="nested"):
+        decode(nested(levels + 1, opening, closing, core))
+
+
+@pytest.mark.parametrize("levels", [1_000, 10_000, 100_000])
+def test_a_body_of_nothing_but_brackets_is_refused(levels: int) -> None:
+    for body in (b"[" * levels + b"]" * levels, b"[" * levels, b'{"a":' * levels):
+        with pytest.raises(MalformedJson):
+            decode(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"1" * MEGABYTE,
+        b"0." + b"1" * MEGABYTE,
+        b"1e" + b"9" * MEGABYTE,
+        b"[" + b",".join([b"1" * 4000] * 250) + b"]",
+        b"[" * MEGABYTE,
+        b'{"a":' * (MEGABYTE // 5),
+        b'{"":1' + b',"":1' * (MEGABYTE // 5) + b"}",
+        b"{" + b",".join(b'"%d" :1' % n for n in range(100_000)) + b"}",
+        b'"' + rb"\u0000" * (MEGABYTE // 6) + b'"',
+        b'"' + rb"\ud83d" * (MEGABYTE // 6) + b'"',
+        b'"' + rb"\"" * (MEGABYTE // 2) + b'"',
+        b'"' + b'" ' * (MEGABYTE // 2) + b'"',
+        b"[" + b'" ' * (MEGABYTE // 2),
+        b'"' + b" " * MEGABYTE,
+        b'["' + b"\t" * MEGABYTE + b":",
+        b"{" + b'"a" ' * (MEGABYTE // 4),
+    ],
+    ids=range(16),
+)
+def test_a_megabyte_made_to_be_slow_is_not(body: bytes) -> None:
+    start = time.perf_counter()
+    try:
+        decode(body)
+    except MalformedJson as refused:
+        assert len(str(refused)) < 1000
+    assert time.perf_counter() - start < SLOW_S
