@@ -4,14 +4,16 @@ import hashlib
 import re
 
 _PARTICULARS = re.compile(
-    r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\d+|'[^']{0,200}'|\"[^\"]{0,200}\""
+    r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}"
+    r"|[^\s'\"(]*[/\\][^\s'\")]*"  # paths and addresses
+    r"|'[^']{0,200}'|\"[^\"]{0,200}\"|\d+"
 )
 
 _MESSAGE_CHARS_MAX = 500
 
 
 def normalised(message: str) -> str:
-    """The first line of a message with numbers, ids and quoted text taken out."""
+    """The first line of a message with paths, numbers, ids and quoted text taken out."""
     line = message.strip().partition("\n")[0][:_MESSAGE_CHARS_MAX]
     return _PARTICULARS.sub("…", line)
 

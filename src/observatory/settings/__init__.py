@@ -24,8 +24,11 @@ class Settings(BaseSettings):
     )
     log_level: str = Field(default="warning", description="debug, info, warning or error")
 
-    concurrency: int = Field(
-        default=32, ge=1, le=10_000, description="runs at once in one processor"
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="runs at once in one processor; 100, or 32 where a handler runs in a thread",
     )
     lease_seconds: float = Field(
         default=15.0, gt=0, description="a worker not seen for this long is dead"

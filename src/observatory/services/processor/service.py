@@ -29,6 +29,9 @@ _log = structlog.get_logger(__name__)
 
 _NOTES_INTERVAL_S: Final = 0.25
 _CANARY_INTERVAL_S: Final = 5.0
+_TASK_SLOTS: Final = 100
+_THREAD_SLOTS: Final = 32
+"""Threads share one interpreter: more of them make each, and the event loop, wait longer."""
 _ABANDONED_MAX: Final = 100
 """Runs that did not end when cancelled, beyond which the worker claims no more."""
 
@@ -53,6 +56,8 @@ class Processor:
         self._handlers = handlers
         self._settings = settings
         self._now = now
+        in_threads = any(not handler.is_async for handler in handlers.values())
+        self._slots = settings.concurrency or (_THREAD_SLOTS if in_threads else _TASK_SLOTS)
         queues = sorted({h.job_type.queue for h in handlers.values()} | {DEFAULT_QUEUE})
         self._record = WorkerRecord(
             id=self.worker,
@@ -61,7 +66,7 @@ class Processor:
             started_at=now(),
             seen_at=now(),
             state="active",
-            concurrency=settings.concurrency,
+            concurrency=self._slots,
             running=0,
             queues=tuple(queues),
             job_types=tuple(sorted(handlers)),
@@ -71,7 +76,7 @@ class Processor:
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._slot_freed = asyncio.Event()
-        self._threads = anyio.CapacityLimiter(settings.concurrency)
+        self._threads = anyio.CapacityLimiter(self._slots)
         self._notes = Notes()
         self._claimer = Claimer(store, spine, dispatcher, self.worker, handlers)
         self._finisher = Finisher(store, dispatcher, self.worker)
@@ -137,7 +142,7 @@ class Processor:
 
     async def _claim_for_ever(self) -> None:
         while True:
-            free = self._settings.concurrency - len(self._runs)
+            free = self._slots - len(self._runs)
             if free <= 0 or self._state != "active" or self.abandoned >= _ABANDONED_MAX:
                 self._slot_freed.clear()
                 await self._slot_freed.wait()
