@@ -49,7 +49,8 @@ def a_file_size_limit(system: RunningSystem, data: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        resource.prlimit(system.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        if system.alive:
+            resource.prlimit(system.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ in one atomic step.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -19,7 +19,7 @@ from observatory.core.job import Transition
 from observatory.core.lifecycle import Move, State
 
 RESOLUTIONS_S: Final = (5, 60)
-"""Widths of the series' buckets in seconds."""
+"""Widths of the series' buckets in seconds, the finest first; each divides the next."""
 
 KEPT_S: Final = {5: 3600, 60: 86_400}
 """How long each resolution is kept."""
@@ -55,13 +55,23 @@ class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
 class Deltas:
     """Sums to add: jobs in each state, and series."""
 
-    __slots__ = ("series", "states")
+    __slots__ = ("_finest", "states")
 
     def __init__(self) -> None:
         self.states: dict[tuple[str, str, str], int] = {}
         """(type, queue, state) → change."""
-        self.series: dict[tuple[int, int, str, str, str, int], int] = {}
-        """The fields of a `SeriesKey` → change."""
+        self._finest: dict[tuple[int, str, str, str, int], int] = {}
+        """(bucket of the finest resolution, type, queue, measure, bin) → change."""
+
+    @property
+    def series(self) -> dict[tuple[int, int, str, str, str, int], int]:
+        """The fields of a `SeriesKey` → change, in every resolution."""
+        series: dict[tuple[int, int, str, str, str, int], int] = {}
+        for (bucket, *rest), amount in self._finest.items():
+            for width in (ALL_TIME, *RESOLUTIONS_S):
+                key: Any = (width, bucket - bucket % width if width else 0, *rest)
+                series[key] = series.get(key, 0) + amount
+        return series
 
     def move(self, type: str, queue: str, previous: str | None, state: str | None) -> None:
         """One job went from one state to another; None is outside the record."""
@@ -76,14 +86,10 @@ class Deltas:
     def count(
         self, at: int, type: str, queue: str, measure: str, bin: int = COUNT, amount: int = 1
     ) -> None:
-        """Add to a measure in every resolution."""
-        series = self.series
-        key = (ALL_TIME, 0, type, queue, measure, bin)
-        series[key] = series.get(key, 0) + amount
+        """Add to a measure."""
         second = at // MICROSECONDS
-        for width in RESOLUTIONS_S:
-            key = (width, second - second % width, type, queue, measure, bin)
-            series[key] = series.get(key, 0) + amount
+        key = (second - second % RESOLUTIONS_S[0], type, queue, measure, bin)
+        self._finest[key] = self._finest.get(key, 0) + amount
 
     def duration(self, at: int, type: str, queue: str, measure: str, us: int) -> None:
         """Add one duration to a distribution, and to its sum."""

@@ -5,6 +5,7 @@ the edges (events, HTTP).
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NewType
 
 Instant = NewType("Instant", int)
@@ -15,6 +16,7 @@ MICROSECONDS = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=256)  # the events of one commit share their times
 def to_rfc3339(instant: int) -> str:
     """RFC 3339 text in UTC, always with six decimals: ``2026-11-23T21:01:25.123456Z``."""
     seconds, micros = divmod(instant, MICROSECONDS)

@@ -83,32 +83,49 @@ class _Row(NamedTuple):
     parent_id: str | None
     scheduled_at: int | None
 
-    def transition(self, move: Move, at: int, since: int | None, **more: Any) -> Transition:
-        """The transition that this move makes from here; `more` overrides what it carries over.
+    def transition(
+        self,
+        move: Move,
+        at: int,
+        since: int | None,
+        *,
+        attempt: int | None = None,
+        reason: str | None = None,
+        outcome: OutcomeKind | None = None,
+        worker: str | None = None,
+        scheduled_at: int | None = None,
+        error: ErrorInfo | None = None,
+        suspect: bool | None = None,
+    ) -> Transition:
+        """The transition that this move makes from here.
 
         Raises:
             IllegalTransition: the table does not list it.
         """
         state = State(self.state)
-        fields: dict[str, Any] = {
-            "job": self.id,
-            "version": self.version + 1,
-            "move": move,
-            "at": at,
-            "type": self.type,
-            "queue": self.queue,
-            "priority": self.priority,
-            "attempt": self.attempt,
-            "state": after(state, move),
-            "previous": state,
-            "since": since,
-            "suspect": self.crashes > 0,
-            "contract_version": self.contract_version,
-            "correlation_id": self.correlation_id,
-            "traceparent": self.traceparent,
-            "tracestate": self.tracestate,
-        }
-        return Transition(**(fields | more))
+        return Transition(
+            job=self.id,
+            version=self.version + 1,
+            move=move,
+            at=at,
+            type=self.type,
+            queue=self.queue,
+            priority=self.priority,
+            attempt=self.attempt if attempt is None else attempt,
+            state=after(state, move),
+            previous=state,
+            since=since,
+            reason=reason,
+            outcome=outcome,
+            worker=worker,
+            scheduled_at=scheduled_at,
+            error=error,
+            suspect=self.crashes > 0 if suspect is None else suspect,
+            contract_version=self.contract_version,
+            correlation_id=self.correlation_id,
+            traceparent=self.traceparent,
+            tracestate=self.tracestate,
+        )
 
 
 class SqliteStore(SqliteReads):

@@ -10,50 +10,72 @@ from observatory.core.job import FinishedAttempt
 from observatory.core.lifecycle import ErrorInfo, OutcomeKind
 from observatory.core.store import StoreWrites
 from observatory.runtime.dispatch import Dispatcher
-from observatory.runtime.gather import Gather
 
 _log = structlog.get_logger(__name__)
 
 _ATTEMPTS_MAX: Final = 200
 _PAUSE_AFTER_ERROR_S: Final = 0.5
+_UNRECORDABLE: Final = "UnrecordableOutcome"
+_NO_ERROR: Final = ErrorInfo("", "")
 
 
 class Finisher:
-    """Writes outcomes until the store has taken them."""
+    """Writes outcomes until the store has taken them; those that come meanwhile go together."""
 
     def __init__(self, store: StoreWrites, dispatcher: Dispatcher, worker: str) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._worker = worker
-        self._gather = Gather(self._write, _ATTEMPTS_MAX)
+        self._waiting: list[FinishedAttempt] = []
+        self._writing: asyncio.Task[None] | None = None
         self.stale = 0
         """Outcomes that came too late: the attempt was no longer this worker's."""
 
-    async def finish(self, attempt: FinishedAttempt) -> bool:
-        """Record an outcome; False where the attempt was no longer this worker's to end."""
+    def put(self, attempt: FinishedAttempt) -> None:
+        """Have an outcome recorded soon."""
+        self._waiting.append(attempt)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write(), name="finish")
+
+    async def settle(self) -> None:
+        """Wait until every outcome is recorded."""
+        while self._writing is not None and not self._writing.done():
+            await self._writing
+
+    async def _write(self) -> None:
+        while self._waiting:
+            attempts = self._waiting[:_ATTEMPTS_MAX]
+            del self._waiting[:_ATTEMPTS_MAX]
+            await self._record(attempts)
+
+    async def _record(self, attempts: list[FinishedAttempt]) -> None:
         while True:
             try:
-                (recorded,) = await self._gather.add([attempt])
+                recorded, commit = await self._store.finish(attempts, self._worker)
             except StoreUnavailable as error:
                 _log.warning("finish.waits_for_store", error=str(error))
                 await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
             except Exception as error:
-                if attempt.outcome is OutcomeKind.UNSERIALISABLE:
-                    raise
-                # The store refuses this row as such: end it with a text that is surely storable.
-                _log.exception("finish.refused", job=attempt.job, attempt=attempt.attempt)
-                attempt = _unrecordable(attempt, error)
+                await self._single_out(attempts, error)
+                return
             else:
                 break
-        if not recorded:
-            self.stale += 1
-            _log.warning("finish.stale", job=attempt.job, attempt=attempt.attempt)
-        return recorded
-
-    async def _write(self, attempts: list[FinishedAttempt]) -> list[bool]:
-        recorded, commit = await self._store.finish(attempts, self._worker)
         self._dispatcher.put(commit)
-        return recorded
+        for attempt, taken in zip(attempts, recorded, strict=True):
+            if not taken:
+                self.stale += 1
+                _log.warning("finish.stale", job=attempt.job, attempt=attempt.attempt)
+
+    async def _single_out(self, attempts: list[FinishedAttempt], error: Exception) -> None:
+        """The store refuses a row as such: find it, and end it with a text it surely takes."""
+        if len(attempts) > 1:
+            middle = len(attempts) // 2
+            await self._record(attempts[:middle])
+            await self._record(attempts[middle:])
+            return
+        _log.error("finish.refused", job=attempts[0].job, error=repr(error))
+        if (attempts[0].error or _NO_ERROR).type != _UNRECORDABLE:
+            await self._record([_unrecordable(attempts[0], error)])
 
 
 def _unrecordable(attempt: FinishedAttempt, error: Exception) -> FinishedAttempt:
@@ -64,5 +86,5 @@ def _unrecordable(attempt: FinishedAttempt, error: Exception) -> FinishedAttempt
         outcome=OutcomeKind.UNSERIALISABLE,
         retry=attempt.retry,
         jitter=attempt.jitter,
-        error=ErrorInfo("UnrecordableOutcome", text),
+        error=ErrorInfo(_UNRECORDABLE, text),
     )

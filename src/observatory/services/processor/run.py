@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import json
 import random
 import sys
 import threading
@@ -63,6 +62,9 @@ def error_info(error: BaseException) -> ErrorInfo:
 _OWN_MODULES: Final = frozenset({__name__, "anyio.to_thread", "anyio._backends._asyncio"})
 
 
+OnSettled = Callable[["Run", FinishedAttempt], None]
+
+
 class Run:
     """One attempt under way. It settles once: what comes later is too late."""
 
@@ -74,11 +76,13 @@ class Run:
         notes: "Notes",
         result_bytes_max: int,
         threads: anyio.CapacityLimiter,
+        on_settled: OnSettled,
     ) -> None:
         self.job = job
         self.handler = handler
-        self.settled: asyncio.Future[FinishedAttempt] = asyncio.get_running_loop().create_future()
+        self.settled = False
         self.cancelled = False
+        self._on_settled = on_settled
         self._now = now
         self._notes = notes
         self._result_bytes_max = result_bytes_max
@@ -98,7 +102,7 @@ class Run:
 
     def end(self, outcome: OutcomeKind) -> None:
         """End the run early: its handler is cancelled, and abandoned if that does not end it."""
-        if self.settled.done() or self._task is None:
+        if self.settled or self._task is None:
             return
         if self._ending is None:
             self._ending = outcome
@@ -111,7 +115,7 @@ class Run:
     def abandoned(self) -> bool:
         """The run has settled while its handler goes on, in its task or its thread."""
         task_goes_on = self._task is not None and not self._task.done()
-        return self.settled.done() and (task_goes_on or self._in_thread)
+        return self.settled and (task_goes_on or self._in_thread)
 
     def _abandon(self) -> None:
         if self._ending is not None:
@@ -136,7 +140,6 @@ class Run:
             result = _encoder.encode(value)
             if b"\\u0000" in result:
                 raise ValueError("a result must not hold the character U+0000")
-            json.loads(result)
         except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
             return OutcomeKind.UNSERIALISABLE, None, error_info(error)
         if len(result) > self._result_bytes_max:
@@ -176,9 +179,11 @@ class Run:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self.settled.done():
+        if self.settled:
             return
-        self.settled.set_result(
+        self.settled = True
+        self._on_settled(
+            self,
             FinishedAttempt(
                 job=self.job.id,
                 attempt=self.job.attempt,
@@ -187,7 +192,7 @@ class Run:
                 jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
                 result=result,
                 error=error,
-            )
+            ),
         )
 
     def _early_error(self, outcome: OutcomeKind) -> ErrorInfo | None:

@@ -1,17 +1,18 @@
 """The processor's life: start, keep its slots busy, drain."""
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
 import anyio
 import structlog
 
 from observatory.core.errors import ObservatoryError
 from observatory.core.event import progress_event, worker_event
-from observatory.core.job import ClaimedJob, WorkerRecord
+from observatory.core.job import ClaimedJob, FinishedAttempt, WorkerRecord
 from observatory.core.job_type import DEFAULT_QUEUE, Handler
 from observatory.core.lifecycle import OutcomeKind
 from observatory.core.spine import Spine
@@ -29,6 +30,10 @@ _log = structlog.get_logger(__name__)
 
 _NOTES_INTERVAL_S: Final = 0.25
 _CANARY_INTERVAL_S: Final = 5.0
+_CUT_SHORT: Final = frozenset(
+    {OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED, OutcomeKind.LOST}
+)
+"""Outcomes after which a handler may still be going on."""
 _TASK_SLOTS: Final = 100
 _THREAD_SLOTS: Final = 32
 """Threads share one interpreter: more of them make each, and the event loop, wait longer."""
@@ -125,18 +130,24 @@ class Processor:
             await asyncio.gather(self._claiming, return_exceptions=True)
         await self._maintenance.stop()
         await self._claimer.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._settings.grace_seconds)
+        await self._runs_ended(self._settings.grace_seconds)
         for run in list(self._runs.values()):
             run.end(OutcomeKind.RELEASED)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._runs_ended(None)
+        await self._finisher.settle()
         await self._canary_loop.stop()
         await self._note_loop.stop()
         await self._heartbeat.stop()
         await self._write_notes()
         await self._store.unregister_worker(self.worker)
         await self._announce("stopped")
+
+    async def _runs_ended(self, timeout_s: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._runs or self._tasks:
+                    self._slot_freed.clear()
+                    await self._slot_freed.wait()
 
     # Keeping the slots busy
 
@@ -175,26 +186,40 @@ class Processor:
             self._notes,
             self._settings.result_bytes_max,
             self._threads,
+            self._on_settled,
         )
         self._runs[job.id, job.attempt] = run
-        task = asyncio.create_task(self._see_through(run))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         run.start()
 
-    async def _see_through(self, run: Run) -> None:
+    def _on_settled(self, run: Run, outcome: FinishedAttempt) -> None:
         job = run.job
-        outcome = await run.settled
         del self._runs[job.id, job.attempt]
-        if run.abandoned:
-            self._abandoned.add(run)
-            _log.warning("run.abandoned", job=job.id, job_type=job.type, attempt=job.attempt)
         self._slot_freed.set()
-        if self._notes.forget(job.id, job.attempt):
-            await self._write_notes()
-        await self._finisher.finish(outcome)
         if job.crashes:
             self._claimer.suspect_running = False
+        if outcome.outcome in _CUT_SHORT:
+            self._abandoned.add(run)
+        if self._notes.forget(job.id, job.attempt):
+            # What the handler noted is kept first: a job that has ended takes no more progress.
+            self._keep(self._finish_noted(outcome))
+        else:
+            self._finisher.put(outcome)
+
+    async def _finish_noted(self, outcome: FinishedAttempt) -> None:
+        try:
+            await self._write_notes()
+        except ObservatoryError as error:
+            _log.warning("notes.lost", job=outcome.job, error=str(error))
+        self._finisher.put(outcome)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._slot_freed.set()
 
     # Being seen
 
@@ -204,9 +229,7 @@ class Processor:
                 self._runs[run].end(OutcomeKind.CANCELLED)
         if not pulse.known and self._state == "active":
             self._fence()
-            task = asyncio.create_task(self._store.register_worker(self._record))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._keep(self._store.register_worker(self._record))
 
     def _fence(self) -> None:
         _log.error("worker.fenced", worker=self.worker, running=len(self._runs))
