@@ -26,4 +26,5 @@ bench: ## Measure throughput against the raw floor
 	.venv/bin/python -m benchmarks
 
 faults: ## Break things on purpose: every guarantee under kills, at full size
-	.venv/bin/pytest tests/faults --run-slow
+	.venv/bin/pytest tests/faults
+	.venv/bin/python tests/faults/kill_storm.py

@@ -1,6 +1,7 @@
 """Job types: the name a handler is registered under, its payload contract and its policy."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, get_type_hints
@@ -32,15 +33,17 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     jitter: bool = True
 
     def __post_init__(self) -> None:
-        if self.base < 0 or self.cap < 0:
+        if not (0 <= self.base < math.inf and 0 <= self.cap < math.inf):
             raise ConfigurationError(f"base and cap must be 0 or more seconds, got {self}")
-        if self.factor < 1:
+        if not 1 <= self.factor < math.inf:
             raise ConfigurationError(f"factor must be 1 or more, got {self.factor}")
 
     def delay_s(self, tries: int, jitter: float) -> float:
         """Seconds to wait after the given number of failures (from 1); `jitter` in [0, 1)."""
-        # The exponent is bounded because factor ** 2000 does not fit a float.
-        ceiling = min(self.cap, self.base * self.factor ** min(tries - 1, 64))
+        try:
+            ceiling = min(self.cap, self.base * self.factor ** (tries - 1)) if self.base else 0.0
+        except OverflowError:
+            ceiling = self.cap
         return ceiling * jitter if self.jitter else ceiling
 
 

@@ -219,11 +219,11 @@ class SqliteStore(SqliteReads):
         self, db: sqlite3.Connection, references: Sequence[Reference], worker: str
     ) -> tuple[list[ClaimedJob], Commit | None]:
         now = self._database.now()
-        wanted = {reference.id: reference.attempt for reference in references}
+        wanted = {(reference.id, reference.attempt) for reference in references}
         rows = [
             row
-            for row in _current(db, wanted)
-            if row.state == State.QUEUED and row.attempt == wanted[row.id]
+            for row in _current(db, {id for id, _ in wanted})
+            if row.state == State.QUEUED and (row.id, row.attempt) in wanted
         ]
         if not rows:
             return [], None
@@ -299,9 +299,18 @@ class SqliteStore(SqliteReads):
             )
             db.executemany(
                 "INSERT INTO job_logs (job, attempt, at, level, message, fields) "
-                "SELECT seq, ?2, ?3, ?4, ?5, ?6 FROM jobs WHERE id = ?1",
+                "SELECT seq, ?2, ?3, ?4, ?5, ?6 FROM jobs "
+                "WHERE id = ?1 AND attempt = ?2 AND worker = ?7",
                 [
-                    (x.job, x.attempt, x.at, x.level, x.message, _encode(x.fields).decode())
+                    (
+                        x.job,
+                        x.attempt,
+                        x.at,
+                        x.level,
+                        x.message,
+                        _encode(x.fields).decode(),
+                        worker,
+                    )
                     for x in lines
                 ],
             )
@@ -454,7 +463,7 @@ class SqliteStore(SqliteReads):
         db.executemany(
             "UPDATE workers SET state = 'lost', running = 0 WHERE id = ?", [(w.id,) for w in dead]
         )
-        rows = _current(db, [id for (id,) in db.execute(_ORPHANED, (limit,))])
+        rows = _current(db, [id for (id,) in db.execute(_ORPHANED, (limit, caller))])
         retries = _retries(db, {row.type for row in rows})
         ended = [
             (
@@ -590,7 +599,7 @@ def _ending(row: _Row, attempt: FinishedAttempt, now: int) -> tuple[tuple[Any, .
         decision.failures,
         decision.crashes,
         now if state is State.QUEUED else row.queued_at,
-        due,
+        row.scheduled_at if due is None else due,
         now if terminal else None,
         error.type if error else None,
         message,
