@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from observatory.asgi.connection import BoundedHeadProtocol
 from observatory.asgi.correlation import Correlation
 from observatory.asgi.documentation import documentation_routes
 from observatory.asgi.health import Check, health_routes
@@ -97,9 +98,12 @@ class System:
             _metrics_route(exposition),
             *(page_routes(page) if page is not None else []),
         ]
-        self.gateway_app = Correlation(Guard(gateway_app(gateway, write), keys, SCOPES, "submit"))
+        both = [*gateway.routes(), *write, *self.read_model.routes(), *read]
+        self.gateway_app = Correlation(
+            Guard(gateway_app(gateway, write, both), keys, SCOPES, "submit")
+        )
         self.read_model_app = Correlation(
-            Guard(read_model_app(self.read_model, read), keys, {}, "read")
+            Guard(read_model_app(self.read_model, read, both), keys, {}, "read")
         )
         self.app = _one_origin(self.gateway_app, self.read_model_app)
 
@@ -195,6 +199,7 @@ async def serve(
     async with embedded(application, settings, page) as system:
         config = uvicorn.Config(
             system.app,
+            http=BoundedHeadProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

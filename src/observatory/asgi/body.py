@@ -1,8 +1,14 @@
 """Reading request bodies within limits, before anything is parsed."""
 
+import asyncio
+from typing import Final
+
 from starlette.requests import ClientDisconnect, Request
 
 from observatory.core.errors import MalformedJson, PayloadTooLarge, UnsupportedMediaType
+
+_PAUSE_MAX_S: Final = 15.0
+"""How long a body may pause before its sender is given up."""
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
@@ -16,15 +22,21 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
         raise PayloadTooLarge(f"the body has {declared} bytes; at most {bytes_max} are read")
     chunks: list[bytes] = []
     size = 0
+    stream = aiter(request.stream())
     try:
-        async for chunk in request.stream():
+        while True:
+            async with asyncio.timeout(_PAUSE_MAX_S):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return b"".join(chunks)
             size += len(chunk)
             if size > bytes_max:
                 raise PayloadTooLarge(f"the body has more than the {bytes_max} bytes that are read")
             chunks.append(chunk)
     except ClientDisconnect:
         raise MalformedJson("the connection ended before the body did") from None
-    return b"".join(chunks)
+    except TimeoutError:
+        raise MalformedJson(f"the body did not go on for {_PAUSE_MAX_S:g} seconds") from None
 
 
 def media_type(request: Request, *accepted: str) -> str:

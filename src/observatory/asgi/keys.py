@@ -130,5 +130,5 @@ def _check_local(headers: Headers, method: str) -> None:
     origin = headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != headers.get("host"):
         raise Forbidden("a page of another origin may not change anything here")
-    if headers.get("sec-fetch-site") == "cross-site":
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise Forbidden("a page of another site may not change anything here")

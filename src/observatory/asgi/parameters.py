@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from starlette.requests import Request
@@ -33,6 +34,10 @@ class Parameters:
         Raises:
             InvalidParameter: a name that is not known.
         """
+        try:
+            unquote_to_bytes(request.scope["query_string"]).decode()
+        except UnicodeDecodeError:
+            raise _refuse("query", "must be percent-encoded UTF-8") from None
         self._values: dict[str, list[str]] = {}
         names = sorted(known)
         for name, value in request.query_params.multi_items():
@@ -53,8 +58,7 @@ class Parameters:
         value = self._one(name)
         if value is None:
             return default
-        # int() alone would also read other scripts' digits, underscores and spaces.
-        if not (value.isascii() and value.isdigit()) or not low <= int(value[:10]) <= high:
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not low <= int(value) <= high:
             raise _refuse(name, f"must be a whole number from {low} to {high}")
         return int(value)
 

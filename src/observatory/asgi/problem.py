@@ -83,8 +83,8 @@ def http_exception_handler(routes: Sequence[BaseRoute]) -> Any:
     async def handle(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException), "registered for HTTPException only"
         path = request.url.path
-        if error.status_code == 405:
-            allowed = sorted({m for r in routes for m in _methods(r, request)})
+        allowed = sorted({method for route in routes for method in _methods(route, request)})
+        if allowed and error.status_code in (404, 405):
             text = f"{path} answers {', '.join(allowed)}, not {request.method}"
             response = problem_response(MethodNotAllowed(text), path, _request_id(request))
             response.headers["Allow"] = ", ".join(allowed)

@@ -179,7 +179,8 @@ class Client:
     ) -> Iterator[EventRecord]:
         """Events of the log: newest first; with `after` oldest first; with `follow` live.
 
-        Following goes on over restarts of the server without losing or repeating an event.
+        Following goes on over restarts of the server without losing an event. An event whose
+        server died at the wrong moment may be in the log twice, with the same id.
 
         Raises:
             PositionLost: the log no longer holds what comes after `after`.

@@ -23,7 +23,7 @@ INTEGER_MAX: Final = 2**63 - 1
 _SUSPICIOUS: Final = re.compile(
     rb"\d{19}"  # an integer that may not fit 64 bits
     rb"|[eE]\+?\d{3}"  # an exponent that may not fit a double
-    rb"|\\u(?:0000|0022|[dD][89a-fA-F])"  # NUL, a quote that hides a name, a surrogate
+    rb"|\\u(?:00|[dD][89a-fA-F])"  # NUL, a quote or colon the count of names misses, a surrogate
     rb'|"[ \t\r\n]+:'  # white space before a colon, which the count of names below cannot see
     rb"|\x00"
 )
@@ -85,7 +85,7 @@ def _walk(root: Any) -> None:
     stack: list[tuple[Any, str, int]] = [(root, "", 1)]
     while stack:
         value, pointer, depth = stack.pop()
-        if depth > DEPTH_MAX + 1:
+        if depth > DEPTH_MAX and isinstance(value, dict | list):
             raise MalformedJson(f"the body is nested deeper than {DEPTH_MAX} levels")
         if isinstance(value, dict):
             for name, member in value.items():  # pyright: ignore[reportUnknownVariableType]

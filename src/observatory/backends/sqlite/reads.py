@@ -291,16 +291,22 @@ def _conditions(where: JobFilter) -> tuple[list[str], list[Any]]:
         conditions.append("created_at < ?")
         values.append(where.until)
     if where.text is not None:
-        pattern = (
-            "%" + where.text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
-        )
+        plain = _like(where.text)
+        # A payload is kept as JSON, in which quotes and backslashes are escaped.
+        escaped = _like(msgspec.json.encode(where.text)[1:-1].decode())
         conditions.append(
             r"(id LIKE ? ESCAPE '\' OR type LIKE ? ESCAPE '\' OR error_message LIKE ? ESCAPE '\' "
             r"OR error_type LIKE ? ESCAPE '\' OR EXISTS (SELECT 1 FROM payloads "
             r"WHERE payloads.job = jobs.seq AND payloads.body LIKE ? ESCAPE '\'))"
         )
-        values += [pattern] * 5
+        values += [plain, plain, plain, plain, escaped]
     return conditions, values
+
+
+def _like(text: str) -> str:
+    for special in ("\\", "%", "_"):
+        text = text.replace(special, "\\" + special)
+    return f"%{text}%"
 
 
 def _last_error(db: sqlite3.Connection, seq: int) -> ErrorInfo | None:

@@ -156,10 +156,15 @@ class Gateway:
         return body
 
 
-def gateway_app(gateway: Gateway, more: list[BaseRoute]) -> Starlette:
-    """The gateway as an ASGI application, with `more` routes such as health."""
+def gateway_app(
+    gateway: Gateway, more: list[BaseRoute], origin: list[BaseRoute] | None = None
+) -> Starlette:
+    """The gateway as an ASGI application, with `more` routes such as health. `origin` is every
+    route of the origin that it shares with others, to tell a wrong method from a wrong path."""
     routes = gateway.routes() + more
-    return Starlette(routes=routes, exception_handlers=exception_handlers(routes))
+    app = Starlette(routes=routes, exception_handlers=exception_handlers(origin or routes))
+    app.router.redirect_slashes = False
+    return app
 
 
 def _context(request: Request) -> Context:

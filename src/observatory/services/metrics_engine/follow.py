@@ -19,7 +19,8 @@ from observatory.services.metrics_engine.rebuild import rebuild
 _log = structlog.get_logger(__name__)
 
 _MESSAGES_MAX: Final = 200
-_WAIT_S: Final = 2.0
+_WAIT_S: Final = 0.5
+"""Also how long stopping may have to wait; nothing is read to find that nothing came."""
 _TRIM_INTERVAL_S: Final = 60.0
 
 

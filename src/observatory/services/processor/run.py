@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import random
+import re
 import sys
 import threading
 import traceback
@@ -25,6 +26,9 @@ LOG_LINES_MAX: Final = 10_000
 
 _ABANDON_AFTER_S: Final = 5.0
 """How long a cancelled run may take to end before its slot is given to another."""
+
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""U+0000 as JSON escapes it, and not a backslash followed by that text."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -138,7 +142,7 @@ class Run:
         value = await self._call(self._arguments())
         try:
             result = _encoder.encode(value)
-            if b"\\u0000" in result:
+            if _NUL.search(result):
                 raise ValueError("a result must not hold the character U+0000")
         except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
             return OutcomeKind.UNSERIALISABLE, None, error_info(error)

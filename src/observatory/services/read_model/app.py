@@ -309,10 +309,15 @@ class ReadModel:
         return _json(body, await self._clock.freshness(), headers)
 
 
-def read_model_app(read_model: ReadModel, more: list[BaseRoute]) -> Starlette:
-    """The read model as an ASGI application, with `more` routes such as health."""
+def read_model_app(
+    read_model: ReadModel, more: list[BaseRoute], origin: list[BaseRoute] | None = None
+) -> Starlette:
+    """The read model as an ASGI application, with `more` routes such as health. `origin` is every
+    route of the origin that it shares with others, to tell a wrong method from a wrong path."""
     routes = read_model.routes() + more
-    return Starlette(routes=routes, exception_handlers=exception_handlers(routes))
+    app = Starlette(routes=routes, exception_handlers=exception_handlers(origin or routes))
+    app.router.redirect_slashes = False
+    return app
 
 
 def _json(body: Any, freshness: Freshness, more: dict[str, str] | None = None) -> Response:

@@ -22,7 +22,8 @@ _TAIL_MAX: Final = 512
 _READ_MAX: Final = 100
 _READS_MAX: Final = 20
 _ANY_INDEX: Final = 10**9
-_WAIT_S: Final = 5.0
+_WAIT_S: Final = 0.5
+"""Also how long stopping may have to wait; nothing is read to find that nothing came."""
 
 
 class LogEvent(msgspec.Struct, frozen=True):

@@ -1,0 +1,72 @@
+"""The HTTP connection below ASGI: a request's head is bounded in size and in time.
+
+uvicorn's httptools protocol bounds neither, so one client could fill the memory with a header
+that never ends, or hold connections open for ever (slowloris).
+"""
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_HEAD_BYTES_MAX: Final = 64 * 1024
+_HEAD_TIMEOUT_S: Final = 15.0
+
+
+class BoundedHeadProtocol(HttpToolsProtocol):
+    """Refuses a head that is too large, and hangs up on one that does not end."""
+
+    _in_head = True
+    _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock of the first head."""
+        super().connection_made(transport)
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to a head before it is parsed."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            self._start_head_timer()
+        # What follows the head in the same piece is not counted twice: pieces are small.
+        if self._in_head and self._head_bytes > _HEAD_BYTES_MAX + len(data):
+            self._refuse()
+            return
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._stop_head_timer()
+        self._in_head = False
+        too_large = sum(len(n) + len(v) for n, v in self.headers) + len(self.url) > _HEAD_BYTES_MAX
+        if too_large:
+            self._refuse()
+            return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next head may begin."""
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEAD_TIMEOUT_S, self._refuse)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self) -> None:
+        self._stop_head_timer()
+        if not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large, or did not end in time.")

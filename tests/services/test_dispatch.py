@@ -1,0 +1,232 @@
+"""Dispatch: what was committed is published, in order, until the spine has confirmed it."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from conformance.benches import SqliteBench
+from conformance.making import SOURCE, accept, submission, worker
+from observatory.core.errors import BacklogFull, SpineUnavailable, StoreUnavailable
+from observatory.core.event import worker_event
+from observatory.core.job import Commit
+from observatory.runtime.dispatch import Dispatcher
+from observatory.services.processor.maintenance.relay import Relay
+from services.embedding import Unreliable, bench, until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def on(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SqliteBench]:
+    monkeypatch.setattr("observatory.runtime.dispatch._PAUSE_AFTER_ERROR_S", 0.001)
+    async with bench(tmp_path, empty_database) as opened:
+        yield opened
+
+
+async def committed(on: SqliteBench, count: int) -> list[Commit]:
+    """This many commits of one job each."""
+    commits = []
+    for _ in range(count):
+        _, commit = await on.store.accept([submission()])
+        assert commit is not None
+        commits.append(commit)
+    return commits
+
+
+async def numbers(on: SqliteBench) -> list[int | None]:
+    return [message.number for message in await on.spine.read_log(0, 1000)]
+
+
+async def queued(on: SqliteBench) -> list[str]:
+    """The jobs that work messages name, in order."""
+    deliveries = await on.spine.consume(["default"]).take(1000, 0.2)
+    return [reference.id for delivery in deliveries for reference in delivery.message.jobs]
+
+
+async def test_commits_are_published_in_order_and_forgotten(on: SqliteBench) -> None:
+    dispatcher = Dispatcher(on.store, on.spine, SOURCE, 1000)
+    dispatcher.start()
+    commits = await committed(on, 5)
+
+    for commit in commits:
+        dispatcher.put(commit)
+    await dispatcher.stop()
+
+    assert await numbers(on) == [1, 2, 3, 4, 5]
+    assert await queued(on) == [c.transitions[0].job for c in commits]
+    assert await on.store.outbox_backlog() == 0
+    assert dispatcher.backlog == 0
+
+
+async def test_nothing_is_published_of_a_change_that_was_none(on: SqliteBench) -> None:
+    dispatcher = Dispatcher(on.store, on.spine, SOURCE, 1000)
+    dispatcher.put(None)
+
+    assert dispatcher.backlog == 0
+
+
+async def test_what_is_put_before_the_start_is_published_after_it(on: SqliteBench) -> None:
+    dispatcher = Dispatcher(on.store, on.spine, SOURCE, 1000)
+    for commit in await committed(on, 2):
+        dispatcher.put(commit)
+
+    dispatcher.start()
+    await dispatcher.stop()
+
+    assert await numbers(on) == [1, 2]
+    assert await on.store.outbox_backlog() == 0
+
+
+async def test_a_publish_that_was_refused_is_tried_again_in_order(on: SqliteBench) -> None:
+    spine = Unreliable(on.spine)
+    spine.before("publish", *(SpineUnavailable("gone") for _ in range(3)))
+    dispatcher = Dispatcher(on.store, spine, SOURCE, 1000)
+    commits = await committed(on, 3)
+    dispatcher.start()
+    for commit in commits:
+        dispatcher.put(commit)
+
+    await until(lambda: dispatcher.backlog == 0)
+    await dispatcher.stop()
+
+    assert await numbers(on) == [1, 2, 3]
+    assert await on.store.outbox_backlog() == 0
+
+
+async def test_a_publish_of_which_nothing_is_known_is_repeated(on: SqliteBench) -> None:
+    spine = Unreliable(on.spine)
+    spine.after("publish", SpineUnavailable("no confirm came"))
+    dispatcher = Dispatcher(on.store, spine, SOURCE, 1000)
+    commits = await committed(on, 3)
+    for commit in commits:
+        dispatcher.put(commit)
+    dispatcher.start()
+
+    await until(lambda: dispatcher.backlog == 0)
+    await dispatcher.stop()
+
+    assert await numbers(on) == [1, 2, 3, 1, 2, 3]
+    assert set(await queued(on)) == {c.transitions[0].job for c in commits}
+    assert await on.store.outbox_backlog() == 0
+
+
+async def test_an_outbox_row_that_could_not_be_forgotten_is_forgotten_later(
+    on: SqliteBench,
+) -> None:
+    store = Unreliable(on.store)
+    store.before("published", StoreUnavailable("busy"), StoreUnavailable("busy"))
+    dispatcher = Dispatcher(store, on.spine, SOURCE, 1000)
+    dispatcher.start()
+    for commit in await committed(on, 2):
+        dispatcher.put(commit)
+
+    async def empty() -> bool:
+        return await on.store.outbox_backlog() == 0
+
+    await until(empty)
+    await dispatcher.stop()
+    assert set(await numbers(on)) == {1, 2}
+
+
+async def test_an_error_nobody_foresaw_does_not_end_the_dispatch(on: SqliteBench) -> None:
+    spine = Unreliable(on.spine)
+    spine.before("publish", RuntimeError("a bug in a driver"))
+    dispatcher = Dispatcher(on.store, spine, SOURCE, 1000)
+    for commit in await committed(on, 2):
+        dispatcher.put(commit)
+    dispatcher.start()
+
+    await until(lambda: dispatcher.backlog == 0, "although there was an error")
+    await dispatcher.stop()
+
+    assert await numbers(on) == [1, 2]
+
+
+async def test_what_the_spine_did_not_take_before_the_stop_the_relay_brings(
+    on: SqliteBench,
+) -> None:
+    spine = Unreliable(on.spine)
+    spine.before("publish", *(SpineUnavailable("gone") for _ in range(1000)))
+    dispatcher = Dispatcher(on.store, spine, SOURCE, 1000)
+    dispatcher.start()
+    for commit in await committed(on, 3):
+        dispatcher.put(commit)
+    await dispatcher.stop()
+    assert await on.store.outbox_backlog() == 3
+
+    relay = Relay(on.store, Dispatcher(on.store, on.spine, SOURCE, 1000))
+    assert not await relay.tick(older_than_s=0)
+
+    assert await numbers(on) == [1, 2, 3]
+    assert len(await queued(on)) == 3
+    assert await on.store.outbox_backlog() == 0
+    assert not await relay.tick(older_than_s=0)
+
+
+async def test_the_relay_brings_what_other_publishers_left(on: SqliteBench) -> None:
+    other = await on.store_of("boot-b")
+    await accept(other)
+    await accept(on.store)
+
+    await Relay(on.store, Dispatcher(on.store, on.spine, SOURCE, 1000)).tick(older_than_s=0)
+
+    told = {(m.publisher, m.number) for m in await on.spine.read_log(0, 10)}
+    assert told == {("boot-a", 1), ("boot-b", 1)}
+    assert await on.store.outbox_backlog() == 0
+
+
+async def test_the_relay_keeps_what_the_spine_did_not_take(on: SqliteBench) -> None:
+    spine = Unreliable(on.spine)
+    spine.before("publish", SpineUnavailable("gone"))
+    await accept(on.store)
+    relay = Relay(on.store, Dispatcher(on.store, spine, SOURCE, 1000))
+
+    with pytest.raises(SpineUnavailable):
+        await relay.tick(older_than_s=0)
+
+    assert await on.store.outbox_backlog() == 1
+    await relay.tick(older_than_s=0)
+    assert await on.store.outbox_backlog() == 0
+
+
+async def test_new_work_is_refused_while_too_much_waits(on: SqliteBench) -> None:
+    dispatcher = Dispatcher(on.store, on.spine, SOURCE, backlog_max=2)
+    commits = await committed(on, 2)
+    dispatcher.put(commits[0])
+    dispatcher.admit(0, 10)
+    dispatcher.put(commits[1])
+
+    with pytest.raises(BacklogFull) as refused:
+        dispatcher.admit(0, 10)
+
+    assert refused.value.retry_after_s is not None
+    dispatcher.start()
+    await until(lambda: dispatcher.backlog == 0)
+    dispatcher.admit(0, 10)
+    with pytest.raises(BacklogFull):
+        dispatcher.admit(10, 10)
+    await dispatcher.stop()
+
+
+async def test_an_announcement_is_in_the_log_without_a_number(on: SqliteBench) -> None:
+    dispatcher = Dispatcher(on.store, on.spine, SOURCE, 1000)
+
+    await dispatcher.announce([worker_event("started", worker(), 1_800_000_000_000_000, SOURCE)])
+
+    (message,) = await on.spine.read_log(0, 10)
+    assert (message.publisher, message.number) == (None, None)
+    assert [event["type"] for event in json.loads(message.body)] == ["worker.started"]
+
+
+async def test_a_dispatcher_may_be_stopped_twice_and_without_a_start(on: SqliteBench) -> None:
+    never = Dispatcher(on.store, on.spine, SOURCE, 1000)
+    await never.stop()
+    await never.stop()
+    twice = Dispatcher(on.store, on.spine, SOURCE, 1000)
+    twice.start()
+    await twice.stop()
+    await twice.stop()
