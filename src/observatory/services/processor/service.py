@@ -134,13 +134,20 @@ class Processor:
         for run in list(self._runs.values()):
             run.end(OutcomeKind.RELEASED)
         await self._runs_ended(None)
-        await self._finisher.settle()
+        # A store that refuses must not keep the process from ending: what could not be recorded
+        # is run again, as after a crash.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(1.0, self._settings.grace_seconds)):
+                await self._finisher.settle()
         await self._canary_loop.stop()
         await self._note_loop.stop()
         await self._heartbeat.stop()
-        await self._write_notes()
-        await self._store.unregister_worker(self.worker)
-        await self._announce("stopped")
+        try:
+            await self._write_notes()
+            await self._store.unregister_worker(self.worker)
+            await self._announce("stopped")
+        except ObservatoryError as error:
+            _log.warning("worker.left_unannounced", error=str(error))
 
     async def _runs_ended(self, timeout_s: float | None) -> None:
         with contextlib.suppress(TimeoutError):

@@ -54,10 +54,14 @@ class Maintenance:
         """Take over what a process before this one left, then begin."""
         await self._lead()
         if self._store.sole_process:
-            # Any other worker or publisher on record is dead: nothing needs to be waited for.
-            await self._rescuer.tick(lease_s=0)
-            await self._relay.tick(older_than_s=0)
-            await self._reconciler.tick(older_than_s=0)
+            # Any other worker or publisher on record is dead: nothing needs to be waited for. What
+            # it left in the outbox goes first, since the log keeps each job's events in order.
+            while await self._relay.tick(older_than_s=0):
+                pass
+            while await self._rescuer.tick(lease_s=0):
+                pass
+            while await self._reconciler.tick(older_than_s=0):
+                pass
         for loop in self._loops:
             loop.start()
 
