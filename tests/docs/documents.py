@@ -1,8 +1,8 @@
 """The documents as the tests read them: their text, their links and their marked blocks.
 
 A fenced block is marked by a comment on the line before it: `<!-- file: NAME -->` for a file that
-the reader is to write, `<!-- serve -->` for the command that serves it, `<!-- run -->` for what is to
-be run while it is served.
+the reader is to write, `<!-- serve -->` for the command that serves it, `<!-- run -->` for what is
+to be run while it is served.
 """
 
 import re

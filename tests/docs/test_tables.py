@@ -3,6 +3,7 @@
 Run as a program, this file writes the table of the settings.
 """
 
+import itertools
 import json
 import re
 import subprocess
@@ -111,7 +112,7 @@ def test_the_picture_of_the_lifecycle_is_of_the_table_in_the_code() -> None:
 
 
 def test_the_error_bound_of_percentiles_is_what_the_decision_says() -> None:
-    widest = max(upper / lower for lower, upper in zip(BOUNDS_US, BOUNDS_US[1:], strict=False))
+    widest = max(upper / lower for lower, upper in itertools.pairwise(BOUNDS_US))
 
     assert widest == 1.25
     assert (BOUNDS_US[0], BOUNDS_US[-1] // 3_600_000_000) == (100, 222)

@@ -9,7 +9,7 @@ from collections import deque
 
 import structlog
 
-from observatory.core.errors import BacklogFull, ObservatoryError
+from observatory.core.errors import BacklogFull
 from observatory.core.event import Event, encode_batch, encode_commit
 from observatory.core.job import Commit
 from observatory.core.spine import LogEntry, Spine, work_of
@@ -87,8 +87,9 @@ class Dispatcher:
                 continue
             try:
                 await self._step()
-            except ObservatoryError as error:
-                _log.warning("dispatch.failed", error=str(error), backlog=len(self._waiting))
+            except Exception as error:
+                # Whatever it was: a dispatcher that ended would leave all that follows waiting.
+                _log.warning("dispatch.failed", error=repr(error), backlog=len(self._waiting))
                 if self._stopping:
                     return  # The outbox holds what is left; the relay publishes it.
                 await asyncio.sleep(_PAUSE_AFTER_ERROR_S)

@@ -155,6 +155,7 @@ class _Consumer:
         self._arrived = asyncio.Event()
         self._arrived.set()
         self._consumers = consumers
+        self._closed = False
 
     def wake(self) -> None:
         """There may be something to take."""
@@ -166,6 +167,8 @@ class _Consumer:
             async with asyncio.timeout(timeout_s):
                 await self._arrived.wait()
         except TimeoutError:
+            return []
+        if self._closed:
             return []
         self._arrived.clear()
         found = await self._database.read(lambda db: self._next(db, limit))
@@ -199,3 +202,5 @@ class _Consumer:
     async def close(self) -> None:
         """See `WorkConsumer.close`."""
         self._consumers.discard(self)
+        self._closed = True
+        self._arrived.set()

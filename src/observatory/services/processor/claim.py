@@ -21,6 +21,7 @@ from observatory.runtime.dispatch import Dispatcher
 _log = structlog.get_logger(__name__)
 
 _TAKE_TIMEOUT_S: Final = 5.0
+_SUSPECTS_PAUSE_S: Final = 0.05
 _PAUSE_AFTER_ERROR_S: Final = 0.5
 _DELIVERIES_MAX: Final = 16
 """Messages taken at once; each may name fifty jobs."""
@@ -44,9 +45,10 @@ class Claimer:
         self._handlers = handlers
         self._at_hand: deque[Reference] = deque()
         self._suspects: deque[tuple[Delivery, Reference]] = deque()
+        self._unsorted: deque[Delivery] = deque()
         self._unsettled: list[Delivery] = []
         self._consumer: WorkConsumer | None = None
-        self.suspect_running = False
+        self._suspect: str | None = None
 
     def open(self, queues: Sequence[str]) -> None:
         """Start to consume."""
@@ -82,9 +84,14 @@ class Claimer:
     async def _take(self, free: int) -> None:
         if self._consumer is None:
             return
-        timeout_s = 0.05 if self._suspects else _TAKE_TIMEOUT_S
-        for delivery in await self._consumer.take(min(free, _DELIVERIES_MAX), timeout_s):
-            await self._sort(delivery)
+        if not self._unsorted:
+            timeout_s = _SUSPECTS_PAUSE_S if self._suspects else _TAKE_TIMEOUT_S
+            taken = await self._consumer.take(min(free, _DELIVERIES_MAX), timeout_s)
+            self._unsorted.extend(taken)
+        while self._unsorted:
+            # Taken off only once it is sorted: the spine may refuse to park a part of it.
+            await self._sort(self._unsorted[0])
+            self._unsorted.popleft()
         if self._spine.shared and len(self._at_hand) > free:
             await self._hand_on(free)
         if not self._at_hand:
@@ -112,12 +119,14 @@ class Claimer:
     async def _hand_on(self, free: int) -> None:
         groups: dict[tuple[str, str], list[Reference]] = {}
         owners = {r.id: d.message for d in self._unsettled for r in d.message.jobs}
-        while len(self._at_hand) > free:
-            reference = self._at_hand.pop()
+        for reference in list(self._at_hand)[free:]:
             message = owners[reference.id]
             groups.setdefault((message.queue, message.priority), []).append(reference)
-        messages = [WorkMessage(*key, tuple(reversed(rest))) for key, rest in groups.items()]
-        await self._spine.publish([], messages)
+        await self._spine.publish(
+            [], [WorkMessage(*key, tuple(rest)) for key, rest in groups.items()]
+        )
+        while len(self._at_hand) > free:
+            self._at_hand.pop()
 
     def _settle(self) -> None:
         if self._unsettled and self._consumer is not None:
@@ -126,15 +135,21 @@ class Claimer:
 
     async def _claim_suspect(self) -> list[ClaimedJob]:
         # One suspect at a time: when it kills the worker, no other suspect is counted out with it.
-        if self.suspect_running or not self._suspects:
+        if self._suspect is not None or not self._suspects:
             return []
-        delivery, reference = self._suspects.popleft()
+        delivery, reference = self._suspects[0]
         jobs, commit = await self._store.claim([reference], self._worker)
+        self._suspects.popleft()
         self._dispatcher.put(commit)
         if self._consumer is not None:
             self._consumer.acknowledge([delivery])
-        self.suspect_running = bool(jobs)
+        self._suspect = next((job.id for job in jobs), None)
         return jobs
+
+    def ended(self, job_id: str) -> None:
+        """A run is over; if it was the suspect's, the next suspect may be claimed."""
+        if self._suspect == job_id:
+            self._suspect = None
 
 
 async def pause_after_error() -> None:

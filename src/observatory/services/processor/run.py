@@ -128,9 +128,11 @@ class Run:
     async def _run(self) -> None:
         try:
             outcome, result, error = await self._attempt()
-        except asyncio.CancelledError:
-            outcome = self._ending or OutcomeKind.CANCELLED
-            result, error = None, self._early_error(outcome)
+        except asyncio.CancelledError as failure:
+            # Where nobody ended the run, the handler was cancelled by something of its own.
+            outcome = self._ending or OutcomeKind.ERROR
+            result = None
+            error = self._early_error(outcome) if self._ending else error_info(failure)
         except BaseException as failure:
             # SystemExit included: a handler may end its job, never its worker.
             result, error = None, error_info(failure)

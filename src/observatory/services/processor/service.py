@@ -125,11 +125,11 @@ class Processor:
     async def stop(self) -> None:
         """Drain: claim no more, let runs end within the grace time, hand back the rest."""
         self._state = "draining"
+        await self._claimer.close()
         if self._claiming is not None:
             self._claiming.cancel()
             await asyncio.gather(self._claiming, return_exceptions=True)
         await self._maintenance.stop()
-        await self._claimer.close()
         await self._runs_ended(self._settings.grace_seconds)
         for run in list(self._runs.values()):
             run.end(OutcomeKind.RELEASED)
@@ -202,8 +202,7 @@ class Processor:
         job = run.job
         del self._runs[job.id, job.attempt]
         self._slot_freed.set()
-        if job.crashes:
-            self._claimer.suspect_running = False
+        self._claimer.ended(job.id)
         if outcome.outcome in _CUT_SHORT:
             self._abandoned.add(run)
         if self._notes.forget(job.id, job.attempt):
