@@ -36,7 +36,7 @@ def lives(draw: st.DrawFn, jobs_max: int = 4, moves_max: int = 12) -> list[list[
     heads: list[Transition | None] = [None] * draw(st.integers(1, jobs_max))
     batches: list[list[Transition]] = []
     for _ in range(draw(st.integers(1, moves_max))):
-        now += draw(st.integers(0, 10**draw(st.integers(0, 13))))
+        now += draw(st.integers(0, 10 ** draw(st.integers(0, 13))))
         movable = [n for n, head in enumerate(heads) if head is None or head.state is not None]
         if not movable:
             break

@@ -213,7 +213,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What processors do
 
-    @rule(named_jobs=st.lists(st.tuples(jobs, delta), min_size=1, max_size=4), by=st.sampled_from(WORKERS))
+    @rule(
+        named_jobs=st.lists(st.tuples(jobs, delta), min_size=1, max_size=4),
+        by=st.sampled_from(WORKERS),
+    )
     def claim(self, named_jobs: list[tuple[str, int]], by: str) -> None:
         wanted = {
             job: max(0, self.model[job].attempt + off) if job in self.model else 0
@@ -263,9 +266,7 @@ class StoreMachine(RuleBasedStateMachine):
         foreign=st.sampled_from([False, False, False, True]),
         by=st.sampled_from(WORKERS),
     )
-    def finish(
-        self, endings: list[tuple[str, int, OutcomeKind]], foreign: bool, by: str
-    ) -> None:
+    def finish(self, endings: list[tuple[str, int, OutcomeKind]], foreign: bool, by: str) -> None:
         first = self.model.get(endings[0][0])
         if not foreign and first is not None and first.worker is not None:
             by = first.worker

@@ -21,9 +21,9 @@ import httpx
 import jsonschema_rs
 import pytest
 from httpx_sse import EventSource, connect_sse
-from real import RunningSystem, running_system, until
 
 from observatory.asgi.keys import new_key
+from real import RunningSystem, running_system, until
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"
 BASE = "https://observatory.example/contracts/"
@@ -393,7 +393,9 @@ def test_the_live_stream_filters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "position", ["999999999999-0", "x", "1", "-1--1", "1-1; DROP", "9" * 400 + "-0"]
 )
-def test_an_impossible_position_resets(tmp_path_factory: Any, live: RunningSystem, position: str) -> None:
+def test_an_impossible_position_resets(
+    tmp_path_factory: Any, live: RunningSystem, position: str
+) -> None:
     with connect_sse(
         live.http, "GET", "/events/stream", headers={"Last-Event-ID": position}
     ) as source:
@@ -448,7 +450,9 @@ def test_every_answer_of_a_session_meets_its_contract(tmp_path: Path) -> None:
         answer = system.http.get(url, headers=headers)
         assert answer.status_code == 200, (url, answer.text)
         body = answer.json()
-        problems = [f"{e.instance_path}: {e.message}" for e in _validator(contract).iter_errors(body)]
+        problems = [
+            f"{e.instance_path}: {e.message}" for e in _validator(contract).iter_errors(body)
+        ]
         assert not problems, (url, problems[:5])
         for name in ("as-of", "log-offset", "lag-seconds"):
             assert f"observatory-{name}" in answer.headers, url
@@ -462,7 +466,9 @@ def test_every_answer_of_a_session_meets_its_contract(tmp_path: Path) -> None:
         accepted = _validator("http/job-accepted.v1.json")
         ids: dict[str, str] = {}
         for kind in ("email.send", "flaky", "doomed", "slow", "long", "unserialisable"):
-            answer = system.http.post("/jobs", json={"type": kind}, headers={"Idempotency-Key": kind})
+            answer = system.http.post(
+                "/jobs", json={"type": kind}, headers={"Idempotency-Key": kind}
+            )
             accepted.validate(answer.json())
             ids[kind] = answer.json()["jobId"]
         batch = system.http.post(
@@ -534,7 +540,9 @@ def test_every_answer_of_a_session_meets_its_contract(tmp_path: Path) -> None:
         failures = get("/failures", "http/failures.v1.json")["items"]
         assert {f["type"] for f in failures} == {"doomed", "flaky", "slow", "unserialisable"}
         for group in failures:
-            same = get(f"/jobs?fingerprint={group['fingerprint']}", "http/job-page.v1.json")["items"]
+            same = get(f"/jobs?fingerprint={group['fingerprint']}", "http/job-page.v1.json")[
+                "items"
+            ]
             assert group["sampleJobId"] in [job["id"] for job in same]
             assert len(same) == group["count"]
         get("/queues", "http/queues.v1.json")
@@ -595,5 +603,3 @@ def _all_pages(http: httpx.Client, query: dict[str, str]) -> list[dict[str, Any]
             return found
         given = query | {"cursor": body["next"]}
     raise AssertionError("the pages never end")
-
-

@@ -110,14 +110,18 @@ def named(event: Event) -> str:
 def assert_meets_its_contracts(envelope: dict[str, Any]) -> None:
     faults = [f"{e.instance_path}: {e.message}" for e in ENVELOPE.iter_errors(envelope)]
     contract = validator(TREE, envelope["dataschema"].removeprefix(CONTRACTS_URI))
-    faults += [f"data {e.instance_path}: {e.message}" for e in contract.iter_errors(envelope["data"])]
+    faults += [
+        f"data {e.instance_path}: {e.message}" for e in contract.iter_errors(envelope["data"])
+    ]
     assert faults == []
     assert envelope["dataschema"] == f"{CONTRACTS_URI}events/{envelope['type']}.v1.json"
     assert len(json.dumps(envelope).encode()) <= EVENT_BYTES_MAX
 
 
 def test_every_event_type_of_a_job_or_a_worker_is_made_here() -> None:
-    contracts = {p.removeprefix("events/").removesuffix(".v1.json") for p in TREE if p.startswith("events/")}
+    contracts = {
+        p.removeprefix("events/").removesuffix(".v1.json") for p in TREE if p.startswith("events/")
+    }
 
     made = {event.type for event in EVENTS}
 
@@ -153,7 +157,9 @@ def test_the_events_of_any_history_meet_their_contracts_and_tell_its_versions(
         envelopes = json.loads(encode_commit(Commit("boot", number, tuple(batch)), SOURCE))
         for envelope in envelopes:
             assert_meets_its_contracts(envelope)
-        told = [(e["subject"], e["sequence"]) for e in envelopes if e["type"] != "job.attempt_failed"]
+        told = [
+            (e["subject"], e["sequence"]) for e in envelopes if e["type"] != "job.attempt_failed"
+        ]
         assert told == [(t.job, str(t.version)) for t in batch]
 
 

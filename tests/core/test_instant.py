@@ -18,9 +18,7 @@ from observatory.core.instant import (
 LAST = from_datetime(datetime(9999, 12, 31, 23, 59, 59, 999999, UTC))
 instants = st.integers(0, LAST)
 
-RFC_3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 @given(instants)
@@ -37,7 +35,7 @@ def test_texts_sort_as_their_instants(one: int, other: int) -> None:
     assert (one < other) == (to_rfc3339(one) < to_rfc3339(other))
 
 
-@given(instants.filter(lambda i: 10**12 < i < LAST - 10**12), st.integers(-1439, 1439))
+@given(st.integers(10**12, LAST - 10**12), st.integers(-1439, 1439))
 def test_the_same_moment_at_another_offset_is_the_same_instant(instant: int, minutes: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant)
     local = moment.astimezone(timezone(timedelta(minutes=minutes)))
@@ -53,7 +51,7 @@ def test_the_same_moment_at_another_offset_is_the_same_instant(instant: int, min
         "1969-12-31T23:59:59Z", "2026-01-31T12:00:00 +01:00", "20260131T120000.000000Z",
         "2026-W05-6T12:00:00Z", "2026-01-31T120000.123Z", "2026-01-31T12:00:00,5Z",
         "2026-01-31T12:00:00+01:00:30", "2026-01-31T12:00:00+0100", "2026-01-31T12+01:00:00.0",
-        "2026-01-31T12:00:00.123Z\n", "２026-01-31T12:00:00.123Z",
+        "9999-12-31T23:59:59-01:00", "2026-01-31T12:00:00.123Z\n", "２026-01-31T12:00:00.123Z",
     ],
 )  # fmt: skip
 def test_what_is_not_rfc_3339_is_refused(text: str) -> None:

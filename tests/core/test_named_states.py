@@ -54,7 +54,11 @@ def test_the_jobs_that_fall_due_are_in_the_states_that_are_promoted() -> None:
     promoted = {state for state, row in TRANSITIONS.items() if Move.PROMOTE in row}
 
     for statement in sorted(BACKENDS.rglob("promote_jobs.sql")):
-        words = {word for m in _COMPARED.finditer(statement.read_text()) for word in _QUOTED.findall(m[2])}
+        words = {
+            word
+            for m in _COMPARED.finditer(statement.read_text())
+            for word in _QUOTED.findall(m[2])
+        }
         assert words == promoted, statement
 
 

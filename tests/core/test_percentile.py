@@ -27,7 +27,9 @@ def test_neighbouring_bounds_differ_by_at_most_a_quarter() -> None:
 
 
 @given(durations, st.floats(0.01, 1))
-def test_a_percentile_is_off_by_less_than_a_quarter(durations_us: list[int], quantile: float) -> None:
+def test_a_percentile_is_off_by_less_than_a_quarter(
+    durations_us: list[int], quantile: float
+) -> None:
     exact_us = sorted(durations_us)[ceil(quantile * len(durations_us)) - 1]
 
     answer = percentile(bins(durations_us), quantile)
@@ -63,4 +65,6 @@ def test_a_duration_is_counted_once_in_its_bin_and_once_in_the_sum(durations_us:
     for width in (0, 5, 60):
         rows = {key: n for key, n in deltas.series.items() if key[0] == width}
         assert sum(n for key, n in rows.items() if key[4] == "run") == len(durations_us)
-        assert sum(n for key, n in rows.items() if key[4:] == ("run_us", COUNT)) == sum(durations_us)
+        assert sum(n for key, n in rows.items() if key[4:] == ("run_us", COUNT)) == sum(
+            durations_us
+        )

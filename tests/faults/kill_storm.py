@@ -22,8 +22,9 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import oracle  # noqa: E402
-from real import running_system  # noqa: E402
 from workload import CONCURRENCY, JOBS, LEDGER, Storm, result_of, settings  # noqa: E402
+
+from real import running_system  # noqa: E402
 
 
 def main() -> int:

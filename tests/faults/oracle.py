@@ -377,9 +377,9 @@ def _histories(verdict: Verdict, record: Record) -> None:
         crashes = sum(t.get("outcome") == "lost" for t in history)
         if not requeues and job["crashes"] != crashes:
             heads.append(f"{id}: {crashes} attempts lost, the job says {job['crashes']}")
-        if job["state"] == "failed" and ends and ends[-1].get("reason") == "poison":
-            if job["crashes"] != POISON_STARTS:
-                heads.append(f"{id}: poison after {job['crashes']} crashes")
+        poisoned = job["state"] == "failed" and ends and ends[-1].get("reason") == "poison"
+        if poisoned and job["crashes"] != POISON_STARTS:
+            heads.append(f"{id}: poison after {job['crashes']} crashes")
         if (job["state"] == "completed") != (id in record.results) and not requeues:
             outcomes.append(f"{id}: {job['state']}, result kept: {id in record.results}")
     verdict.rule("G2 versions have no gap", versions)
@@ -388,9 +388,10 @@ def _histories(verdict: Verdict, record: Record) -> None:
     verdict.rule("G2 one outcome a job", outcomes)
     verdict.rule("the job is where its history ends", heads)
     verdict.rule(
-        "no history without a job", [f"{len(record.history[None])} rows"] if None in record.history else []  # type: ignore[index]  # fmt: skip
+        "no history without a job",
+        [f"{len(record.history[None])} rows"] if None in record.history else [],  # type: ignore[index]
     )
-    verdict.counts |= {state: 0 for state in STATES}
+    verdict.counts |= dict.fromkeys(STATES, 0)
     verdict.counts |= Counter(job["state"] for job in record.jobs.values())
     verdict.counts["transitions"] = sum(map(len, record.history.values()))
     verdict.counts["attempts"] = sum(job["attempt"] for job in record.jobs.values())
@@ -596,4 +597,3 @@ def wait_until_quiet(http: Any, *, accepted: int, timeout_s: float) -> dict[str,
         if time.monotonic() > deadline:
             raise AssertionError(f"not quiet after {timeout_s} s, {accepted} accepted: {states}")
         time.sleep(0.1)
-

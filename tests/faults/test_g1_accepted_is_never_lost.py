@@ -7,7 +7,6 @@ from pathlib import Path
 
 import oracle
 import pytest
-from real import running_system
 from workload import (
     CONCURRENCY,
     JOBS,
@@ -17,6 +16,8 @@ from workload import (
     result_of,
     settings,
 )
+
+from real import running_system
 
 
 @pytest.mark.slow

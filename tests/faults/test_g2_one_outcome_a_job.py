@@ -11,8 +11,9 @@ from pathlib import Path
 import oracle
 import pytest
 from oracle import ClientLedger
-from real import RunningSystem, running_system, until
 from workload import CONCURRENCY, JOBS, LEDGER, settings
+
+from real import RunningSystem, running_system, until
 
 
 def submit(
@@ -62,7 +63,12 @@ def test_a_job_that_kills_its_worker_fails_as_poison_after_three_starts(tmp_path
         job = until(
             lambda: (found := system.http.get(f"/jobs/{poison}").json())["finishedAt"] and found
         )
-        assert (job["state"], job["attempt"], job["crashes"], job["failures"]) == ("failed", 3, 3, 0)
+        assert (job["state"], job["attempt"], job["crashes"], job["failures"]) == (
+            "failed",
+            3,
+            3,
+            0,
+        )
         attempts = system.http.get(f"/jobs/{poison}/attempts").json()["items"]
         assert [(a["attempt"], a["outcome"]) for a in attempts] == [(n, "lost") for n in (1, 2, 3)]
         events = system.http.get(f"/jobs/{poison}/events").json()["items"]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import oracle
 import pytest
-from real import running_system
 from workload import CONCURRENCY, JOBS, LEDGER, Storm, result_of, settings
+
+from real import running_system
 
 LIVES = 6
 

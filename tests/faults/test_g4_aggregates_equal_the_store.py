@@ -5,8 +5,9 @@ from pathlib import Path
 
 import oracle
 import pytest
-from real import RunningSystem, running_system, until
 from workload import CONCURRENCY, JOBS, LEDGER, Storm, result_of, settings
+
+from real import RunningSystem, running_system, until
 
 DAMAGES = {
     "emptied": (

@@ -18,8 +18,9 @@ import httpx
 import oracle
 import pytest
 from oracle import ClientLedger
-from real import RunningSystem, running_system, until
 from workload import CONCURRENCY, JOBS, LEDGER, settings
+
+from real import RunningSystem, running_system, until
 
 Fault = Callable[[RunningSystem, Path], "contextlib.AbstractContextManager[None]"]
 
@@ -110,9 +111,7 @@ def test_a_full_disk_refuses_keeps_and_resumes(
         for submit in list(client.submits.values()):
             if not submit.acknowledged:
                 assert _submit(system, client, submit.type, submit.number, 0.01) == 202
-        stats = oracle.wait_until_quiet(
-            system.http, accepted=client.acknowledged, timeout_s=30
-        )
+        stats = oracle.wait_until_quiet(system.http, accepted=client.acknowledged, timeout_s=30)
         assert system.stop() == 0, system.output[-3000:]
         oracle.judge(
             record=oracle.Record(system.data),

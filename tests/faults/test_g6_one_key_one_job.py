@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx
 import oracle
-from real import RunningSystem, running_system
 from workload import JOBS, LEDGER, settings
+
+from real import RunningSystem, running_system
 
 BODY: dict[str, Any] = {"type": "wait", "payload": {"n": 7, "pause": 0.01}}
 

@@ -5,8 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from real import MODULE_NAME, environment, free_port, running_system
 from workload import JOBS, settings
+
+from real import MODULE_NAME, environment, free_port, running_system
 
 
 def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 import oracle
 from oracle import ClientLedger, Submit
+
 from real import RunningSystem
 
 LEDGER = "effects.txt"
 CONCURRENCY = 16
 
-JOBS = '''
+JOBS = """
 import asyncio, os, time
 from observatory import JobContext, NonRetryable, Observatory, Retry
 
@@ -77,7 +78,7 @@ def killer(n: int, pause: float, ctx: JobContext) -> None:
     note(ctx, "start")
     time.sleep(pause)
     os._exit(9)
-'''
+"""
 """A module for `observatory up`; `TEST_LEDGER` names the handlers' ledger file."""
 
 TYPES = ("work", "work", "wait", "wait", "wait", "flaky", "doomed")
@@ -175,7 +176,9 @@ class Storm:
         share = sum(map(len, groups)) / max(1, len(self.client.submits))
         pause_s = 0.0
         if self._rate:
-            pause_s = len(self.client.submits) / self._rate * share / max(1, len(groups)) * 8 * share
+            pause_s = (
+                len(self.client.submits) / self._rate * share / max(1, len(groups)) * 8 * share
+            )
 
         def run() -> None:
             with httpx.Client(
@@ -214,7 +217,9 @@ class Storm:
         answer = self._post(http, group, "/jobs", json=self._bodies[submit.key], headers=headers)
         if answer is None:
             return False
-        self._note(submit, answer.status_code, answer.json(), "idempotent-replayed" in answer.headers)
+        self._note(
+            submit, answer.status_code, answer.json(), "idempotent-replayed" in answer.headers
+        )
         return answer.status_code < 500
 
     def _send_batch(self, http: httpx.Client, group: list[Submit]) -> bool:

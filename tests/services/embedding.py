@@ -148,7 +148,7 @@ async def assert_aggregates_equal_the_store(aggregates: Aggregates, store: Store
     for width in (ALL_TIME, *RESOLUTIONS_S):
         for row in await aggregates.series(width, 0):
             key = row.key
-            series[
-                key.resolution_s, key.bucket_s, key.type, key.queue, key.measure, key.bin
-            ] = row.count
+            series[key.resolution_s, key.bucket_s, key.type, key.queue, key.measure, key.bin] = (
+                row.count
+            )
     assert without_zeros(series) == without_zeros(snapshot.deltas.series)

@@ -19,9 +19,9 @@ from urllib.parse import quote
 import httpx
 import jsonschema_rs
 import pytest
-from real import RunningSystem, running_system, until
 
 from observatory.asgi.keys import new_key
+from real import RunningSystem, running_system, until
 
 JOBS = """
 from observatory import Observatory
@@ -108,9 +108,7 @@ def refused(
     response: httpx.Response, expected: int, slug: str, pointer: str | None = None
 ) -> dict[str, Any]:
     kind = response.headers.get("content-type", "")
-    problem = check_problem(
-        response.status_code, kind, response.content, expected, slug, pointer
-    )
+    problem = check_problem(response.status_code, kind, response.content, expected, slug, pointer)
     assert problem["requestId"] == response.headers["x-correlation-id"]
     return problem
 
@@ -199,7 +197,10 @@ MALFORMED: dict[str, tuple[bytes, str | None]] = {
     "a name twice": (b'{"type":"double","type":"keep","payload":{"n":1}}', None),
     "a name twice, the same value": (b'{"type":"double","type":"double","payload":{"n":1}}', None),
     "a name twice, within": (b'{"type":"double","payload":{"n":1,"n":2}}', None),
-    "a name twice, once escaped": (b'{"type":"double","\\u0074ype":"double","payload":{"n":1}}', None),  # fmt: skip
+    "a name twice, once escaped": (
+        b'{"type":"double","\\u0074ype":"double","payload":{"n":1}}',
+        None,
+    ),
     "a name twice, with spaces": (b'{"type" :"double","type": "double","payload":{"n":1}}', None),
     "a name twice, in an array": (b'{"type":"keep","payload":{"text":[{"a":1,"a":1}]}}', None),
 }
@@ -330,12 +331,24 @@ def test_json_that_is_no_job_is_refused_item_by_item_in_a_batch(server: Server) 
         assert item["jobId"] is None
         assert item["problem"]["type"].endswith(f"/{slug}"), (name, item)
         if pointer is not None:
-            assert pointer in [error["pointer"] for error in item["problem"]["errors"]], (name, item)
+            assert pointer in [error["pointer"] for error in item["problem"]["errors"]], (
+                name,
+                item,
+            )
 
 
 def test_the_edges_of_what_is_good(running: Server) -> None:
     """What stands just within the limits is accepted, and comes back as it was sent."""
-    texts = ["", "\u0001\x7f", "\U0001f600", "\ud83d\ude00", "a" * 500_000, "\\u0000", "<b>", "\u202e"]
+    texts = [
+        "",
+        "\u0001\x7f",
+        "\U0001f600",
+        "\ud83d\ude00",
+        "a" * 500_000,
+        "\\u0000",
+        "<b>",
+        "\u202e",
+    ]
     for text in texts:
         body = {"type": "keep", "payload": {"text": text}}
         answer = running.post(json.dumps(body).encode())
@@ -483,9 +496,7 @@ def test_a_foreign_host(server: Server, host: str) -> None:
         {"Sec-Fetch-Site": "cross-site"},
     ],
 )
-def test_a_page_of_another_origin_changes_nothing(
-    server: Server, headers: dict[str, str]
-) -> None:
+def test_a_page_of_another_origin_changes_nothing(server: Server, headers: dict[str, str]) -> None:
     recent = server.http.get("/jobs/recent").json()["items"][0]["id"]
     for path in ("/jobs", "/jobs/batch", f"/jobs/{recent}/cancel", f"/jobs/{recent}/retry"):
         answer = server.http.post(path, json=GOOD, headers=headers)
@@ -973,7 +984,9 @@ def test_every_route_asks_for_its_scope(tmp_path: Path) -> None:
                     if "security" not in operation:
                         operation["security"] = document["security"]
                     url = path.replace("{jobId}", "01a20a84-8c93-7013-b13e-869c8ff945a2")
-                    url = url.replace("{path}", "job.v1.json").replace("{contractPath}", "job.v1.json")
+                    url = url.replace("{path}", "job.v1.json").replace(
+                        "{contractPath}", "job.v1.json"
+                    )
                     for holder, (secret, scopes) in holders.items():
                         status = _status(system, method, url, secret)
                         expected = _expected(operation, scopes)

@@ -180,9 +180,9 @@ async def test_one_suspect_runs_at_a_time(on: SqliteBench) -> None:
     assert len(first) == 1
     calm = await claiming.accepted("work")
     assert await claiming.claimed(tries=2) == calm, "others need not wait"
-    claiming.claimer.suspect_running = False
+    claiming.claimer.ended(first[0])
     second = await claiming.claimed(tries=3)
-    claiming.claimer.suspect_running = False
+    claiming.claimer.ended(second[0])
     third = await claiming.claimed(tries=3)
 
     assert sorted(first + second + third) == sorted(suspects)
@@ -210,13 +210,11 @@ async def test_a_suspect_that_an_operator_cleared_holds_up_no_other(on: SqliteBe
     await on.store.cancel(cleared, None)
     await on.store.requeue(cleared)  # its old message still calls it a suspect
 
-    # The processor takes the end of a job that crashed before for the end of the suspect.
     claimed: list[Any] = []
     for _ in range(5):
         for job in await claiming.claimer.claim(10):
             claimed.append(job.id)
-            if job.crashes:
-                claiming.claimer.suspect_running = False
+            claiming.claimer.ended(job.id)
 
     assert sorted(claimed) == sorted([cleared, other])
 

@@ -71,6 +71,19 @@ async def test_a_coroutine_and_a_plain_function_are_run(app: Observatory, folder
     assert threads["sync"] != threading.get_ident()
 
 
+async def test_a_number_the_contract_takes_for_an_integer_is_one(
+    app: Observatory, folder: Path
+) -> None:
+    @app.job("double")
+    async def double(n: int) -> str:
+        return f"{n!r} {2 * n!r}"
+
+    async with served(app, folder) as system:
+        job = await system.reached(await system.submit("double", {"n": 2.0}))
+
+    assert (job["state"], job["result"]) == ("completed", "2 4")
+
+
 async def test_no_more_runs_are_under_way_than_there_are_slots(
     app: Observatory, folder: Path
 ) -> None:
@@ -240,7 +253,11 @@ async def test_a_handler_may_say_that_trying_again_would_not_help(
         job = await system.reached(job_id)
         history = await system.history(job_id)
 
-    assert (job["state"], job["attempt"], job["error"]["message"]) == ("failed", 1, "no such customer")
+    assert (job["state"], job["attempt"], job["error"]["message"]) == (
+        "failed",
+        1,
+        "no such customer",
+    )
     assert history[-1].reason == "not_retryable"
 
 
