@@ -8,8 +8,13 @@ import pytest
 from observatory.backends.sqlite.database import FILE_NAME
 from observatory.backends.sqlite.migrate import migrate
 
-# A deadline an example would only tell how busy the machine is.
-hypothesis.settings.register_profile("observatory", deadline=None, print_blob=True)
+# How long an example takes would only tell how busy the machine is.
+hypothesis.settings.register_profile(
+    "observatory",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+)
 hypothesis.settings.load_profile("observatory")
 
 

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import httpx
 import jsonschema_rs
 import pytest
-from httpx_sse import EventSource, connect_sse
+from httpx_sse import ServerSentEvent, connect_sse
 
 from observatory.asgi.keys import new_key
 from real import RunningSystem, running_system, until
@@ -66,6 +66,15 @@ async def long() -> None:
 @app.job("unserialisable", max_attempts=1)
 def unserialisable() -> object:
     return object()
+"""
+
+ANY_PAYLOAD = """
+from observatory import Observatory
+app = Observatory()
+
+@app.job("email.send", queue="mail", payload_schema={"type": "object"})
+async def send(**payload: object) -> dict:
+    return {"members": len(payload)}
 """
 
 SERVER = """
@@ -116,6 +125,12 @@ def filter_body(context, body):
 
 
 @schemathesis.hook
+def filter_case(context, case):
+    """What is no text cannot be written as lines."""
+    return case.media_type != "application/x-ndjson" or isinstance(case.body, str)
+
+
+@schemathesis.hook
 def before_call(context, case, kwargs):
     """A key is for one body, a contract version for one job type: make them so."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
@@ -162,7 +177,7 @@ class Faces:
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faces]:
     folder = tmp_path_factory.mktemp("faces")
-    (folder / "jobs.py").write_text(JOBS)
+    (folder / "jobs.py").write_text(ANY_PAYLOAD)
     (folder / "server.py").write_text(SERVER)
     (folder / "hooks.py").write_text(HOOKS)
     key, entry = new_key("tester", ["admin"])
@@ -260,7 +275,10 @@ def test_schemathesis_finds_nothing(faces: Faces) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "run", str(path), "--url", faces.origin]
     command += ["--header", f"Authorization: {faces.headers['Authorization']}"]
     command += ["--checks", "all", "--max-examples", "60", "--generation-deterministic"]
-    command += ["--generation-allow-x00", "false", "--generation-database", "none"]
+    command += [
+        "--generation-allow-x00",
+        "false",
+    ]
     command += ["--request-timeout", "10", "--continue-on-failure", "--no-color"]
     command += ["--exclude-path", "/events/stream", "--warnings", "off"]
     with report.open("wb") as output:
@@ -322,10 +340,11 @@ def _followed(document: Any, node: Any) -> Any:
 # The live stream
 
 
-def _events(source: EventSource, count: int) -> list[Any]:
+def _events(frames: Iterator[ServerSentEvent], count: int) -> list[Any]:
     found: list[Any] = []
-    for event in source.iter_sse():
-        found.append(event)
+    for event in frames:
+        if event.data:  # not the first frame, which only says when to come back
+            found.append(event)
         if len(found) >= count:
             break
     return found
@@ -349,7 +368,7 @@ def test_the_live_stream_misses_and_repeats_nothing(tmp_path: Path) -> None:
             for _ in range(5):
                 httpx.post(f"{system.url}/jobs", json={"type": "email.send"}, trust_env=False)
                 time.sleep(0.05)
-            seen = _events(source, 15)
+            seen = _events(source.iter_sse(), 15)
         # Resumed again and again from wherever it was cut, also in the middle of a message.
         batch = [{"type": "flaky", "payload": {"fail": n % 3}} for n in range(40)]
         assert system.http.post("/jobs/batch", json=batch).status_code == 202
@@ -359,7 +378,7 @@ def test_the_live_stream_misses_and_repeats_nothing(tmp_path: Path) -> None:
         while len(seen) < total:
             headers = {"Last-Event-ID": seen[-1].id}
             with connect_sse(system.http, "GET", "/events/stream", headers=headers) as source:
-                seen += _events(source, min(next(chance), total - len(seen)))
+                seen += _events(source.iter_sse(), min(next(chance), total - len(seen)))
         log = _log(system.http)[: len(seen)]
         assert [event.id for event in seen] == [position for position, _ in log]
         assert [event.json() for event in seen] == [event for _, event in log]
@@ -367,13 +386,13 @@ def test_the_live_stream_misses_and_repeats_nothing(tmp_path: Path) -> None:
         envelope = _validator("envelope.v1.json")
         for event in seen:
             envelope.validate(event.json())
-            _validator(f"events/{event.json()['type']}.v1.json").validate(event.json())
+            _validator(f"events/{event.json()['type']}.v1.json").validate(event.json()["data"])
         # Across a restart: the position still holds.
         system.restart()
         system.http.post("/jobs", json={"type": "email.send"})
         headers = {"Last-Event-ID": seen[-1].id}
         with connect_sse(system.http, "GET", "/events/stream", headers=headers) as source:
-            (following,) = _events(source, 1)
+            (following,) = _events(source.iter_sse(), 1)
         log = _log(system.http)
         assert following.id == log[len(seen)][0]
 
@@ -385,7 +404,7 @@ def test_the_live_stream_filters(tmp_path: Path) -> None:
         ]
         query = f"after=0-0&type=job.created,job.completed&subject={ids[1]}"
         with connect_sse(system.http, "GET", f"/events/stream?{query}") as source:
-            found = [event.json() for event in _events(source, 2)]
+            found = [event.json() for event in _events(source.iter_sse(), 2)]
         assert [event["type"] for event in found] == ["job.created", "job.completed"]
         assert {event["subject"] for event in found} == {ids[1]}
 
@@ -399,13 +418,14 @@ def test_an_impossible_position_resets(
     with connect_sse(
         live.http, "GET", "/events/stream", headers={"Last-Event-ID": position}
     ) as source:
-        (first,) = _events(source, 1)
+        frames = source.iter_sse()
+        (first,) = _events(frames, 1)
         assert first.event == "reset"
         _validator("http/stream-reset.v1.json").validate(first.json())
         httpx.post(f"{live.url}/jobs", json={"type": "email.send"}, trust_env=False)
-        (following,) = _events(source, 1)
+        (following,) = _events(frames, 1)
         assert following.event == "message"
-        assert following.json()["type"] in ("job.created", "worker.heartbeat")
+        assert following.json()["specversion"] == "1.0"
 
 
 @pytest.fixture(scope="module")
@@ -516,7 +536,7 @@ def test_every_answer_of_a_session_meets_its_contract(tmp_path: Path) -> None:
             assert bool(logs) == (job["type"] == "email.send" and job["attempt"] > 0)
             for item in get(f"{url}/events", "http/job-events.v1.json")["items"]:
                 event.validate(item)
-                _validator(f"events/{item['type']}.v1.json").validate(item)
+                _validator(f"events/{item['type']}.v1.json").validate(item["data"])
         get("/jobs/recent?limit=4", "http/job-page.v1.json")
         filters = {
             "state=failed,cancelled": 6,

@@ -369,6 +369,18 @@ def test_the_edges_of_what_is_good(running: Server) -> None:
     assert running.http.get(whole.headers["location"]).json()["payload"]["n"] == 2**63 - 1
 
 
+def test_whole_numbers_written_as_fractions_are_whole(running: Server) -> None:
+    """JSON Schema takes 5.0 for an integer, so whatever reads it later has to, too."""
+    body = b'{"type":"double","payload":{"n":2.0},"maxAttempts":5.0,"contractVersion":1.0}'
+    answer = running.post(body)
+    assert answer.status_code == 202, answer.text
+    url = answer.headers["location"]
+    done = running.http.get(url, headers={"Prefer": "wait=10"}).json()
+    assert (done["state"], done["result"], done["maxAttempts"]) == ("completed", 4, 5), done
+    for view in ("/attempts", "/events", "/logs"):
+        assert running.http.get(url + view).status_code == 200, view
+
+
 # Batches
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,6 @@ AT_ONCE = Retry(base=0, jitter=False)
 def app() -> Observatory:
     """Without any job type; each test registers its own."""
     return Observatory()
-
-
-@pytest.fixture(autouse=True)
-def _quick_drain(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """A drain waits for the look at the work queues that is under way."""
-    if "idle" not in request.node.name:
-        monkeypatch.setattr("observatory.services.processor.claim._TAKE_TIMEOUT_S", 0.05)
 
 
 @pytest.fixture
@@ -71,17 +65,47 @@ async def test_a_coroutine_and_a_plain_function_are_run(app: Observatory, folder
     assert threads["sync"] != threading.get_ident()
 
 
-async def test_a_number_the_contract_takes_for_an_integer_is_one(
+async def test_a_handler_is_given_the_values_its_hints_promise(
     app: Observatory, folder: Path
 ) -> None:
-    @app.job("double")
-    async def double(n: int) -> str:
-        return f"{n!r} {2 * n!r}"
+    seen: dict[str, Any] = {}
 
+    @app.job("typed")
+    async def typed(
+        n: int,
+        ratio: float,
+        names: dict[int, str],
+        due: datetime,
+        tags: set[str],
+        pair: tuple[int, str] | None = None,
+        note: str | None = None,
+    ) -> None:
+        seen.update(locals())
+
+    payload = {
+        "n": 2.0,  # an integer to JSON Schema
+        "ratio": 3,
+        "names": {"1": "one"},
+        "due": "2026-11-23T21:01:25Z",
+        "tags": ["a", "b"],
+        "pair": [1, "x"],
+        "note": "null",
+    }
     async with served(app, folder) as system:
-        job = await system.reached(await system.submit("double", {"n": 2.0}))
+        job = await system.reached(await system.submit("typed", payload))
 
-    assert (job["state"], job["result"]) == ("completed", "2 4")
+    assert job["error"] is None
+    given = {name: seen[name] for name in payload}
+    assert repr(given.pop("tags")) in ("{'a', 'b'}", "{'b', 'a'}")
+    assert given == {
+        "n": 2,
+        "ratio": 3.0,
+        "names": {1: "one"},
+        "due": datetime(2026, 11, 23, 21, 1, 25, tzinfo=UTC),
+        "pair": (1, "x"),
+        "note": "null",
+    }
+    assert [type(given[name]) for name in ("n", "ratio")] == [int, float]
 
 
 async def test_no_more_runs_are_under_way_than_there_are_slots(
@@ -390,6 +414,7 @@ async def test_a_payload_its_handler_no_longer_takes_is_not_tried_again(
         job = await system.reached(job_id)
 
     assert (job["state"], job["attempt"]) == ("failed", 1)
+    assert job["error"]["type"] == "PayloadMismatch"
     assert "contract" in job["error"]["message"]
 
 

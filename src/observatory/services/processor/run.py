@@ -2,8 +2,8 @@
 
 import asyncio
 import contextvars
+import json
 import random
-import re
 import sys
 import threading
 import traceback
@@ -14,7 +14,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from observatory.core.errors import NonRetryable
+from observatory.core import strict_json
+from observatory.core.errors import MalformedJson, NonRetryable
 from observatory.core.job import ClaimedJob, FinishedAttempt, JobLogLine, ProgressReport
 from observatory.core.job_type import Handler
 from observatory.core.lifecycle import ErrorInfo, OutcomeKind
@@ -26,9 +27,6 @@ LOG_LINES_MAX: Final = 10_000
 
 _ABANDON_AFTER_S: Final = 5.0
 """How long a cancelled run may take to end before its slot is given to another."""
-
-_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-"""U+0000 as JSON escapes it, and not a backslash followed by that text."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -136,7 +134,7 @@ class Run:
         except BaseException as failure:
             # SystemExit included: a handler may end its job, never its worker.
             result, error = None, error_info(failure)
-            refused = isinstance(failure, NonRetryable | _PayloadMismatch)
+            refused = isinstance(failure, NonRetryable | PayloadMismatch)
             outcome = OutcomeKind.NOT_RETRYABLE if refused else OutcomeKind.ERROR
         self._settle(outcome, result, error)
 
@@ -144,9 +142,11 @@ class Run:
         value = await self._call(self._arguments())
         try:
             result = _encoder.encode(value)
-            if _NUL.search(result):
-                raise ValueError("a result must not hold the character U+0000")
-        except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
+            if b"null" in result:
+                # msgspec writes NaN and infinity as null; a result must not change on the way.
+                json.dumps(msgspec.to_builtins(value, str_keys=True), allow_nan=False)
+            strict_json.decode(result)
+        except (TypeError, ValueError, OverflowError, RecursionError, MalformedJson) as error:
             return OutcomeKind.UNSERIALISABLE, None, error_info(error)
         if len(result) > self._result_bytes_max:
             text = f"the result has {len(result)} bytes; at most {self._result_bytes_max} are kept"
@@ -157,10 +157,7 @@ class Run:
         payload: dict[str, Any] = msgspec.json.decode(self.job.payload)
         handler = self.handler
         if handler.parameters is not None:
-            try:
-                known = msgspec.convert(payload, handler.parameters)
-            except msgspec.ValidationError as error:
-                raise _PayloadMismatch(f"the payload does not meet the contract: {error}") from None
+            known = _converted(payload, handler.parameters)
             payload |= {field: getattr(known, field) for field in known.__struct_fields__}
         if handler.context_parameter is not None:
             payload[handler.context_parameter] = _Context(self, self._notes, self._now)
@@ -214,7 +211,28 @@ class Run:
         return clean("".join("".join(traceback.format_stack(f, 1)) for f in frames), 4000) or None
 
 
-class _PayloadMismatch(Exception):  # noqa: N818 - shown to users by this name, without its underscore
+def _converted(payload: dict[str, Any], parameters: type[msgspec.Struct]) -> msgspec.Struct:
+    try:
+        return msgspec.convert(payload, parameters, str_keys=True)
+    except msgspec.ValidationError:
+        # 2.0 is an integer to JSON Schema (2020-12 core, section 4.2.3), and not to msgspec.
+        try:
+            return msgspec.convert(_integral(payload), parameters, str_keys=True)
+        except msgspec.ValidationError as error:
+            raise PayloadMismatch(f"the payload does not meet the contract: {error}") from None
+
+
+def _integral(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_integral(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, dict):
+        return {name: _integral(item) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+class PayloadMismatch(Exception):  # noqa: N818 - users read it as what happened
     """The payload was accepted under a contract that the handler no longer has."""
 
 
