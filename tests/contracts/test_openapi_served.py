@@ -514,6 +514,9 @@ def test_every_answer_of_a_session_meets_its_contract(tmp_path: Path) -> None:
         edited = system.http.post(f"/jobs/{ids['flaky']}/retry", json={"payload": {"fail": 0}})
         accepted.validate(edited.json())
         assert edited.json()["jobId"] != ids["flaky"]
+        # Asked of the store: the aggregates may not have counted the retries yet.
+        waiting = "/jobs?state=scheduled,queued,running,retrying"
+        until(lambda: not system.http.get(waiting).json()["items"], timeout_s=20)
         until(lambda: not _busy(system), timeout_s=20)
 
         page, listed = "/jobs?limit=3", []

@@ -246,17 +246,21 @@ class Storm:
         deadline = time.monotonic() + timeout_s
         process = self._system.process
         assert process is not None, "the system was never started"
-        while (
-            self.client.acknowledged < acknowledged
-            or not self.open
-            or not oracle.in_flight(oracle.effects(ledger), process.pid)
-        ):  # fmt: skip
-            assert time.monotonic() < deadline, (
-                f"vacuous: {self.client.acknowledged} acknowledged and nothing running to kill"
-            )
-            assert self._system.alive, f"it died by itself:\n{self._system.output[-3000:]}"
-            time.sleep(0.002)
-        time.sleep(self._random.uniform(0, 0.01))
+
+        def worth_it() -> bool:
+            running = oracle.in_flight(oracle.effects(ledger), process.pid)
+            return self.client.acknowledged >= acknowledged and self.open > 0 and bool(running)
+
+        while True:
+            while not worth_it():
+                assert time.monotonic() < deadline, (
+                    f"vacuous: {self.client.acknowledged} acknowledged and nothing to kill"
+                )
+                assert self._system.alive, f"it died by itself:\n{self._system.output[-3000:]}"
+                time.sleep(0.002)
+            time.sleep(self._random.uniform(0, 0.01))  # anywhere between two commits
+            if oracle.in_flight(oracle.effects(ledger), process.pid):
+                break
         open_now, acknowledged_now = self.open, self.client.acknowledged
         assert self._system.alive, "the kill would hit nothing"
         self._system.kill()

@@ -20,6 +20,7 @@ _RFC3339 = re.compile(
 """Section 5.6, up to the microseconds that an instant can hold."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @lru_cache(maxsize=256)  # the events of one commit share their times
@@ -44,8 +45,8 @@ def from_rfc3339(text: str) -> Instant:
     if not _RFC3339.fullmatch(text):
         raise ValueError("must be an RFC 3339 date and time such as 2026-01-31T12:00:00Z")
     stamp = datetime.fromisoformat(text.upper())
-    if stamp < _EPOCH:
-        raise ValueError("must not be before 1970")
+    if not _EPOCH <= stamp <= _LAST:
+        raise ValueError("must lie in the years 1970 to 9999, UTC")
     return from_datetime(stamp)
 
 

@@ -261,12 +261,11 @@ class ReadModel:
         limit = query.integer("limit", 50, 1, LIST_MAX)
         wanted = _wanted(query)
         after = _after(query)
+        at = _position(query.cursor())
         if after is not None:
-            messages = await self._live.read(after[0] - 1)
-            following = [e for _, events in messages for e in events if e.at > after]
-            found, rest = [e for e in following if wanted.takes(e)][:limit], None
+            found, rest = await self._live.oldest(wanted, at or after, limit)
         else:
-            found, rest = await self._live.newest(wanted, _position(query.cursor()), limit)
+            found, rest = await self._live.newest(wanted, at, limit)
         cursor = None if rest is None else query.next_cursor(f"{rest[0]}-{rest[1]}")
         items = [{"position": e.position, "event": msgspec.Raw(e.body)} for e in found]
         return await self._list(items, cursor)

@@ -21,6 +21,7 @@ _TAIL_MAX: Final = 512
 """Messages kept at hand, so that following clients do not each read the log."""
 _READ_MAX: Final = 100
 _READS_MAX: Final = 20
+_RESET: Final = b'event: reset\ndata: {"reason": "the position is no longer kept"}\n\n'
 _ANY_INDEX: Final = 10**9
 _WAIT_S: Final = 0.5
 """Also how long stopping may have to wait; nothing is read to find that nothing came."""
@@ -156,9 +157,12 @@ class Live:
         self.clients += 1
         after, seen = subscription.after, subscription.seen
         try:
-            yield b"retry: 1000\n\n"
+            start = b"retry: 1000\n"  # goes with the first frame; alone it would be an empty one
             if subscription.reset:
-                yield b'event: reset\ndata: {"reason": "the position is no longer kept"}\n\n'
+                yield (
+                    start + b'event: reset\ndata: {"reason": "the position is no longer kept"}\n\n'
+                )
+                start = b""
             while True:
                 grew = self._grew
                 messages = await self.read(after)
@@ -176,9 +180,28 @@ class Live:
                 )
                 after = messages[-1][0]
                 if chunk:
-                    yield chunk
+                    yield start + chunk
+                    start = b""
         finally:
             self.clients -= 1
+
+    async def oldest(
+        self, wanted: Wanted, after: tuple[int, int], limit: int
+    ) -> tuple[list[LogEvent], tuple[int, int] | None]:
+        """Up to `limit` events above a position, the oldest first, and the position to go on
+        from: None at the log's end. Bounded like `newest`."""
+        found: list[LogEvent] = []
+        offset = after[0] - 1
+        for _ in range(_READS_MAX):
+            messages = await self.read(offset)
+            if not messages:
+                return found, None
+            for _, events in messages:
+                found += [e for e in events if e.at > after and wanted.takes(e)]
+                if len(found) > limit:
+                    return found[:limit], found[limit - 1].at
+            offset = messages[-1][0]
+        return found, (offset, _ANY_INDEX - 1)
 
     async def newest(
         self, wanted: Wanted, before: tuple[int, int] | None, limit: int
