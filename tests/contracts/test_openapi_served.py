@@ -267,9 +267,6 @@ def one_document(gateway: dict[str, Any], read_model: dict[str, Any]) -> dict[st
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False, reason="a few answers still differ from the documents; the report names them"
-)
 def test_schemathesis_finds_nothing(faces: Faces) -> None:
     document = one_document(faces.document(faces.gateway), faces.document(faces.read_model))
     path = faces.folder / "openapi.json"

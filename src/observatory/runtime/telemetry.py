@@ -15,9 +15,16 @@ def configure_logging(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if sys.stderr.isatty():
-        renderer: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer()]
+        plain = structlog.dev.RichTracebackFormatter(show_locals=False)
+        renderer: list[structlog.typing.Processor] = [
+            structlog.dev.ConsoleRenderer(exception_formatter=plain)
+        ]
     else:
-        renderer = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        # Without the frames' locals: they hold payloads.
+        tracebacks = structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
+        renderer = [tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),

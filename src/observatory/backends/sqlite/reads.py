@@ -199,7 +199,7 @@ class SqliteReads:
         query = (
             "SELECT publisher, number, body FROM outbox WHERE publisher IN "
             "(SELECT publisher FROM outbox WHERE created_at <= ?) "
-            "ORDER BY publisher, number LIMIT ?"
+            "ORDER BY rowid LIMIT ?"
         )
         before = self._database.now() - older_than_us
         return await self._database.read(

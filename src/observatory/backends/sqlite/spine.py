@@ -171,7 +171,11 @@ class _Consumer:
         if self._closed:
             return []
         self._arrived.clear()
-        found = await self._database.read(lambda db: self._next(db, limit))
+        try:
+            found = await self._database.read(lambda db: self._next(db, limit))
+        except BaseException:
+            self._arrived.set()  # what arrived is still to be read
+            raise
         if len(found) == limit:
             self._arrived.set()
         return [Delivery(id, _decode(body)) for id, body in found]

@@ -130,7 +130,8 @@ class Reader:
             queue=body.get("queue", job_type.queue),
             priority=body.get("priority", "normal"),
             payload=msgspec.json.encode(payload).decode(),
-            max_attempts=body.get("maxAttempts", job_type.max_attempts),
+            # JSON Schema takes 5.0 for an integer; the history does not.
+            max_attempts=int(body.get("maxAttempts", job_type.max_attempts)),
             timeout_s=body.get("timeoutSeconds", job_type.timeout_s),
             contract_version=job_type.version,
             correlation_id=body.get("correlationId", context.correlation_id),

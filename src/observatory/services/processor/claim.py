@@ -57,8 +57,8 @@ class Claimer:
     async def close(self) -> None:
         """Stop consuming; what was not claimed is delivered again."""
         if self._consumer is not None:
+            # It is kept: what the claim under way takes over is still to be acknowledged.
             await self._consumer.close()
-            self._consumer = None
 
     async def claim(self, free: int) -> list[ClaimedJob]:
         """Up to `free` jobs that this worker owns from now on; empty when there are none now."""

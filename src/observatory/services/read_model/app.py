@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+import observatory.asgi.job_id  # noqa: F401 - makes {job_id:job_id} known
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.problem import exception_handlers
 from observatory.core.aggregates import Aggregates
@@ -70,10 +71,10 @@ class ReadModel:
         paths = {
             "/jobs": self.list_jobs,
             "/jobs/recent": self.recent_jobs,
-            "/jobs/{job_id}": self.job,
-            "/jobs/{job_id}/events": self.job_events,
-            "/jobs/{job_id}/attempts": self.job_attempts,
-            "/jobs/{job_id}/logs": self.job_logs,
+            "/jobs/{job_id:job_id}": self.job,
+            "/jobs/{job_id:job_id}/events": self.job_events,
+            "/jobs/{job_id:job_id}/attempts": self.job_attempts,
+            "/jobs/{job_id:job_id}/logs": self.job_logs,
             "/stats": self.stats,
             "/stats/series": self.series,
             "/failures": self.failures,
@@ -297,7 +298,10 @@ class ReadModel:
         """``GET /contracts/{path}``."""
         Parameters(request, ())
         found = self._catalogue.find(request.path_params["path"], await self._store.job_types())
-        return Response(msgspec.json.encode(found), media_type="application/schema+json")
+        freshness = await self._clock.freshness()
+        return Response(
+            msgspec.json.encode(found), 200, freshness.headers(), "application/schema+json"
+        )
 
     async def _list(self, items: list[Any], cursor: str | None) -> Response:
         freshness = await self._clock.freshness()
