@@ -1,7 +1,9 @@
 """Job ids in paths: what is not a UUID is another path, and never taken for a job.
 
-Importing this makes ``{job_id:job_id}`` known to Starlette's routes.
+Importing this makes the form known to Starlette's routes; they write `JOB_PATH`.
 """
+
+from typing import Final
 
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -21,3 +23,6 @@ class JobIdConvertor(Convertor[str]):
 
 
 register_url_convertor("job_id", JobIdConvertor())
+
+JOB_PATH: Final = "/jobs/{job_id:job_id}"
+"""The path of one job."""

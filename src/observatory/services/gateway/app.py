@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-import observatory.asgi.job_id  # noqa: F401 - makes {job_id:job_id} known
 from observatory.asgi.body import media_type, read_body
+from observatory.asgi.job_id import JOB_PATH
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.problem import exception_handlers, problem_document
 from observatory.core.contracts import Contract
@@ -66,8 +66,8 @@ class Gateway:
         return [
             Route("/jobs", self.submit, methods=["POST"]),
             Route("/jobs/batch", self.submit_batch, methods=["POST"]),
-            Route("/jobs/{job_id:job_id}/cancel", self.cancel, methods=["POST"]),
-            Route("/jobs/{job_id:job_id}/retry", self.retry, methods=["POST"]),
+            Route(f"{JOB_PATH}/cancel", self.cancel, methods=["POST"]),
+            Route(f"{JOB_PATH}/retry", self.retry, methods=["POST"]),
         ]
 
     async def submit(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-import observatory.asgi.job_id  # noqa: F401 - makes {job_id:job_id} known
+from observatory.asgi.job_id import JOB_PATH
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.problem import exception_handlers
 from observatory.core.aggregates import Aggregates
@@ -71,10 +71,10 @@ class ReadModel:
         paths = {
             "/jobs": self.list_jobs,
             "/jobs/recent": self.recent_jobs,
-            "/jobs/{job_id:job_id}": self.job,
-            "/jobs/{job_id:job_id}/events": self.job_events,
-            "/jobs/{job_id:job_id}/attempts": self.job_attempts,
-            "/jobs/{job_id:job_id}/logs": self.job_logs,
+            JOB_PATH: self.job,
+            f"{JOB_PATH}/events": self.job_events,
+            f"{JOB_PATH}/attempts": self.job_attempts,
+            f"{JOB_PATH}/logs": self.job_logs,
             "/stats": self.stats,
             "/stats/series": self.series,
             "/failures": self.failures,
