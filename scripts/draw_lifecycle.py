@@ -7,7 +7,7 @@
 import sys
 from pathlib import Path
 
-from observatory.core.event import _TYPE_OF_MOVE as EVENT_OF_MOVE
+from observatory.core.event import TYPE_OF_MOVE as EVENT_OF_MOVE
 from observatory.core.lifecycle import TERMINAL, TRANSITIONS, Move, State
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "lifecycle.md"

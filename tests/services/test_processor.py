@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import threading
 import time
 from datetime import UTC, datetime
@@ -354,8 +355,32 @@ class Endless:
 
 @pytest.mark.parametrize(
     "result",
-    [object(), Endless().inner, {1: object()}, "half \ud800", "NUL \x00", {"a": ["\x00"]}, 1j],
-    ids=["object", "endless", "inner", "surrogate", "nul", "inner-nul", "complex"],
+    [
+        object(),
+        Endless().inner,
+        {1: object()},
+        "half \ud800",
+        "NUL \x00",
+        {"a": ["\x00"]},
+        1j,
+        float("nan"),
+        [None, {"a": float("inf")}],
+        10**30,
+        json.loads("[" * 100 + "]" * 100),
+    ],
+    ids=[
+        "object",
+        "endless",
+        "inner",
+        "surrogate",
+        "nul",
+        "inner-nul",
+        "complex",
+        "nan",
+        "infinity",
+        "long-integer",
+        "deep",
+    ],
 )
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_result_that_cannot_be_kept_fails_its_job_once(

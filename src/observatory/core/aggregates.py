@@ -32,7 +32,7 @@ BOUNDS_US: Final = tuple(
     for decade in range(2, 12)
     for step in (1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
 )
-"""Upper bounds of the duration bins, 100 microseconds to 22 hours (the last bin is open). Two
+"""Upper bounds of the duration bins, 100 microseconds to 222 hours (the last bin is open). Two
 neighbours differ by at most a quarter, and a percentile is interpolated within its bin, so it is
 off by less than that."""
 

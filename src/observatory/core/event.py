@@ -26,7 +26,7 @@ EVENT_BYTES_MAX: Final = 64 * 1024
 _MESSAGE_CHARS_MAX: Final = 4000
 """An error message in an event is cut here; the store keeps it whole."""
 
-_TYPE_OF_MOVE: Final = {
+TYPE_OF_MOVE: Final = {
     Move.ACCEPT: "job.created",
     Move.DEFER: "job.created",
     Move.PROMOTE: "job.queued",
@@ -39,6 +39,7 @@ _TYPE_OF_MOVE: Final = {
     Move.CANCEL: "job.cancelled",
     Move.PRUNE: "job.pruned",
 }
+"""Which event tells of a move."""
 
 _QUEUED_REASON: Final = {
     Move.PROMOTE: "promoted",
@@ -83,7 +84,7 @@ def events_of(transition: Transition, source: str) -> list[Event]:
         events.append(
             _envelope(transition, "job.attempt_failed", source, _attempt_failed(transition))
         )
-    kind = _TYPE_OF_MOVE[transition.move]
+    kind = TYPE_OF_MOVE[transition.move]
     events.append(_envelope(transition, kind, source, _data(transition, kind)))
     return events
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -54,3 +54,13 @@ class Settings(BaseSettings):
     allow_unknown_types: bool = Field(
         default=False, description="accept job types nobody registered"
     )
+
+    @model_validator(mode="after")
+    def _lease_outlasts_heartbeats(self) -> "Settings":
+        # A worker stops itself after two thirds of its lease; a beat must fit in before.
+        if self.heartbeat_seconds * 1.5 >= self.lease_seconds:
+            raise ValueError(
+                f"lease_seconds ({self.lease_seconds:g}) must be more than one and a half times "
+                f"heartbeat_seconds ({self.heartbeat_seconds:g})"
+            )
+        return self

@@ -6,16 +6,24 @@ rows, history and the outbox row. Nothing else writes between, since there is on
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from observatory.backends.sqlite.database import Database
 from observatory.backends.sqlite.reads import SqliteReads
+from observatory.backends.sqlite.rows import (
+    Row,
+    acceptance,
+    claimed_job,
+    current_rows,
+    ending,
+    keep_history,
+    one_row,
+)
 from observatory.backends.sqlite.sql import statement
-from observatory.core.errors import IllegalTransition, NotFound
-from observatory.core.failure import fingerprint
+from observatory.core.errors import IllegalTransition
 from observatory.core.job import (
     ClaimedJob,
     Commit,
@@ -32,100 +40,23 @@ from observatory.core.lifecycle import (
     ErrorInfo,
     Move,
     OutcomeKind,
-    Standing,
     State,
-    after,
     allows,
-    decide,
 )
 from observatory.core.store import Accepted, Cancellation, KeyReused, Pulse
 
 _INSERT_JOB: Final = statement("insert_job")
-_SELECT_CURRENT: Final = statement("select_current")
 _CLAIM: Final = statement("claim_jobs")
 _FINISH: Final = statement("finish_job")
 _DUE: Final = statement("promote_jobs")
 _QUEUE: Final = statement("queue_job")
 _ORPHANED: Final = statement("rescue_jobs")
 
-_ERROR_MESSAGE_CHARS_MAX: Final = 1000
-"""An error's message in a job's row; the history keeps it whole."""
-
 IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
 """How long an Idempotency-Key is remembered at least."""
 
 _encode = msgspec.json.Encoder().encode
 _PAYLOADS: Final = "SELECT job, body FROM payloads WHERE job IN (SELECT value FROM json_each(?))"
-
-
-class _Row(NamedTuple):
-    seq: int
-    id: str
-    type: str
-    queue: str
-    priority: str
-    state: str
-    attempt: int
-    failures: int
-    crashes: int
-    version: int
-    max_attempts: int
-    timeout_s: float | None
-    queued_at: int | None
-    started_at: int | None
-    worker: str | None
-    cancel_requested_at: int | None
-    correlation_id: str
-    contract_version: int
-    idempotency_key: str | None
-    traceparent: str | None
-    tracestate: str | None
-    parent_id: str | None
-    scheduled_at: int | None
-
-    def transition(
-        self,
-        move: Move,
-        at: int,
-        since: int | None,
-        *,
-        attempt: int | None = None,
-        reason: str | None = None,
-        outcome: OutcomeKind | None = None,
-        worker: str | None = None,
-        scheduled_at: int | None = None,
-        error: ErrorInfo | None = None,
-        suspect: bool | None = None,
-    ) -> Transition:
-        """The transition that this move makes from here.
-
-        Raises:
-            IllegalTransition: the table does not list it.
-        """
-        state = State(self.state)
-        return Transition(
-            job=self.id,
-            version=self.version + 1,
-            move=move,
-            at=at,
-            type=self.type,
-            queue=self.queue,
-            priority=self.priority,
-            attempt=self.attempt if attempt is None else attempt,
-            state=after(state, move),
-            previous=state,
-            since=since,
-            reason=reason,
-            outcome=outcome,
-            worker=worker,
-            scheduled_at=scheduled_at,
-            error=error,
-            suspect=self.crashes > 0 if suspect is None else suspect,
-            contract_version=self.contract_version,
-            correlation_id=self.correlation_id,
-            traceparent=self.traceparent,
-            tracestate=self.tracestate,
-        )
 
 
 class SqliteStore(SqliteReads):
@@ -176,7 +107,7 @@ class SqliteStore(SqliteReads):
             results.append(Accepted(submission.id))
         if not new:
             return results, None
-        self._insert(db, new, transitions := [_acceptance(s, now) for s in new])
+        self._insert(db, new, transitions := [acceptance(s, now) for s in new])
         return results, self._commit(db, transitions, now)
 
     def _insert(
@@ -205,7 +136,7 @@ class SqliteStore(SqliteReads):
                 if s.scoped_key is not None
             ],
         )
-        _keep_history(db, [(first + i, t) for i, t in enumerate(transitions)])
+        keep_history(db, [(first + i, t) for i, t in enumerate(transitions)])
 
     # Running
 
@@ -222,7 +153,7 @@ class SqliteStore(SqliteReads):
         wanted = {(reference.id, reference.attempt) for reference in references}
         rows = [
             row
-            for row in _current(db, {id for id, _ in wanted})
+            for row in current_rows(db, {id for id, _ in wanted})
             if row.state == State.QUEUED and (row.id, row.attempt) in wanted
         ]
         if not rows:
@@ -233,8 +164,8 @@ class SqliteStore(SqliteReads):
             r.transition(Move.CLAIM, now, r.queued_at, attempt=r.attempt + 1, worker=worker)
             for r in rows
         ]
-        _keep_history(db, [(r.seq, t) for r, t in zip(rows, transitions, strict=True)])
-        claimed = [_claimed(row, payloads[row.seq]) for row in rows]
+        keep_history(db, [(r.seq, t) for r, t in zip(rows, transitions, strict=True)])
+        claimed = [claimed_job(row, payloads[row.seq]) for row in rows]
         return claimed, self._commit(db, transitions, now)
 
     async def finish(
@@ -247,9 +178,9 @@ class SqliteStore(SqliteReads):
         self, db: sqlite3.Connection, attempts: Sequence[FinishedAttempt], worker: str
     ) -> tuple[list[bool], Commit | None]:
         now = self._database.now()
-        rows = {row.id: row for row in _current(db, [a.job for a in attempts])}
+        rows = {row.id: row for row in current_rows(db, [a.job for a in attempts])}
         recorded: list[bool] = []
-        ended: list[tuple[_Row, FinishedAttempt]] = []
+        ended: list[tuple[Row, FinishedAttempt]] = []
         for attempt in attempts:
             row = rows.get(attempt.job)
             owned = (
@@ -265,14 +196,14 @@ class SqliteStore(SqliteReads):
         return recorded, self._end(db, ended, now)
 
     def _end(
-        self, db: sqlite3.Connection, ended: Sequence[tuple[_Row, FinishedAttempt]], now: int
+        self, db: sqlite3.Connection, ended: Sequence[tuple[Row, FinishedAttempt]], now: int
     ) -> Commit | None:
         if not ended:
             return None
         updates: list[tuple[Any, ...]] = []
         kept: list[tuple[int, Transition]] = []
         for row, attempt in ended:
-            update, transition = _ending(row, attempt, now)
+            update, transition = ending(row, attempt, now)
             updates.append(update)
             kept.append((row.seq, transition))
         db.executemany(_FINISH, updates)
@@ -280,7 +211,7 @@ class SqliteStore(SqliteReads):
             "INSERT OR REPLACE INTO results VALUES (?, ?)",
             [(row.seq, a.result) for row, a in ended if a.result is not None],
         )
-        _keep_history(db, kept)
+        keep_history(db, kept)
         return self._commit(db, [t for _, t in kept], now)
 
     async def note(
@@ -327,7 +258,7 @@ class SqliteStore(SqliteReads):
         self, db: sqlite3.Connection, job_id: str, reason: str | None
     ) -> tuple[Cancellation, Commit | None]:
         now = self._database.now()
-        row = _one(db, job_id)
+        row = one_row(db, job_id)
         state = State(row.state)
         if not allows(state, Move.CANCEL):
             raise IllegalTransition(f"the job is {state} already; it cannot be cancelled")
@@ -344,7 +275,7 @@ class SqliteStore(SqliteReads):
             row.scheduled_at, now, None, None, None,
         )  # fmt: skip
         db.execute(_FINISH, update)
-        _keep_history(db, [(row.seq, transition)])
+        keep_history(db, [(row.seq, transition)])
         commit = self._commit(db, [transition], now)
         return Cancellation(State.CANCELLED, transition.version, None), commit
 
@@ -353,12 +284,12 @@ class SqliteStore(SqliteReads):
 
         def work(db: sqlite3.Connection) -> tuple[int, Commit]:
             now = self._database.now()
-            row = _one(db, job_id)
+            row = one_row(db, job_id)
             transition = row.transition(
                 Move.REQUEUE_BY_OPERATOR, now, None, reason="retried", suspect=False
             )
             db.execute(_QUEUE, (row.seq, transition.version, now, 0, 0))
-            _keep_history(db, [(row.seq, transition)])
+            keep_history(db, [(row.seq, transition)])
             return transition.version, self._commit(db, [transition], now)
 
         return await self._database.write(work)
@@ -437,12 +368,12 @@ class SqliteStore(SqliteReads):
 
     def _promote(self, db: sqlite3.Connection, limit: int) -> Commit | None:
         now = self._database.now()
-        rows = _current(db, [id for (id,) in db.execute(_DUE, (now, limit))])
+        rows = current_rows(db, [id for (id,) in db.execute(_DUE, (now, limit))])
         if not rows:
             return None
         transitions = [row.transition(Move.PROMOTE, now, None) for row in rows]
         db.executemany(_QUEUE, [(r.seq, r.version + 1, now, r.failures, r.crashes) for r in rows])
-        _keep_history(db, [(r.seq, t) for r, t in zip(rows, transitions, strict=True)])
+        keep_history(db, [(r.seq, t) for r, t in zip(rows, transitions, strict=True)])
         return self._commit(db, transitions, now)
 
     async def rescue(
@@ -463,7 +394,7 @@ class SqliteStore(SqliteReads):
         db.executemany(
             "UPDATE workers SET state = 'lost', running = 0 WHERE id = ?", [(w.id,) for w in dead]
         )
-        rows = _current(db, [id for (id,) in db.execute(_ORPHANED, (limit, caller))])
+        rows = current_rows(db, [id for (id,) in db.execute(_ORPHANED, (limit, caller))])
         retries = _retries(db, {row.type for row in rows})
         ended = [
             (
@@ -506,7 +437,9 @@ class SqliteStore(SqliteReads):
             (before, limit),
         )
         rows = [
-            r for r in _current(db, [id for (id,) in found]) if allows(State(r.state), Move.PRUNE)
+            r
+            for r in current_rows(db, [id for (id,) in found])
+            if allows(State(r.state), Move.PRUNE)
         ]
         if not rows:
             return None
@@ -535,112 +468,6 @@ class SqliteStore(SqliteReads):
             (self._publisher, number, now, _encode(transitions).decode()),
         )
         return Commit(self._publisher, number, tuple(transitions))
-
-
-def _acceptance(s: Submission, now: int) -> Transition:
-    due = s.scheduled_at if s.delay_us is None else now + s.delay_us
-    later = due is not None and due > now
-    move = Move.DEFER if later else Move.ACCEPT
-    return Transition(
-        job=s.id,
-        version=1,
-        move=move,
-        at=now,
-        type=s.type,
-        queue=s.queue,
-        priority=s.priority,
-        attempt=0,
-        state=after(None, move),
-        scheduled_at=due if later else None,
-        max_attempts=s.max_attempts,
-        contract_version=s.contract_version,
-        parent_id=s.parent_id,
-        correlation_id=s.correlation_id,
-        causation_id=s.causation_id,
-        idempotency_key=s.idempotency_key,
-        traceparent=s.traceparent,
-        tracestate=s.tracestate,
-    )
-
-
-def _ending(row: _Row, attempt: FinishedAttempt, now: int) -> tuple[tuple[Any, ...], Transition]:
-    decision = decide(
-        attempt.outcome,
-        Standing(row.failures, row.crashes, row.max_attempts),
-        attempt.retry,
-        attempt.jitter,
-    )
-    move = decision.move
-    if row.cancel_requested_at is not None and move in (Move.SCHEDULE_RETRY, Move.RELEASE):
-        # First committed transition wins: a run that ended well has; one to be run again has not.
-        move = Move.CANCEL
-    due = now + decision.delay_us if move is Move.SCHEDULE_RETRY and decision.delay_us else None
-    if move is Move.SCHEDULE_RETRY and due is None:
-        due = now
-    error = attempt.error if move is not Move.COMPLETE else None
-    transition = row.transition(
-        move,
-        now,
-        row.started_at,
-        reason="requested" if move is Move.CANCEL else decision.reason,
-        outcome=attempt.outcome,
-        worker=row.worker,
-        scheduled_at=due,
-        error=error,
-        suspect=decision.crashes > 0,
-    )
-    state = transition.state
-    terminal = state in (State.COMPLETED, State.FAILED, State.CANCELLED)
-    message = error.message[:_ERROR_MESSAGE_CHARS_MAX] if error else None
-    update = (
-        row.seq,
-        state,
-        transition.version,
-        decision.failures,
-        decision.crashes,
-        now if state is State.QUEUED else row.queued_at,
-        row.scheduled_at if due is None else due,
-        now if terminal else None,
-        error.type if error else None,
-        message,
-        fingerprint(row.type, error.type, error.message) if error else None,
-    )
-    return update, transition
-
-
-def _claimed(row: _Row, payload: str) -> ClaimedJob:
-    return ClaimedJob(
-        id=row.id,
-        type=row.type,
-        queue=row.queue,
-        attempt=row.attempt + 1,
-        payload=payload,
-        failures=row.failures,
-        crashes=row.crashes,
-        max_attempts=row.max_attempts,
-        timeout_s=row.timeout_s,
-        contract_version=row.contract_version,
-        correlation_id=row.correlation_id,
-        traceparent=row.traceparent,
-    )
-
-
-def _current(db: sqlite3.Connection, ids: Iterable[str]) -> list[_Row]:
-    return [_Row(*row) for row in db.execute(_SELECT_CURRENT, (_encode(list(ids)).decode(),))]
-
-
-def _one(db: sqlite3.Connection, job_id: str) -> _Row:
-    rows = _current(db, [job_id])
-    if not rows:
-        raise NotFound(f"there is no job {job_id}")
-    return rows[0]
-
-
-def _keep_history(db: sqlite3.Connection, kept: Iterable[tuple[int, Transition]]) -> None:
-    db.executemany(
-        "INSERT INTO history VALUES (?, ?, ?)",
-        [(seq, t.version, _encode(t).decode()) for seq, t in kept],
-    )
 
 
 def _known_keys(

@@ -18,11 +18,10 @@ from observatory.core.contracts import Contract
 from observatory.core.errors import (
     InvalidParameter,
     MalformedJson,
-    NotFound,
     Problem,
     ValidationFailed,
 )
-from observatory.core.event import event_id, is_uuid
+from observatory.core.event import event_id
 from observatory.core.instant import optional_rfc3339
 from observatory.core.job import Submission
 from observatory.core.lifecycle import State
@@ -123,7 +122,7 @@ class Gateway:
     async def cancel(self, request: Request) -> Response:
         """``POST /jobs/{id}/cancel``."""
         Parameters(request, ())
-        job_id = _job_id(request)
+        job_id = request.path_params["job_id"]
         body = await self._action_body(request, self._cancel_contract)
         done = await self._operator.cancel(job_id, body.get("reason"))
         cancelled = done.state is State.CANCELLED
@@ -138,7 +137,7 @@ class Gateway:
     async def retry(self, request: Request) -> Response:
         """``POST /jobs/{id}/retry``."""
         Parameters(request, ())
-        job_id = _job_id(request)
+        job_id = request.path_params["job_id"]
         body = await self._action_body(request, self._retry_contract)
         version = 1
         if "payload" in body:
@@ -191,13 +190,6 @@ def _idempotency_key(request: Request) -> str | None:
     if len(values) > 1 or not _IDEMPOTENCY_KEY.match(key) or key.startswith('"'):
         raise InvalidParameter("Idempotency-Key must be one value of 1 to 255 visible characters")
     return key
-
-
-def _job_id(request: Request) -> str:
-    job_id = request.path_params["job_id"]
-    if not is_uuid(job_id):
-        raise NotFound(f"there is no job {job_id[:100]}")
-    return job_id.lower()
 
 
 def _lines(body: bytes) -> list[Any]:

@@ -163,7 +163,10 @@ class Processor:
             free = self._slots - len(self._runs)
             if free <= 0 or self._state != "active" or self.abandoned >= _ABANDONED_MAX:
                 self._slot_freed.clear()
-                await self._slot_freed.wait()
+                # An abandoned thread that ends at last says so to nobody: look now and then.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await self._slot_freed.wait()
                 continue
             # A claim under way is never cut off: its jobs would be owned and not run.
             claim = asyncio.ensure_future(self._claimer.claim(free))

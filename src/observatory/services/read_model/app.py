@@ -18,7 +18,6 @@ from observatory.asgi.parameters import Parameters
 from observatory.asgi.problem import exception_handlers
 from observatory.core.aggregates import Aggregates
 from observatory.core.errors import InvalidParameter, NotFound
-from observatory.core.event import is_uuid
 from observatory.core.instant import MICROSECONDS, to_rfc3339
 from observatory.core.job import Job, WorkerRecord
 from observatory.core.job_type import JOB_TYPE_PATTERN, QUEUE_PATTERN
@@ -142,7 +141,7 @@ class ReadModel:
     async def job(self, request: Request) -> Response:
         """``GET /jobs/{id}``, waiting for a terminal state where that is preferred."""
         Parameters(request, ())
-        job_id = _job_id(request)
+        job_id = request.path_params["job_id"]
         match = _PREFER_WAIT.search(request.headers.get("prefer", ""))
         job = await self._find(job_id)
         if match is None:
@@ -174,13 +173,13 @@ class ReadModel:
     async def job_events(self, request: Request) -> Response:
         """``GET /jobs/{id}/events``."""
         Parameters(request, ())
-        history = await self._history(_job_id(request))
+        history = await self._history(request.path_params["job_id"])
         return await self._list(job_events(history, self._source), None)
 
     async def job_attempts(self, request: Request) -> Response:
         """``GET /jobs/{id}/attempts``."""
         Parameters(request, ())
-        return await self._list(attempts(await self._history(_job_id(request))), None)
+        return await self._list(attempts(await self._history(request.path_params["job_id"])), None)
 
     async def _history(self, job_id: str) -> Any:
         history = await self._store.history(job_id)
@@ -195,7 +194,7 @@ class ReadModel:
         after = query.cursor() or 0
         if not isinstance(after, int):
             raise InvalidParameter("cursor: start from the first page")
-        job_id = _job_id(request)
+        job_id = request.path_params["job_id"]
         lines = await self._store.job_logs(job_id, after, limit + 1)
         if not lines:
             await self._find(job_id)
@@ -326,13 +325,6 @@ def read_model_app(
 def _json(body: Any, freshness: Freshness, more: dict[str, str] | None = None) -> Response:
     headers = freshness.headers() | (more or {})
     return Response(msgspec.json.encode(body), 200, headers, "application/json")
-
-
-def _job_id(request: Request) -> str:
-    job_id = request.path_params["job_id"]
-    if not is_uuid(job_id):
-        raise NotFound(f"there is no job {job_id[:100]}")
-    return job_id.lower()
 
 
 def _wanted(query: Parameters) -> Wanted:
