@@ -1,7 +1,9 @@
 """The spine on SQLite: work queues and the event log as tables of the one file."""
 
 import asyncio
+import itertools
 import sqlite3
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,6 +16,10 @@ from observatory.core.spine import Delivery, LogEntry, LogMessage, LogRange, Wor
 
 _decode = msgspec.json.Decoder(WorkMessage).decode
 _encode = msgspec.json.Encoder().encode
+
+_TAIL_MESSAGES_MAX: Final = 1024
+_TAIL_BYTES_MAX: Final = 16 * 1024 * 1024
+"""The newest log messages are kept in memory as well: whoever follows the log reads only these."""
 
 _TRIM_MAX: Final = 5000
 """Log messages dropped in one transaction at most."""
@@ -32,6 +38,8 @@ class SqliteSpine:
         self._consumers: set[_Consumer] = set()
         self._last = -1
         self._epoch = ""
+        self._tail: deque[LogMessage] = deque()
+        self._tail_bytes = 0
 
     async def open(self) -> None:
         """Bring back parked messages: this process may be one that can run them."""
@@ -49,27 +57,42 @@ class SqliteSpine:
         """See `Spine.publish`."""
         messages = [(m.queue, PRIORITIES.index(m.priority), _encode(m)) for m in work]
 
-        def write(db: sqlite3.Connection) -> int | None:
+        def write(db: sqlite3.Connection) -> list[LogMessage]:
             now = self._database.now()
-            last = None
+            added: list[LogMessage] = []
             for entry in entries:
-                last = db.execute(
+                position = db.execute(
                     "INSERT INTO event_log (at, publisher, number, body) VALUES (?, ?, ?, ?)",
                     (now, entry.publisher, entry.number, entry.body),
                 ).lastrowid
+                assert position is not None
+                added.append(LogMessage(position, now, entry.body, entry.publisher, entry.number))
             db.executemany(
                 "INSERT INTO work_messages (queue, priority, body) VALUES (?, ?, ?)", messages
             )
-            return last
+            return added
 
-        last = await self._database.write(write)
-        if last is not None and last > self._last:
-            self._last = last
+        added = await self._database.write(write)
+        if added:
+            self._extend_tail(added)
             self._log_grew.set()
             self._log_grew = asyncio.Event()
         if messages:
             for consumer in self._consumers:
                 consumer.wake()
+
+    def _extend_tail(self, added: list[LogMessage]) -> None:
+        # Several publishes may end in another order than that of their commits; what is not the
+        # direct continuation is left to be read from the file.
+        if not self._tail or added[0].offset == self._tail[-1].offset + 1:
+            self._tail.extend(added)
+            self._tail_bytes += sum(len(message.body) for message in added)
+        elif added[0].offset > self._tail[-1].offset:
+            self._tail = deque(added)
+            self._tail_bytes = sum(len(message.body) for message in added)
+        while len(self._tail) > _TAIL_MESSAGES_MAX or self._tail_bytes > _TAIL_BYTES_MAX:
+            self._tail_bytes -= len(self._tail.popleft().body)
+        self._last = max(self._last, added[-1].offset)
 
     def consume(self, queues: Sequence[str]) -> "_Consumer":
         """See `Spine.consume`."""
@@ -100,6 +123,9 @@ class SqliteSpine:
         """See `Spine.read_log`."""
         if after >= self._last:
             return []
+        if self._tail and self._tail[0].offset <= after + 1 and self._tail[-1].offset > after:
+            start = after + 1 - self._tail[0].offset
+            return list(itertools.islice(self._tail, start, start + limit))
         query = (
             "SELECT position, at, body, publisher, number FROM event_log WHERE position > ? "
             "ORDER BY position LIMIT ?"
@@ -137,7 +163,10 @@ class SqliteSpine:
                 (keep_after, _TRIM_MAX),
             ).rowcount
 
-        return await self._database.write(work)
+        count = await self._database.write(work)
+        while self._tail and self._tail[0].at < keep_after:
+            self._tail_bytes -= len(self._tail.popleft().body)
+        return count
 
     async def close(self) -> None:
         """The database is closed by whoever opened it."""

@@ -5,6 +5,7 @@ stale or cancelled, and is dropped: progress never depends on redelivery.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -14,7 +15,7 @@ import structlog
 from observatory.core.errors import ObservatoryError
 from observatory.core.job import ClaimedJob, Reference
 from observatory.core.job_type import Handler
-from observatory.core.spine import Delivery, Spine, WorkConsumer, WorkMessage
+from observatory.core.spine import MESSAGE_JOBS_MAX, Delivery, Spine, WorkConsumer, WorkMessage
 from observatory.core.store import StoreWrites
 from observatory.runtime.dispatch import Dispatcher
 
@@ -23,6 +24,8 @@ _log = structlog.get_logger(__name__)
 _TAKE_TIMEOUT_S: Final = 5.0
 _SUSPECTS_PAUSE_S: Final = 0.05
 _PAUSE_AFTER_ERROR_S: Final = 0.5
+HAND_ON_AFTER_S: Final = 0.03
+"""How long jobs at hand wait for a slot here before they are handed on to whoever has one."""
 _DELIVERIES_MAX: Final = 16
 """Messages taken at once; each may name fifty jobs."""
 
@@ -47,6 +50,7 @@ class Claimer:
         self._suspects: deque[tuple[Delivery, Reference]] = deque()
         self._unsorted: deque[Delivery] = deque()
         self._unsettled: list[Delivery] = []
+        self._taken_at = 0.0
         self._consumer: WorkConsumer | None = None
         self._suspect: str | None = None
 
@@ -79,6 +83,8 @@ class Claimer:
             _log.info("claim.dropped", count=len(references) - len(jobs))
         if not self._at_hand:
             self._settle()
+        elif time.monotonic() - self._taken_at > HAND_ON_AFTER_S:
+            await self.hand_on()
         return jobs
 
     async def _take(self, free: int) -> None:
@@ -86,14 +92,15 @@ class Claimer:
             return
         if not self._unsorted:
             timeout_s = _SUSPECTS_PAUSE_S if self._suspects else _TAKE_TIMEOUT_S
-            taken = await self._consumer.take(min(free, _DELIVERIES_MAX), timeout_s)
+            # Where others take as well, no more than can start here: a message may name fifty.
+            messages = -(-free // MESSAGE_JOBS_MAX) if self._spine.shared else free
+            taken = await self._consumer.take(min(messages, _DELIVERIES_MAX), timeout_s)
             self._unsorted.extend(taken)
+            self._taken_at = time.monotonic()
         while self._unsorted:
             # Taken off only once it is sorted: the spine may refuse to park a part of it.
             await self._sort(self._unsorted[0])
             self._unsorted.popleft()
-        if self._spine.shared and len(self._at_hand) > free:
-            await self._hand_on(free)
         if not self._at_hand:
             self._settle()
 
@@ -116,17 +123,28 @@ class Claimer:
         handler = self._handlers.get(reference.type)
         return handler is not None and handler.job_type.version == reference.contract_version
 
-    async def _hand_on(self, free: int) -> None:
+    @property
+    def holds_others_work(self) -> bool:
+        """Jobs are at hand that another processor may have a slot for."""
+        return self._spine.shared and bool(self._at_hand)
+
+    async def hand_on(self) -> None:
+        """Give back to the work queues what is at hand; it is kept where the spine refuses."""
+        if not self.holds_others_work:
+            return
         groups: dict[tuple[str, str], list[Reference]] = {}
         owners = {r.id: d.message for d in self._unsettled for r in d.message.jobs}
-        for reference in list(self._at_hand)[free:]:
+        for reference in self._at_hand:
             message = owners[reference.id]
             groups.setdefault((message.queue, message.priority), []).append(reference)
-        await self._spine.publish(
-            [], [WorkMessage(*key, tuple(rest)) for key, rest in groups.items()]
-        )
-        while len(self._at_hand) > free:
-            self._at_hand.pop()
+        messages = [WorkMessage(*key, tuple(rest)) for key, rest in groups.items()]
+        try:
+            await self._spine.publish([], messages)
+        except ObservatoryError as error:
+            _log.warning("claim.not_handed_on", error=str(error))
+            return
+        self._at_hand.clear()
+        self._settle()
 
     def _settle(self) -> None:
         if self._unsettled and self._consumer is not None:

@@ -19,7 +19,7 @@ from observatory.core.spine import Spine
 from observatory.core.store import Pulse, Store
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.loop import Loop
-from observatory.services.processor.claim import Claimer, pause_after_error
+from observatory.services.processor.claim import HAND_ON_AFTER_S, Claimer, pause_after_error
 from observatory.services.processor.finish import Finisher
 from observatory.services.processor.heartbeat import Heartbeat
 from observatory.services.processor.maintenance.leadership import Maintenance
@@ -39,6 +39,8 @@ _THREAD_SLOTS: Final = 32
 """Threads share one interpreter: more of them make each, and the event loop, wait longer."""
 _ABANDONED_MAX: Final = 100
 """Runs that did not end when cancelled, beyond which the worker claims no more."""
+_GATHER_S: Final = 0.003
+"""How long a few free slots wait for more to come free, so that one claim fills many."""
 
 
 class Processor:
@@ -81,6 +83,7 @@ class Processor:
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._slot_freed = asyncio.Event()
+        self._many_freed = asyncio.Event()
         self._threads = anyio.CapacityLimiter(self._slots)
         self._notes = Notes()
         self._claimer = Claimer(store, spine, dispatcher, self.worker, handlers)
@@ -160,13 +163,8 @@ class Processor:
 
     async def _claim_for_ever(self) -> None:
         while True:
-            free = self._slots - len(self._runs)
-            if free <= 0 or self._state != "active" or self.abandoned >= _ABANDONED_MAX:
-                self._slot_freed.clear()
-                # An abandoned thread that ends at last says so to nobody: look now and then.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1.0):
-                        await self._slot_freed.wait()
+            free = await self._free_slots()
+            if not free:
                 continue
             # A claim under way is never cut off: its jobs would be owned and not run.
             claim = asyncio.ensure_future(self._claimer.claim(free))
@@ -181,6 +179,32 @@ class Processor:
                 continue
             for job in jobs:
                 self._start(job)
+
+    async def _free_slots(self) -> int:
+        """How many jobs to claim now: waits for a slot, and a moment for more; 0 to ask again."""
+        if len(self._runs) >= self._slots or not self._may_claim:
+            await self._slot_comes_free()
+            return 0
+        if self._runs and self._slots - len(self._runs) < self._slots // 4:
+            self._many_freed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_S):
+                    await self._many_freed.wait()
+        return self._slots - len(self._runs) if self._may_claim else 0
+
+    @property
+    def _may_claim(self) -> bool:
+        return self._state == "active" and self.abandoned < _ABANDONED_MAX
+
+    async def _slot_comes_free(self) -> None:
+        self._slot_freed.clear()
+        # An abandoned thread that ends at last says so to nobody: look now and then.
+        wait_s = HAND_ON_AFTER_S if self._claimer.holds_others_work else 1.0
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._slot_freed.wait()
+        except TimeoutError:
+            await self._claimer.hand_on()
 
     async def _start_last(self, claim: "asyncio.Future[list[ClaimedJob]]") -> None:
         await asyncio.wait([claim], timeout=10)
@@ -205,6 +229,8 @@ class Processor:
         job = run.job
         del self._runs[job.id, job.attempt]
         self._slot_freed.set()
+        if len(self._runs) <= self._slots * 3 // 4:
+            self._many_freed.set()
         self._claimer.ended(job.id)
         if outcome.outcome in _CUT_SHORT:
             self._abandoned.add(run)
