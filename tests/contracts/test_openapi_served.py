@@ -81,12 +81,12 @@ SERVER = """
 import asyncio, sys
 from pathlib import Path
 import uvicorn
-from observatory.assembly import embedded
+from observatory.assembly.system import running
 from observatory.settings import Settings
 from jobs import app
 
 async def main(data, *ports):
-    async with embedded(app, Settings(data=Path(data))) as system:
+    async with running(app, Settings(data=Path(data))) as system:
         faces = (system.app, system.gateway_app, system.read_model_app)
         servers = [
             uvicorn.Server(uvicorn.Config(f, port=int(p), lifespan="off", log_level="error"))

@@ -12,7 +12,7 @@ import httpx
 from conformance.benches import SqliteBench
 from conformance.making import without_zeros
 from observatory import Observatory
-from observatory.assembly import System, embedded
+from observatory.assembly.system import System, running
 from observatory.backends.sqlite.database import FILE_NAME
 from observatory.core.aggregates import ALL_TIME, RESOLUTIONS_S, Aggregates
 from observatory.core.job import Transition
@@ -85,7 +85,7 @@ async def served(
         data.mkdir()
         shutil.copyfile(empty_database, data / FILE_NAME)
     quick: dict[str, Any] = {"data": data, "heartbeat_seconds": 0.05, "grace_seconds": 5.0}
-    async with embedded(app, Settings(**(quick | settings))) as system:
+    async with running(app, Settings(**(quick | settings))) as system:
         transport = httpx.ASGITransport(app=system.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
             yield Served(system, http)

@@ -86,6 +86,11 @@ class Spine(Protocol):
         cannot run at once is better handed on than kept waiting."""
         ...
 
+    async def open(self) -> None:
+        """Begin; parked messages are brought back, as this process may be one that can run
+        them. Does not wait for a spine that is not there."""
+        ...
+
     async def publish(self, entries: Sequence[LogEntry], work: Sequence[WorkMessage]) -> None:
         """Append to the log, then to the work queues; returns once both are confirmed.
 

@@ -14,6 +14,15 @@ class Settings(BaseSettings):
     data: Path = Field(
         default=Path(".observatory"), description="folder of the embedded system's file"
     )
+    spine_url: SecretStr = Field(
+        default=SecretStr(""), description="amqp://… of RabbitMQ; empty for the data folder"
+    )
+    store_url: SecretStr = Field(
+        default=SecretStr(""), description="postgresql://… of the store; empty for the data folder"
+    )
+    aggregates_url: SecretStr = Field(
+        default=SecretStr(""), description="redis://… of the aggregates; empty for the data folder"
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(
         default=8080, ge=0, le=65535, description="port to listen on; 0 takes a free one"

@@ -30,6 +30,10 @@ _CLI: Final = "observatory.interfaces.cli"
 
 COMMANDS: Final = (
     Command("up", f"{_CLI}.up:up", "Serve the jobs of a module: API, page and processor."),
+    Command("gateway", f"{_CLI}.services:gateway", "Serve the write API alone."),
+    Command("processor", f"{_CLI}.services:processor", "Run the jobs of a module alone."),
+    Command("metrics-engine", f"{_CLI}.services:metrics_engine", "Keep the aggregates alone."),
+    Command("read-model", f"{_CLI}.services:read_model", "Serve the read API and page alone."),
     Command("submit", f"{_CLI}.submit:submit", "Submit a job."),
     Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs."),
     Command("stats", f"{_CLI}.stats:stats", "Counts, rates and percentiles."),

@@ -3,15 +3,19 @@
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from observatory.interfaces.cli.output import Mistake, say
+from observatory.interfaces.cli.serving import (
+    built_page,
+    describe_backends,
+    read_settings,
+    run_services,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from observatory import Observatory
     from observatory.interfaces.cli.demo import Demo
     from observatory.settings import Settings
@@ -47,8 +51,6 @@ def up(
     """
     if demo and module is not None:
         raise Mistake("--demo brings its own module; leave MODULE out")
-    if port is not None and not 0 <= port <= 65535:
-        raise Mistake(f"a port is a number from 0 to 65535, not {port}")
     if until_done and not demo:
         raise Mistake("--until-done goes with --demo")
     if demo:
@@ -56,14 +58,8 @@ def up(
         # processors only make each run, and every answer of the page, take longer.
         os.environ.setdefault("OBSERVATORY_CONCURRENCY", str((os.cpu_count() or 1) + 1))
     application = _application(module, demo=demo)
-    settings = _settings()
-    return _serve(
-        application,
-        host=host or settings.host,
-        port=settings.port if port is None else port,
-        data=data or settings.data,
-        demo=_demo(until_done=until_done) if demo else None,
-    )
+    settings = read_settings(host=host, port=port, data=data)
+    return _serve(application, settings, _demo(until_done=until_done) if demo else None)
 
 
 def _application(module: str | None, *, demo: bool) -> "Observatory":
@@ -74,19 +70,6 @@ def _application(module: str | None, *, demo: bool) -> "Observatory":
     if demo:
         return find_application(str(shipped_folder("examples") / DEMO))
     return Observatory() if module is None else find_application(module)
-
-
-def _settings() -> "Settings":
-    from pydantic import ValidationError
-
-    from observatory.settings import Settings
-
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = "_".join(map(str, first["loc"])).upper()
-        raise Mistake(f"OBSERVATORY_{name}: {first['msg']}") from error
 
 
 def _demo(*, until_done: bool) -> "Demo":
@@ -100,49 +83,30 @@ def _demo(*, until_done: bool) -> "Demo":
     return Demo(when_done=end)
 
 
-def _serve(
-    application: "Observatory", *, host: str, port: int, data: Path, demo: "Demo | None"
-) -> int:
-    from observatory.assembly import serve
+def _serve(application: "Observatory", settings: "Settings", demo: "Demo | None") -> int:
+    from observatory.assembly.system import ALL_SERVICES
 
     def on_ready(url: str) -> None:
-        say(describe(application, url, data))
+        say(describe(application, url, settings))
         if demo:
             demo.start(url)
 
     try:
-        code = _run(
-            serve(application, host=host, port=port, data=data, page=_page(), on_ready=on_ready)
-        )
+        code = run_services(application, settings, ALL_SERVICES, on_ready)
     finally:
         if demo:
             demo.stop()
     return demo.code(code) if demo else code
 
 
-def _run(system: "Coroutine[Any, Any, int]") -> int:
-    """On uvloop where there is one."""
-    try:
-        from uvloop import run
-    except ImportError:  # there is none for Windows
-        from asyncio import run
-    return run(system)
-
-
-def _page() -> Path | None:
-    """The built page; a checkout that was never built serves the APIs without it."""
-    page = Path(__file__).parent.parent / "web" / "dist"
-    return page if (page / "index.html").is_file() else None
-
-
-def describe(application: "Observatory", url: str, data: Path) -> str:
+def describe(application: "Observatory", url: str, settings: "Settings") -> str:
     """What is served and where, for the terminal."""
     url = url.rstrip("/")
     lines = [
         f"observatory is ready at {url}",
-        f"  page     {f'{url}/' if _page() else 'not built: run `npm run build` in web/'}",
+        f"  page     {f'{url}/' if built_page() else 'not built: run `npm run build` in web/'}",
         f"  API      {url}/jobs   docs {url}/docs   metrics {url}/metrics",
-        f"  data     {data.absolute()}",
+        f"  data     {describe_backends(settings)}",
         *_job_types(application),
     ]
     return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The assembly: settings → backends → services. The only place that names a backend."""

@@ -1,0 +1,103 @@
+"""The backends of a process, chosen by the settings; SQLite where none is named."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from observatory.backends.sqlite.aggregates import SqliteAggregates
+from observatory.backends.sqlite.database import Database
+from observatory.backends.sqlite.spine import SqliteSpine
+from observatory.backends.sqlite.store import SqliteStore
+from observatory.core.aggregates import Aggregates
+from observatory.core.errors import ConfigurationError
+from observatory.core.spine import Spine
+from observatory.core.store import Store
+from observatory.settings import Settings
+
+
+class Backends(NamedTuple):
+    """What the services of a process stand on."""
+
+    store: Store
+    spine: Spine
+    aggregates: Aggregates
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, boot: str, clock: Callable[[], int], *, alone: bool
+) -> AsyncGenerator[Backends]:
+    """The backends that the settings name, until the block ends.
+
+    Args:
+        settings: the three URLs, and the data folder for what has none.
+        boot: the id of this start of a process; the publisher of its commits.
+        clock: the embedded store's clock, in microseconds since the epoch.
+        alone: no other process shares them, so that SQLite may serve.
+
+    Raises:
+        ConfigurationError: a URL is missing or cannot be used.
+    """
+    urls = _urls(settings)
+    missing = [name for name, url in urls.items() if not url]
+    if missing and not alone:
+        raise ConfigurationError(
+            f"services in processes of their own need {', '.join(missing)}; "
+            "`observatory up` runs all in one process without them"
+        )
+    async with AsyncExitStack() as stack:
+        database: Database | None = None
+        if missing:
+            database = Database(settings.data, clock)
+            stack.push_async_callback(database.close)
+        yield Backends(
+            await _store(settings, boot, database, stack),
+            await _spine(settings, database, stack),
+            await _aggregates(settings, database, stack),
+        )
+
+
+def _urls(settings: Settings) -> dict[str, str]:
+    return {
+        "OBSERVATORY_SPINE_URL": settings.spine_url.get_secret_value(),
+        "OBSERVATORY_STORE_URL": settings.store_url.get_secret_value(),
+        "OBSERVATORY_AGGREGATES_URL": settings.aggregates_url.get_secret_value(),
+    }
+
+
+def _scheme(name: str, url: str, *allowed: str) -> None:
+    if urlsplit(url).scheme not in allowed:
+        shown = " or ".join(f"{scheme}://" for scheme in allowed)
+        raise ConfigurationError(f"{name} must begin with {shown}")
+
+
+async def _store(
+    settings: Settings, boot: str, database: Database | None, stack: AsyncExitStack
+) -> Store:
+    url = settings.store_url.get_secret_value()
+    if not url:
+        assert database is not None
+        return SqliteStore(database, boot)
+    _scheme("OBSERVATORY_STORE_URL", url, "postgresql", "postgres")
+    raise ConfigurationError("PostgreSQL is not built yet")
+
+
+async def _spine(settings: Settings, database: Database | None, stack: AsyncExitStack) -> Spine:
+    url = settings.spine_url.get_secret_value()
+    if not url:
+        assert database is not None
+        return SqliteSpine(database)
+    _scheme("OBSERVATORY_SPINE_URL", url, "amqp", "amqps")
+    raise ConfigurationError("RabbitMQ is not built yet")
+
+
+async def _aggregates(
+    settings: Settings, database: Database | None, stack: AsyncExitStack
+) -> Aggregates:
+    url = settings.aggregates_url.get_secret_value()
+    if not url:
+        assert database is not None
+        return SqliteAggregates(database)
+    _scheme("OBSERVATORY_AGGREGATES_URL", url, "redis", "rediss")
+    raise ConfigurationError("Redis is not built yet")

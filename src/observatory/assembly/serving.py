@@ -1,0 +1,137 @@
+"""Serving: one process, its socket and its signals, from start to drained."""
+
+import asyncio
+import contextlib
+import inspect
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvicorn
+
+from observatory.asgi.connection import BoundedHeadProtocol
+from observatory.asgi.keys import LOOPBACK_NAMES
+from observatory.assembly.system import Service, running
+from observatory.core.application import Observatory
+from observatory.core.errors import ConfigurationError
+from observatory.runtime.telemetry import configure_logging
+from observatory.settings import Settings
+
+_CLOSE_S = 5
+_SWITCH_INTERVAL_S = 0.0005
+"""Handlers that compute in threads share the interpreter with the event loop. With Python's 5 ms
+for each of 32 threads, the loop would come to turn only every 160 ms."""
+
+
+async def serve(
+    application: Observatory,
+    settings: Settings,
+    *,
+    services: frozenset[Service],
+    page: Path | None,
+    on_ready: Callable[[str], Awaitable[None] | None],
+) -> int:
+    """Run services in this process until SIGTERM or SIGINT; returns the exit code.
+
+    A second signal ends the process at once; what ran is then run again at the next start.
+
+    Args:
+        application: whose job types are run.
+        settings: the address and port to listen on, and the backends.
+        services: which of the services; all of them for the whole system.
+        page: the folder of the built page, or None.
+        on_ready: called with the base URL once requests are answered.
+
+    Raises:
+        ConfigurationError: a setting, a backend, the address or the port cannot be used.
+    """
+    host, port = settings.host, settings.port
+    configure_logging(settings.log_level)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    if host not in LOOPBACK_NAMES and not settings.api_keys.get_secret_value():
+        raise ConfigurationError(
+            f"refusing to listen on {host} without keys: set OBSERVATORY_API_KEYS "
+            "(`observatory keys` makes one), or listen on 127.0.0.1"
+        )
+    stop = _stop_event()
+    async with running(application, settings, services, page) as system:
+        config = uvicorn.Config(
+            system.app,
+            http=BoundedHeadProtocol,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_CLOSE_S,
+        )
+        sockets = [_bind(host, port)]
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=sockets), name="http")
+        await server.ready.wait()
+        shown = f"[{host}]" if ":" in host else host
+        called = on_ready(f"http://{shown}:{sockets[0].getsockname()[1]}")
+        if inspect.isawaitable(called):
+            await called
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await system.end_streams()
+        server.should_exit = True
+        await serving
+    if system.abandoned:
+        # A handler that does not end when told to would keep the process alive for ever: asyncio
+        # waits for its task, Python for its thread. All is recorded and closed by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: this process has one way to stop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, and say so."""
+        await super().startup(sockets=sockets)
+        self.ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def, override]
+        """Leave the signals alone."""
+        yield
+
+
+def _stop_event() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+        ) from error
+    listener.setblocking(False)
+    return listener

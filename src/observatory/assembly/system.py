@@ -1,0 +1,229 @@
+"""The system: the services of one process, wired to their backends."""
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import uuid_utils
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from observatory.asgi.correlation import Correlation
+from observatory.asgi.documentation import documentation_routes
+from observatory.asgi.health import Check, health_routes
+from observatory.asgi.keys import Guard, Key, read_keys
+from observatory.asgi.page import page_routes
+from observatory.asgi.parameters import Parameters
+from observatory.asgi.problem import exception_handlers
+from observatory.assembly.backends import Backends, opened
+from observatory.core.application import Observatory
+from observatory.core.contract_tree import bundled
+from observatory.core.job_type import Handler
+from observatory.runtime.dispatch import Dispatcher
+from observatory.services.gateway.app import SCOPES, Gateway, gateway_app
+from observatory.services.metrics_engine.exposition import Exposition
+from observatory.services.metrics_engine.follow import Follower
+from observatory.services.processor.service import Processor
+from observatory.services.read_model.app import ReadModel, read_model_app
+from observatory.settings import Settings, contract_files
+
+_READ_METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+class Service(StrEnum):
+    """The services a process may run."""
+
+    GATEWAY = "gateway"
+    PROCESSOR = "processor"
+    METRICS_ENGINE = "metrics-engine"
+    READ_MODEL = "read-model"
+
+
+ALL_SERVICES: Final = frozenset(Service)
+
+
+def now() -> int:
+    """The clock of a process: microseconds since the epoch. Decisions use the store's."""
+    return time.time_ns() // 1000
+
+
+class System:
+    """The services of one process."""
+
+    def __init__(
+        self,
+        backends: Backends,
+        services: frozenset[Service],
+        handlers: Mapping[str, Handler],
+        settings: Settings,
+        keys: tuple[Key, ...],
+        page: Path | None,
+    ) -> None:
+        self.store, self.spine = backends.store, backends.spine
+        self.aggregates = backends.aggregates
+        self._backends = backends
+        name = "embedded" if services == ALL_SERVICES else "-".join(sorted(services))
+        source = f"/observatory/{name}/{self.store.publisher}"
+        self.dispatcher = Dispatcher(self.store, self.spine, source, settings.backlog_max)
+        self._backlog_max = settings.backlog_max
+        self.processor = (
+            Processor(self.store, self.spine, self.dispatcher, handlers, settings, now)
+            if Service.PROCESSOR in services
+            else None
+        )
+        self.follower = (
+            Follower(self.spine, self.store, self.aggregates)
+            if Service.METRICS_ENGINE in services
+            else None
+        )
+        self._services = services
+        self._interfaces(settings, keys, page)
+
+    def _interfaces(self, settings: Settings, keys: tuple[Key, ...], page: Path | None) -> None:
+        tree = contract_files.load()
+        documents: dict[str, Any] = {
+            document["$id"]: document
+            for path, document in tree.items()
+            if path.endswith(".json") and "$id" in document
+        }
+        own: list[BaseRoute] = [
+            *health_routes(self._checks()),
+            _metrics_route(Exposition(self.store, self.spine, self.aggregates)),
+        ]
+        gateway = Gateway(self.store, self.dispatcher, documents, settings)
+        self.read_model = ReadModel(self.store, self.spine, self.aggregates, documents, settings)
+        write = [*own, *documentation_routes(bundled(tree, "openapi/gateway.v1.json"))]
+        read = [
+            *own,
+            *documentation_routes(bundled(tree, "openapi/read-model.v1.json")),
+            *(page_routes(page) if page is not None else []),
+        ]
+        both = [*gateway.routes(), *write, *self.read_model.routes(), *read]
+        self.gateway_app: ASGIApp = Correlation(
+            Guard(gateway_app(gateway, write, both), keys, SCOPES, "submit")
+        )
+        self.read_model_app: ASGIApp = Correlation(
+            Guard(read_model_app(self.read_model, read, both), keys, {}, "read")
+        )
+        self.app: ASGIApp = self._app(own, keys)
+
+    def _app(self, own: list[BaseRoute], keys: tuple[Key, ...]) -> ASGIApp:
+        writes = Service.GATEWAY in self._services
+        reads = Service.READ_MODEL in self._services
+        if writes and reads:
+            return _one_origin(self.gateway_app, self.read_model_app)
+        if writes:
+            return self.gateway_app
+        if reads:
+            return self.read_model_app
+        alone = Starlette(routes=own, exception_handlers=exception_handlers(own))
+        return Correlation(Guard(alone, keys, {}, "read"))
+
+    def _checks(self) -> dict[str, Check]:
+        async def store() -> str:
+            facts = await self.store.check()
+            return f"{facts['backend']} schema {facts['schema']}"
+
+        async def spine() -> str:
+            log = await self.spine.log_range()
+            return f"log at {log.last}, {self.dispatcher.backlog} commits to publish"
+
+        async def dispatch() -> str:
+            # Accepting outlives the spine, so a gateway is ready while it may accept.
+            self.dispatcher.admit(0, 1)
+            return f"{self.dispatcher.backlog} commits to publish"
+
+        async def aggregates() -> str:
+            _, offset = await self.aggregates.states()
+            return f"applied up to {offset}"
+
+        async def processor() -> str:
+            assert self.processor is not None
+            return f"{self.processor.worker} runs {self.processor.running}"
+
+        every = {
+            "store": (store, ALL_SERVICES),
+            "dispatch": (dispatch, {Service.GATEWAY}),
+            "spine": (spine, {Service.PROCESSOR, Service.METRICS_ENGINE}),
+            "aggregates": (aggregates, {Service.METRICS_ENGINE}),
+            "processor": (processor, {Service.PROCESSOR}),
+        }
+        return {name: check for name, (check, needing) in every.items() if self._services & needing}
+
+    @property
+    def abandoned(self) -> int:
+        """Runs whose handlers go on though they have settled."""
+        return 0 if self.processor is None else self.processor.abandoned
+
+    async def start(self) -> None:
+        """Start every service, in the order in which they need one another."""
+        await self.spine.open()
+        self.dispatcher.start()
+        if self.follower is not None:
+            self.follower.start()
+        if Service.READ_MODEL in self._services:
+            self.read_model.start()
+        if self.processor is not None:
+            await self.processor.start()
+
+    async def end_streams(self) -> None:
+        """End what would keep connections open."""
+        await self.read_model.stop()
+
+    async def stop(self) -> None:
+        """Drain, and let the views catch up with what was drained."""
+        if self.processor is not None:
+            await self.processor.stop()
+        await self.dispatcher.stop()
+        await self.read_model.stop()
+        if self.follower is not None:
+            await self.follower.stop()
+
+
+@asynccontextmanager
+async def running(
+    application: Observatory,
+    settings: Settings,
+    services: frozenset[Service] = ALL_SERVICES,
+    page: Path | None = None,
+) -> AsyncGenerator[System]:
+    """Services of an application, running, without a listening socket.
+
+    Raises:
+        ConfigurationError: a setting or a backend cannot be used.
+    """
+    keys = read_keys(settings.api_keys.get_secret_value())
+    boot = uuid_utils.uuid4().hex[:16]
+    async with opened(settings, boot, now, alone=services == ALL_SERVICES) as backends:
+        system = System(backends, services, application.handlers, settings, keys, page)
+        await system.start()
+        try:
+            yield system
+        finally:
+            await system.stop()
+
+
+def _one_origin(gateway: ASGIApp, read_model: ASGIApp) -> ASGIApp:
+    """GET goes to the read model, all else to the gateway, as the edge proxy does in a cluster."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        reads = scope["type"] == "http" and scope["method"] in _READ_METHODS
+        await (read_model if reads else gateway)(scope, receive, send)
+
+    return app
+
+
+def _metrics_route(exposition: Exposition) -> Route:
+    async def metrics(request: Request) -> Response:
+        Parameters(request, ())
+        return Response(
+            await exposition.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    return Route("/metrics", metrics, methods=["GET"])

@@ -1,0 +1,87 @@
+"""Serving from the command line: settings from flags and environment, and one event loop."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from observatory.interfaces.cli.output import Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from observatory import Observatory
+    from observatory.assembly.system import Service
+    from observatory.settings import Settings
+
+
+def read_settings(
+    *, host: str | None = None, port: int | None = None, data: Path | None = None
+) -> "Settings":
+    """The settings of the environment, with what was given on the command line.
+
+    Raises:
+        Mistake: one of them cannot be.
+    """
+    if port is not None and not 0 <= port <= 65535:
+        raise Mistake(f"a port is a number from 0 to 65535, not {port}")
+    given = {"host": host, "port": port, "data": data}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return _environment().model_copy(update=changes)
+
+
+def _environment() -> "Settings":
+    from pydantic import ValidationError
+
+    from observatory.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = "_".join(map(str, first["loc"])).upper()
+        raise Mistake(f"OBSERVATORY_{name}: {first['msg']}") from error
+
+
+def run_services(
+    application: "Observatory",
+    settings: "Settings",
+    services: "frozenset[Service]",
+    on_ready: Callable[[str], None],
+) -> int:
+    """Serve until the process is told to end; returns the exit code."""
+    from observatory.assembly.serving import serve
+
+    return _run(
+        serve(application, settings, services=services, page=built_page(), on_ready=on_ready)
+    )
+
+
+def _run(system: "Coroutine[Any, Any, int]") -> int:
+    """On uvloop where there is one."""
+    try:
+        from uvloop import run
+    except ImportError:  # there is none for Windows
+        from asyncio import run
+    return run(system)
+
+
+def built_page() -> Path | None:
+    """The built page; a checkout that was never built serves the APIs without it."""
+    page = Path(__file__).parent.parent / "web" / "dist"
+    return page if (page / "index.html").is_file() else None
+
+
+def describe_backends(settings: "Settings") -> str:
+    """Where the data goes; of URLs neither user nor password is shown."""
+    urls = [settings.spine_url, settings.store_url, settings.aggregates_url]
+    shown = [_without_secrets(url.get_secret_value()) for url in urls if url.get_secret_value()]
+    if len(shown) < len(urls):
+        shown.append(str(settings.data.absolute()))
+    return ", ".join(shown)
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
