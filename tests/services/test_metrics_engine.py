@@ -240,6 +240,27 @@ async def test_a_log_made_anew_leads_to_a_rebuild(engine: Engine) -> None:
     assert position.epoch == (await engine.on.spine.log_range()).epoch
 
 
+@pytest.mark.parametrize("fault", ["made anew", "shorter than remembered", "aggregates emptied"])
+async def test_what_is_lost_while_nothing_happens_is_noticed(engine: Engine, fault: str) -> None:
+    await some_life(engine)
+    await engine.publish(*await engine.told())
+    await engine.catch_up()
+    log = await engine.on.spine.log_range()
+    if fault == "aggregates emptied":
+        await engine.on.aggregates.invalidate()
+    else:
+        epoch, last = (
+            ("an old epoch", log.last) if fault == "made anew" else (log.epoch, log.last + 10)
+        )
+        await engine.on.aggregates.replace(Position(epoch, last, {}), Deltas())
+
+    await engine.follower.tick()
+    await engine.catch_up()
+
+    await engine.assert_exact()
+    assert engine.follower.rebuilds == 2
+
+
 async def test_a_log_shorter_than_remembered_leads_to_a_rebuild(engine: Engine) -> None:
     await some_life(engine)
     log = await engine.on.spine.log_range()

@@ -54,6 +54,9 @@ class Follower:
         position = self._position
         messages = await self._spine.read_log(position.offset, _MESSAGES_MAX)
         if not messages:
+            if not await self._still_at(position):
+                self._position = None
+                return True
             await self._spine.wait_log(position.offset, _WAIT_S)
             return False
         try:
@@ -69,6 +72,13 @@ class Follower:
             return position
         self.rebuilds += 1
         return await rebuild(self._spine, self._store, self._aggregates, why or "unknown")
+
+    async def _still_at(self, position: Position) -> bool:
+        # A log made anew and aggregates that were emptied are as silent as a quiet system.
+        kept = await self._aggregates.position()
+        if kept is None or kept.offset != position.offset:
+            return False
+        return _unusable(kept, await self._spine.log_range()) is None
 
     async def _apply(self, position: Position, messages: list[LogMessage]) -> Position | None:
         deltas = Deltas()
