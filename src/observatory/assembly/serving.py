@@ -17,6 +17,7 @@ from observatory.asgi.keys import LOOPBACK_NAMES
 from observatory.assembly.system import Service, running
 from observatory.core.application import Observatory
 from observatory.core.errors import ConfigurationError
+from observatory.runtime import failpoints
 from observatory.runtime.telemetry import configure_logging
 from observatory.settings import Settings
 
@@ -50,6 +51,7 @@ async def serve(
     """
     host, port = settings.host, settings.port
     configure_logging(settings.log_level)
+    failpoints.arm(settings.failpoints)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     if host not in LOOPBACK_NAMES and not settings.api_keys.get_secret_value():
         raise ConfigurationError(

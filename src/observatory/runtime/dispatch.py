@@ -14,6 +14,7 @@ from observatory.core.event import Event, encode_batch, encode_commit
 from observatory.core.job import Commit
 from observatory.core.spine import LogEntry, Spine, work_of
 from observatory.core.store import StoreLiveness
+from observatory.runtime.failpoints import reach
 
 _log = structlog.get_logger(__name__)
 
@@ -97,12 +98,14 @@ class Dispatcher:
     async def _step(self) -> None:
         forget, self._forget = self._forget, []
         commits = [self._waiting[i] for i in range(min(len(self._waiting), _COMMITS_MAX))]
+        reach("dispatch.before_publish")
         steps = [self._store.published(forget)] if forget else []
         steps += [self.publish(commits)] if commits else []
         for outcome in await asyncio.gather(*steps, return_exceptions=True):
             if outcome is not None:
                 self._forget = forget
                 raise outcome
+        reach("dispatch.after_publish")
         for _ in commits:
             self._waiting.popleft()
         self._forget.extend(commit.number for commit in commits)

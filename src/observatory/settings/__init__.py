@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         ge=1,
         description="commits that may wait to be published before submits are refused",
     )
+    failpoints: str = Field(
+        default="", description="where a test has the process fail; see runtime/failpoints.py"
+    )
     allow_unknown_types: bool = Field(
         default=False, description="accept job types nobody registered"
     )

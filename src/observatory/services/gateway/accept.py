@@ -10,6 +10,7 @@ from observatory.core.errors import IdempotencyKeyReused
 from observatory.core.job import Submission
 from observatory.core.store import Accepted, KeyReused, StoreWrites
 from observatory.runtime.dispatch import Dispatcher
+from observatory.runtime.failpoints import reach
 from observatory.runtime.gather import Gather
 
 _SUBMISSIONS_MAX: Final = 1000
@@ -35,10 +36,14 @@ class Acceptor:
             StoreUnavailable: nothing was recorded.
         """
         self._dispatcher.admit(self._gather.waiting, _WAITING_MAX)
-        return await self._gather.add(submissions)
+        results = await self._gather.add(submissions)
+        reach("gateway.before_response")
+        return results
 
     async def _write(self, submissions: list[Submission]) -> list[Accepted | KeyReused]:
+        reach("gateway.before_commit")
         results, commit = await self._store.accept(submissions)
+        reach("gateway.after_commit")
         self._dispatcher.put(commit)
         return results
 

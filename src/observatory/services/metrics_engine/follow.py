@@ -13,6 +13,7 @@ from observatory.core.errors import PositionMismatch
 from observatory.core.instant import MICROSECONDS
 from observatory.core.spine import LogMessage, LogRange, Spine
 from observatory.core.store import StoreReads
+from observatory.runtime.failpoints import reach
 from observatory.runtime.loop import Loop
 from observatory.services.metrics_engine.rebuild import rebuild
 
@@ -99,7 +100,9 @@ class Follower:
             numbers[publisher] = number
         offset = messages[-1].offset
         moved = Position(position.epoch, offset, numbers)
+        reach("engine.before_apply")
         await self._aggregates.apply(position.offset, moved, deltas)
+        reach("engine.after_apply")
         return Position(position.epoch, offset, position.numbers | numbers)
 
     async def _trim(self) -> None:

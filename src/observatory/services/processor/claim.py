@@ -18,6 +18,7 @@ from observatory.core.job_type import Handler
 from observatory.core.spine import MESSAGE_JOBS_MAX, Delivery, Spine, WorkConsumer, WorkMessage
 from observatory.core.store import StoreWrites
 from observatory.runtime.dispatch import Dispatcher
+from observatory.runtime.failpoints import reach
 
 _log = structlog.get_logger(__name__)
 
@@ -73,11 +74,13 @@ class Claimer:
         references = [self._at_hand.popleft() for _ in range(min(free, len(self._at_hand)))]
         if not references:
             return []
+        reach("processor.before_claim")
         try:
             jobs, commit = await self._store.claim(references, self._worker)
         except ObservatoryError:
             self._at_hand.extendleft(reversed(references))
             raise
+        reach("processor.after_claim")
         self._dispatcher.put(commit)
         if len(jobs) < len(references):
             _log.info("claim.dropped", count=len(references) - len(jobs))

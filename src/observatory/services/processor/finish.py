@@ -10,6 +10,7 @@ from observatory.core.job import FinishedAttempt
 from observatory.core.lifecycle import ErrorInfo, OutcomeKind
 from observatory.core.store import StoreWrites
 from observatory.runtime.dispatch import Dispatcher
+from observatory.runtime.failpoints import reach
 
 _log = structlog.get_logger(__name__)
 
@@ -44,6 +45,7 @@ class Finisher:
 
     async def _write(self) -> None:
         while self._waiting:
+            reach("processor.before_finish")
             attempts = self._waiting[:_ATTEMPTS_MAX]
             del self._waiting[:_ATTEMPTS_MAX]
             await self._record(attempts)
@@ -60,6 +62,7 @@ class Finisher:
                 return
             else:
                 break
+        reach("processor.after_finish")
         self._dispatcher.put(commit)
         for attempt, taken in zip(attempts, recorded, strict=True):
             if not taken:

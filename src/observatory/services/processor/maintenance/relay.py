@@ -7,6 +7,7 @@ import structlog
 from observatory.core.instant import MICROSECONDS
 from observatory.core.store import Store
 from observatory.runtime.dispatch import Dispatcher
+from observatory.runtime.failpoints import reach
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +30,9 @@ class Relay:
         if not commits:
             return False
         _log.warning("relay.publishes", commits=len(commits))
+        reach("relay.before_publish")
         await self._dispatcher.publish(commits)
+        reach("relay.after_publish")
         for publisher in {commit.publisher for commit in commits}:
             numbers = [c.number for c in commits if c.publisher == publisher]
             await self._store.published(numbers, publisher)
