@@ -16,6 +16,7 @@ from observatory.client import (
     AsyncClient,
     Client,
     Conflict,
+    Interrupted,
     JobFailed,
     JobHandle,
     NotFound,
@@ -25,6 +26,8 @@ from observatory.client import (
     SubmitOptions,
     Unreachable,
     WaitTimeout,
+    operations,
+    requests,
 )
 from real import RunningSystem, free_port, running_system
 
@@ -321,6 +324,49 @@ def test_a_refused_chunk_refuses_each_of_its_jobs() -> None:
 
     answers = faked(too_large).submit_many([Submission("a"), Submission("b")])
     assert [isinstance(one, Refused) for one in answers] == [True, True]
+
+
+def test_many_jobs_that_are_cut_off_tell_what_was_taken_and_what_to_submit_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(operations, "BATCH_ITEMS", 2)
+    bodies: list[list[dict[str, str]]] = []
+
+    def dies_after_one(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        if len(bodies) in (2, 3):
+            raise httpx.ReadError("connection reset")
+        items = [
+            {"index": i, "status": 202, "jobId": f"job-{len(bodies)}-{i}", "problem": None}
+            for i in range(len(bodies[-1]))
+        ]
+        return httpx.Response(202, json={"accepted": 2, "refused": 0, "items": items})
+
+    client = faked(dies_after_one, patience=0)
+    with pytest.raises(Interrupted, match="2 of the jobs") as caught:
+        client.submit_many(Submission("a", {"n": n}) for n in range(5))
+    assert caught.value.answers == ["job-1-0", "job-1-1"]
+    rest = list(caught.value.rest)
+    assert [job.payload for job in rest] == [{"n": 2}, {"n": 3}, {"n": 4}]
+    with pytest.raises(Interrupted):
+        client.submit_many(rest)
+    assert bodies[2] == bodies[1], "the same keys, so that no job is made twice"
+
+
+def test_an_answer_that_took_long_uses_up_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(requests.time, "monotonic", lambda: clock[0])
+    sent = []
+
+    def slow_then_reset(_: httpx.Request) -> httpx.Response:
+        sent.append(1)
+        if len(sent) == 1:
+            clock[0] += 60.0
+            raise httpx.ReadError("connection reset")
+        return httpx.Response(202, json=ACCEPTED)
+
+    assert faked(slow_then_reset, patience=10).submit("double").id == ACCEPTED["jobId"]
+    assert len(sent) == 2
 
 
 def test_something_else_on_the_port_is_recognised() -> None:

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.anyio
 async def on(
     tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[SqliteBench]:
-    monkeypatch.setattr("observatory.runtime.dispatch._PAUSE_AFTER_ERROR_S", 0.001)
+    monkeypatch.setattr("observatory.runtime.loop._PAUSE_AFTER_ERROR_S", 0.001)
+    monkeypatch.setattr("observatory.runtime.dispatch._LOOK_S", 0.001)
     async with bench(tmp_path, empty_database) as opened:
         yield opened
 

@@ -1,14 +1,18 @@
 """The live stream at the event log's tail."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from observatory import Observatory
+from observatory.backends.sqlite.store import SqliteStore
 from observatory.core.spine import LogMessage, LogRange
+from observatory.services.read_model import live as live_module
 from observatory.services.read_model.live import Live, LogEvent, Wanted
-from services.embedding import SOON_S, until
+from services.embedding import SOON_S, served, until
 
 pytestmark = pytest.mark.anyio
 
@@ -85,3 +89,89 @@ async def test_a_client_ahead_of_the_follower_waits_and_does_not_spin() -> None:
             await asyncio.wait([second])
         await frames.aclose()
         await live.stop()
+
+
+async def test_what_is_kept_at_hand_is_bounded_by_its_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live_module, "_TAIL_BYTES_MAX", 200)
+    spine: Any = HeldSpine()
+    live = Live(spine)
+    live.start()
+    try:
+        async with live.watching("nobody"):
+            await until(lambda: live._offset == 0)
+            for _ in range(50):
+                spine.append()
+            await until(lambda: live._offset == 50)
+            assert live._tail
+            assert sum(len(e.body) for _, events in live._tail for e in events) <= 200
+    finally:
+        await live.stop()
+
+
+async def test_whoever_watches_a_subject_is_told_of_it_alone() -> None:
+    spine: Any = HeldSpine()
+    live = Live(spine)
+    live.start()
+    try:
+        async with live.watching("job-2") as second, live.watching("job-3") as third:
+            spine.append()
+            spine.append()
+            await asyncio.wait_for(second.wait(), SOON_S)
+            assert not third.is_set()
+            spine.append()
+            await asyncio.wait_for(third.wait(), SOON_S)
+        assert not live._watchers
+    finally:
+        await live.stop()
+
+
+async def test_stopping_releases_whoever_watches() -> None:
+    spine: Any = HeldSpine()
+    live = Live(spine)
+    live.start()
+    async with live.watching("job-1") as told:
+        await live.stop()
+        assert told.is_set()
+
+
+async def test_a_long_poll_reads_its_job_when_its_job_changes_and_not_when_others_do(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Observatory()
+    gate = asyncio.Event()
+
+    @app.job("slow")
+    async def slow() -> str:
+        await gate.wait()
+        return "at last"
+
+    @app.job("quick")
+    async def quick() -> None: ...
+
+    reads: list[str] = []
+    read_job = SqliteStore.job
+
+    async def counted(store: SqliteStore, job_id: str) -> Any:
+        reads.append(job_id)
+        return await read_job(store, job_id)
+
+    async with served(app, tmp_path, empty_database) as on:
+        waited_for = await on.submit("slow")
+        await on.reached(waited_for, "running")
+        monkeypatch.setattr(SqliteStore, "job", counted)
+        poll = asyncio.create_task(
+            on.http.get(f"/jobs/{waited_for}", headers={"prefer": "wait=30"})
+        )
+        await until(lambda: on.system.read_model._live._watchers)
+        for _ in range(30):
+            other = await on.submit("quick")
+            answer = await on.http.get(f"/jobs/{other}", headers={"prefer": "wait=30"})
+            assert answer.json()["state"] == "completed"
+        assert not poll.done()
+        # One at first, one when the poll begins, and one every two seconds.
+        assert reads.count(waited_for) <= 8
+        gate.set()
+        answer = await asyncio.wait_for(poll, SOON_S)
+        assert answer.json()["result"] == "at last"

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -12,26 +12,9 @@ from starlette.requests import Request
 
 from observatory.core.errors import Fault, InvalidCursor, InvalidParameter
 from observatory.core.event import is_uuid
+from observatory.core.form import TIME, Form
 from observatory.core.instant import from_rfc3339
 from observatory.core.strict_json import escape
-
-
-class Form(NamedTuple):
-    """A form of text: for the machine, and in words for whoever sent another."""
-
-    pattern: re.Pattern[str]
-    words: str
-
-
-_RFC3339_PATTERN: Final = re.compile(
-    r"(19[7-9]\d|2\d{3})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-    r"T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
-    re.ASCII,
-)
-_RFC3339: Final = Form(
-    _RFC3339_PATTERN,
-    "an RFC 3339 time with an offset, of the years 1970 to 2999, such as 2026-01-31T12:00:00Z",
-)
 
 
 class Parameters:
@@ -76,7 +59,7 @@ class Parameters:
 
     def instant(self, name: str) -> int | None:
         """An RFC 3339 time."""
-        value = self.text(name, _RFC3339)
+        value = self.text(name, TIME)
         if value is None:
             return None
         try:

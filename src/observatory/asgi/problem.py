@@ -85,7 +85,12 @@ def http_exception_handler(routes: Sequence[BaseRoute]) -> Any:
         assert isinstance(error, HTTPException), "registered for HTTPException only"
         path = request.url.path
         allowed = sorted({method for route in routes for method in _methods(route, request)})
-        if allowed and error.status_code in (404, 405):
+        known = bool(allowed) and error.status_code in (404, 405)
+        if known and request.method in allowed:
+            # Only where a service of the origin runs alone does a request come to the wrong one.
+            text = f"{path[:200]} is answered by another service of this system, not by this one"
+            return problem_response(NotFound(text), path, _request_id(request))
+        if known:
             text = f"{path} answers {', '.join(allowed)}, not {request.method}"
             response = problem_response(MethodNotAllowed(text), path, _request_id(request))
             response.headers["Allow"] = ", ".join(allowed)

@@ -66,6 +66,7 @@ async def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody says yet which proxies could be believed
             lifespan="off",
             timeout_graceful_shutdown=_CLOSE_S,
         )

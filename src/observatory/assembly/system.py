@@ -67,11 +67,9 @@ class System:
     ) -> None:
         self.store, self.spine = backends.store, backends.spine
         self.aggregates = backends.aggregates
-        self._backends = backends
         name = "embedded" if services == ALL_SERVICES else "-".join(sorted(services))
         source = f"/observatory/{name}/{self.store.publisher}"
         self.dispatcher = Dispatcher(self.store, self.spine, source, settings.backlog_max)
-        self._backlog_max = settings.backlog_max
         self.processor = (
             Processor(self.store, self.spine, self.dispatcher, handlers, settings, now)
             if Service.PROCESSOR in services
@@ -145,7 +143,7 @@ class System:
 
         async def processor() -> str:
             assert self.processor is not None
-            return f"{self.processor.worker} runs {self.processor.running}"
+            return self.processor.check()
 
         every = {
             "store": (store, ALL_SERVICES),
@@ -202,8 +200,8 @@ async def running(
     boot = uuid_utils.uuid4().hex[:16]
     async with opened(settings, boot, now, alone=services == ALL_SERVICES) as backends:
         system = System(backends, services, application.handlers, settings, keys, page)
-        await system.start()
         try:
+            await system.start()
             yield system
         finally:
             await system.stop()

@@ -14,6 +14,7 @@ from observatory.client.asynchronous import AsyncClient, AsyncJobHandle
 from observatory.client.blocking import Client, JobHandle
 from observatory.client.errors import (
     Conflict,
+    Interrupted,
     JobFailed,
     NotFound,
     PositionLost,
@@ -37,6 +38,7 @@ __all__ = [
     "Client",
     "Conflict",
     "EventRecord",
+    "Interrupted",
     "Job",
     "JobError",
     "JobFailed",

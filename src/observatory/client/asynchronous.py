@@ -107,7 +107,12 @@ class AsyncClient:
         return AsyncJobHandle(self, await self.run(self.operations.submit(job)))
 
     async def submit_many(self, jobs: Iterable[Submission]) -> list[AsyncJobHandle | Refused]:
-        """Submit many jobs in few requests; each item's handle or refusal, in the given order."""
+        """Submit many jobs in few requests; each item's handle or refusal, in the given order.
+
+        Raises:
+            Interrupted: nothing answered, or no longer; it holds the ids that had come, and the
+                jobs to submit again.
+        """
         accepted = await self.run(self.operations.submit_many(jobs))
         return [one if isinstance(one, Refused) else AsyncJobHandle(self, one) for one in accepted]
 

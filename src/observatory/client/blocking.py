@@ -129,7 +129,12 @@ class Client:
         return JobHandle(self, self.run(self.operations.submit(job)))
 
     def submit_many(self, jobs: Iterable[Submission]) -> list[JobHandle | Refused]:
-        """Submit many jobs in few requests; each item's handle or refusal, in the given order."""
+        """Submit many jobs in few requests; each item's handle or refusal, in the given order.
+
+        Raises:
+            Interrupted: nothing answered, or no longer; it holds the ids that had come, and the
+                jobs to submit again.
+        """
         accepted = self.run(self.operations.submit_many(jobs))
         return [one if isinstance(one, Refused) else JobHandle(self, one) for one in accepted]
 

@@ -2,10 +2,10 @@
 
 # ruff: noqa: N818 - named for what happened, as a caller reads it in an except clause
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from observatory.client.records import Job, JobError, Json
+from observatory.client.records import Job, JobError, Json, Submission
 from observatory.core.errors import ObservatoryError
 
 
@@ -34,6 +34,19 @@ class Refused(ObservatoryError):
         text = f"{self.title}: {self.detail}" if self.detail else self.title
         faults = [f"  {e.get('pointer') or '(root)'}: {e.get('detail')}" for e in self.errors]
         return "\n".join([text, *faults])
+
+
+class Interrupted(Unreachable):
+    """Submitting many jobs was cut off. `answers` holds the ids and refusals that had come, in the
+    given order; `rest` gives the jobs after those, with the keys they were or would have been sent
+    under, so that `submit_many(error.rest)` makes no job twice."""
+
+    def __init__(
+        self, reason: str, answers: Sequence[str | Refused], rest: Iterator[Submission]
+    ) -> None:
+        super().__init__(f"{reason} {len(answers)} of the jobs had been answered before.")
+        self.answers = list(answers)
+        self.rest = rest
 
 
 class NotFound(Refused):

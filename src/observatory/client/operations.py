@@ -7,6 +7,7 @@ only carry requests; they decide nothing.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from math import isfinite
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -15,7 +16,7 @@ import httpx
 import msgspec
 import uuid_utils
 
-from observatory.client.errors import Refused, WaitTimeout
+from observatory.client.errors import Interrupted, Refused, Unreachable, WaitTimeout
 from observatory.client.records import Job, JobFilter, Json, Submission, SubmitOptions
 from observatory.client.requests import Request, Steps, body_of, exchange
 
@@ -72,6 +73,11 @@ def _key(options: SubmitOptions) -> str:
     return options.idempotency_key or str(uuid_utils.uuid7())
 
 
+def _keyed(job: Submission) -> Submission:
+    options = msgspec.structs.replace(job.options, idempotency_key=_key(job.options))
+    return msgspec.structs.replace(job, options=options)
+
+
 _JSON: Final = {"content-type": "application/json"}
 
 
@@ -97,11 +103,20 @@ class Operations:
         return str(body_of((yield from self.exchange(request)))["jobId"])
 
     def submit_many(self, jobs: Iterable[Submission]) -> Steps[list[str | Refused]]:
-        """POST /jobs/batch as often as needed; each job's id or refusal."""
-        accepted: list[str | Refused] = []
-        for chunk in _chunks(jobs):
-            accepted += yield from self._submit_chunk(chunk)
-        return accepted
+        """POST /jobs/batch as often as needed; each job's id or refusal.
+
+        Raises:
+            Interrupted: nothing answered, or no longer.
+        """
+        answers: list[str | Refused] = []
+        chunks = _chunks(_keyed(job) for job in jobs)
+        for chunk in chunks:
+            try:
+                answers += yield from self._submit_chunk([item for _, item in chunk])
+            except Unreachable as error:
+                rest = (job for part in chain([chunk], chunks) for job, _ in part)
+                raise Interrupted(str(error), answers, rest) from error
+        return answers
 
     def _submit_chunk(self, chunk: list[bytes]) -> Steps[list[str | Refused]]:
         content = b"[" + b",".join(chunk) + b"]"
@@ -159,15 +174,16 @@ def _job_path(job_id: str) -> str:
     return "/jobs/" + quote(job_id, safe="", errors="replace")
 
 
-def _chunks(jobs: Iterable[Submission]) -> Iterator[list[bytes]]:
-    chunk: list[bytes] = []
+def _chunks(jobs: Iterable[Submission]) -> Iterator[list[tuple[Submission, bytes]]]:
+    chunk: list[tuple[Submission, bytes]] = []
     size = 0
     for job in jobs:
-        item = msgspec.json.encode({**_submission_body(job), "idempotencyKey": _key(job.options)})
+        key = job.options.idempotency_key
+        item = msgspec.json.encode({**_submission_body(job), "idempotencyKey": key})
         if chunk and (len(chunk) == BATCH_ITEMS or size + len(item) > BATCH_BYTES):
             yield chunk
             chunk, size = [], 0
-        chunk.append(item)
+        chunk.append((job, item))
         size += len(item)
     if chunk:
         yield chunk

@@ -41,12 +41,15 @@ Steps: TypeAlias = Generator[Request, Answer, T]
 
 def exchange(request: Request, patience_s: float) -> Steps[httpx.Response]:
     """Send, and send again while that is safe and patience lasts; then read the status."""
-    deadline = time.monotonic() + patience_s
+    deadline: float | None = None
     pause_s = 0.05
     while True:
         answer = yield request
         again_s = _again_after(request, answer, pause_s)
-        if again_s is None or time.monotonic() + again_s > deadline:
+        # Counted from the first failure: an answer that took long has not used up any patience.
+        now = time.monotonic()
+        deadline = now + patience_s if deadline is None else deadline
+        if again_s is None or now + again_s > deadline:
             return checked(answer)
         request = replace(request, pause_s=again_s)
         pause_s = min(1.0, pause_s * 2)

@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
+from observatory.core.contracts import Contract
 from observatory.core.errors import ConfigurationError
+from observatory.core.form import JOB_TYPE, QUEUE, Form
 from observatory.core.job_type import (
     DEFAULT_MAX_ATTEMPTS,
     DEFAULT_QUEUE,
-    JOB_TYPE_PATTERN,
-    QUEUE_PATTERN,
     Handler,
     JobType,
     Retry,
@@ -142,8 +142,8 @@ class Observatory:
                 payload is then passed on as decoded, by keyword.
 
         Raises:
-            ConfigurationError: a name, number or type hint that cannot be used, or a job type
-                registered twice.
+            ConfigurationError: a name, number, type hint or schema that cannot be used, or a job
+                type registered twice.
         """
         if callable(name):
             return self.job()(name)
@@ -158,6 +158,7 @@ class Observatory:
             contract = dict(payload_schema) if payload_schema else {}
             if parameters is not None:
                 contract = contract_from_struct(parameters)
+            _compile(job_type, contract)
             self._handlers[job_type] = Handler(
                 job_type=JobType(
                     name=job_type,
@@ -182,13 +183,23 @@ class Observatory:
 def _validate(
     name: str, queue: str, max_attempts: int, timeout: float | None, version: int
 ) -> None:
-    if not JOB_TYPE_PATTERN.match(name):
-        raise ConfigurationError(f"job type must match {JOB_TYPE_PATTERN.pattern}, got {name!r}")
-    if not QUEUE_PATTERN.match(queue):
-        raise ConfigurationError(f"queue must match {QUEUE_PATTERN.pattern}, got {queue!r}")
+    _fits(name, JOB_TYPE)
+    _fits(queue, QUEUE)
     if not 1 <= max_attempts <= 100:
         raise ConfigurationError(f"max_attempts must be 1 to 100, got {max_attempts!r}")
     if timeout is not None and timeout <= 0:
         raise ConfigurationError(f"timeout must be more than 0 seconds, got {timeout!r}")
     if version < 1:
         raise ConfigurationError(f"version must be 1 or more, got {version!r}")
+
+
+def _fits(text: str, form: Form) -> None:
+    if not form.pattern.fullmatch(text):
+        raise ConfigurationError(f"{text[:200]!r} is not {form.words}")
+
+
+def _compile(name: str, contract: Mapping[str, Any]) -> None:
+    try:
+        Contract(contract)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"job type {name}: {error}") from error

@@ -6,6 +6,7 @@ from typing import Any
 import jsonschema_rs
 
 from observatory.core.errors import ConfigurationError, Fault, ValidationFailed
+from observatory.core.form import words_of
 from observatory.core.strict_json import escape
 
 _FAULTS_MAX = 20
@@ -38,7 +39,7 @@ class Contract:
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise ConfigurationError(
-                f"the contract is not a usable JSON Schema: {error}"
+                f"the contract is not a usable JSON Schema: {_reason(error)}"
             ) from error
 
     def faults(self, instance: Any, at: str = "") -> tuple[Fault, ...]:
@@ -48,7 +49,7 @@ class Contract:
         found: list[Fault] = []
         for error in self._validator.iter_errors(instance):
             pointer = "".join(f"/{escape(str(token))}" for token in error.instance_path)
-            found.append(Fault(at + pointer, error.message[:_DETAIL_CHARS_MAX]))
+            found.append(Fault(at + pointer, _detail(error)))
             if len(found) == _FAULTS_MAX:
                 break
         return tuple(found)
@@ -61,6 +62,21 @@ class Contract:
         """
         if faults := self.faults(instance, at):
             raise ValidationFailed(f"{what} does not meet its contract", faults=faults)
+
+
+def _detail(error: jsonschema_rs.ValidationError) -> str:
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Pattern):
+        words = words_of(error.kind.pattern)
+        if words is not None:
+            return f"must be {words}"
+    return error.message[:_DETAIL_CHARS_MAX]
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, jsonschema_rs.ValidationError):
+        return str(error)
+    at = "".join(f"/{escape(str(token))}" for token in error.instance_path)
+    return f"at {at or 'its root'}, {error.message}"
 
 
 def _registry(documents: Mapping[str, Any]) -> jsonschema_rs.Registry:

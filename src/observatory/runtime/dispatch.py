@@ -15,13 +15,15 @@ from observatory.core.job import Commit
 from observatory.core.spine import LogEntry, Spine, work_of
 from observatory.core.store import StoreLiveness
 from observatory.runtime.failpoints import reach
+from observatory.runtime.loop import Loop
 
 _log = structlog.get_logger(__name__)
 
 _COMMITS_MAX = 64
 """Commits published together at most."""
 
-_PAUSE_AFTER_ERROR_S = 0.5
+_LOOK_S = 0.5
+"""Commits wake the loop as they arrive; it looks by itself as well after what was refused."""
 
 
 class Dispatcher:
@@ -34,9 +36,7 @@ class Dispatcher:
         self._backlog_max = backlog_max
         self._waiting: deque[Commit] = deque()
         self._forget: list[int] = []
-        self._arrived = asyncio.Event()
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
+        self._loop = Loop("dispatcher", self._step, _LOOK_S)
 
     @property
     def backlog(self) -> int:
@@ -61,7 +61,7 @@ class Dispatcher:
         """Publish a commit soon. Must be called in the order of the commits."""
         if commit is not None:
             self._waiting.append(commit)
-            self._arrived.set()
+            self._loop.wake()
 
     async def announce(self, events: list[Event]) -> None:
         """Publish events that no transaction stands behind (progress, heartbeats)."""
@@ -69,33 +69,21 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to publish."""
-        self._task = asyncio.create_task(self._run(), name="dispatcher")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Publish what waits, as far as the spine takes it, and stop."""
-        self._stopping = True
-        self._arrived.set()
-        if self._task is not None:
-            await self._task
+        await self._loop.stop()
+        try:
+            while await self._step():
+                pass
+        except Exception as error:
+            # The outbox holds what is left; the relay publishes it.
+            _log.warning("dispatch.left", error=repr(error), backlog=len(self._waiting))
 
-    async def _run(self) -> None:
-        while True:
-            if not self._waiting and not self._forget:
-                if self._stopping:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            try:
-                await self._step()
-            except Exception as error:
-                # Whatever it was: a dispatcher that ended would leave all that follows waiting.
-                _log.warning("dispatch.failed", error=repr(error), backlog=len(self._waiting))
-                if self._stopping:
-                    return  # The outbox holds what is left; the relay publishes it.
-                await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
-
-    async def _step(self) -> None:
+    async def _step(self) -> bool:
+        if not self._waiting and not self._forget:
+            return False
         forget, self._forget = self._forget, []
         commits = [self._waiting[i] for i in range(min(len(self._waiting), _COMMITS_MAX))]
         reach("dispatch.before_publish")
@@ -109,6 +97,7 @@ class Dispatcher:
         for _ in commits:
             self._waiting.popleft()
         self._forget.extend(commit.number for commit in commits)
+        return True
 
     async def publish(self, commits: list[Commit]) -> None:
         """Publish commits, of whichever publisher, once."""

@@ -15,7 +15,7 @@ class Loop:
     """Calls a tick again and again until stopped.
 
     `stop` may come before `start`, during a tick (which is left to end) and twice. A tick that
-    raises is reported and tried again after a second.
+    raises, whatever it is, is reported and tried again after a second, not sooner when woken.
     """
 
     def __init__(self, name: str, tick: Callable[[], Awaitable[object]], interval_s: float) -> None:
@@ -33,6 +33,11 @@ class Loop:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def running(self) -> bool:
+        """It ticks, or waits to."""
+        return self._task is not None and not self._task.done()
+
     def start(self) -> None:
         """Begin to tick in a task of the running event loop."""
         if self._task is None and not self._stopping.is_set():
@@ -47,18 +52,18 @@ class Loop:
         self._stopping.set()
         self._woken.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
             self._woken.clear()
-            pause_s = self._interval_s
+            until, pause_s = self._woken, self._interval_s
             try:
                 if await self._tick():
                     continue
             except Exception as error:
                 _log.warning("loop.tick_failed", loop=self.name, error=repr(error), exc_info=True)
-                pause_s = max(pause_s, _PAUSE_AFTER_ERROR_S)
+                until, pause_s = self._stopping, max(pause_s, _PAUSE_AFTER_ERROR_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    await self._woken.wait()
+                    await until.wait()

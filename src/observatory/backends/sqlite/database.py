@@ -38,7 +38,13 @@ _GROUP_MAX: Final = 256
 _CHECKPOINT_WAL_BYTES: Final = 4 * 1024 * 1024
 """Size of the write-ahead log beyond which the writer moves it into the database."""
 
+_CHECKPOINT_PAUSE_S: Final = 5.0
+"""How long after a reader held up a checkpoint the next is tried."""
+
 _READERS: Final = 4
+
+_SEARCHERS: Final = 2
+"""Threads of reads that may take long: they must not keep the short ones waiting."""
 
 _READ_DEADLINE_S: Final = 2.0
 """How long one question may read; beyond it the asker is told to narrow it."""
@@ -73,10 +79,12 @@ class Database:
             raise
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._closed = False
+        self._checkpoint_not_before = 0.0
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
+        self._searchers = ThreadPoolExecutor(_SEARCHERS, thread_name_prefix="sqlite-searcher")
 
     def submit(self, work: Work[T]) -> Future[T]:
         """Queue a write from any thread; the future is done once its commit is on disk.
@@ -102,9 +110,16 @@ class Database:
             QueryTooBroad: it would take longer than two seconds.
             StoreUnavailable: SQLite refused.
         """
+        return await self._read_in(self._readers, work)
+
+    async def search(self, work: Work[T]) -> T:
+        """Like `read`, for what may read much: of these only a few run at once."""
+        return await self._read_in(self._searchers, work)
+
+    async def _read_in(self, threads: ThreadPoolExecutor, work: Work[T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+        return await asyncio.get_running_loop().run_in_executor(threads, self._read, work)
 
     def _read(self, work: Work[T]) -> T:
         connection = self._reader()
@@ -127,7 +142,7 @@ class Database:
             raise _unavailable(error) from error
 
     def snapshot(self, work: Work[T]) -> Future[T]:
-        """Run a long read in one snapshot without a deadline, in a reader thread.
+        """Run a long read in one snapshot without a deadline, among the searches.
 
         Raises (from the future):
             StoreUnavailable: SQLite refused.
@@ -145,7 +160,7 @@ class Database:
             except sqlite3.Error as error:
                 raise _unavailable(error) from error
 
-        return self._readers.submit(run)
+        return self._searchers.submit(run)
 
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -167,6 +182,7 @@ class Database:
         self._queue.put(_STOP)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._searchers.shutdown)
         self._lock.release()
 
     def _run(self) -> None:
@@ -209,12 +225,16 @@ class Database:
                 future.set_exception(failure)
 
     def _checkpoint(self, beyond_bytes: int) -> None:
+        if beyond_bytes and time.monotonic() < self._checkpoint_not_before:
+            return
         wal = self.path.with_name(FILE_NAME + "-wal")
         with contextlib.suppress(OSError, sqlite3.Error):
             if wal.stat().st_size > beyond_bytes:
                 # TRUNCATE waits for readers at most the busy timeout; PASSIVE would let the log
-                # grow for as long as some reader is always there.
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                # grow for ever. A reader that stays longer must not hold up every write.
+                (busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if busy:
+                    self._checkpoint_not_before = time.monotonic() + _CHECKPOINT_PAUSE_S
 
 
 def _in_savepoint(

@@ -91,7 +91,7 @@ class SqliteReads:
             "ORDER BY id DESC LIMIT ?"
         )
         values.append(min(limit, LIST_MAX + 1))
-        return await self._database.read(lambda db: [_job(r) for r in db.execute(query, values)])
+        return await self._database.search(lambda db: [_job(r) for r in db.execute(query, values)])
 
     async def history(self, job_id: str) -> list[Transition]:
         """See `StoreReads.history`."""
@@ -128,7 +128,7 @@ class SqliteReads:
     ) -> list[FailureGroup]:
         """See `StoreReads.failures`."""
         values = (type, queue, since, min(limit, LIST_MAX))
-        return await self._database.read(
+        return await self._database.search(
             lambda db: [FailureGroup(*row) for row in db.execute(_FAILURES, values)]
         )
 

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import structlog
 
 from observatory.backends.sqlite.database import Database
 from observatory.core.job import Transition
 from observatory.core.job_type import PRIORITIES
 from observatory.core.spine import Delivery, LogEntry, LogMessage, LogRange, WorkMessage
+
+_log = structlog.get_logger(__name__)
 
 _decode = msgspec.json.Decoder(WorkMessage).decode
 _encode = msgspec.json.Encoder().encode
@@ -114,7 +117,8 @@ class SqliteSpine:
 
         def work(db: sqlite3.Connection) -> list[Transition]:
             bodies = db.execute("SELECT body FROM work_messages")
-            held = {reference.id for (body,) in bodies for reference in _decode(body).jobs}
+            messages = (_decoded(body) for (body,) in bodies)
+            held = {reference.id for message in messages if message for reference in message.jobs}
             return [job for job in queued if job.job not in held]
 
         return await asyncio.wrap_future(self._database.snapshot(work))
@@ -158,9 +162,9 @@ class SqliteSpine:
 
         def work(db: sqlite3.Connection) -> int:
             return db.execute(
-                "DELETE FROM event_log WHERE position IN (SELECT position FROM event_log "
-                "WHERE at < ? ORDER BY position LIMIT ?)",
-                (keep_after, _TRIM_MAX),
+                "DELETE FROM event_log WHERE position IN (SELECT position FROM "
+                "(SELECT position, at FROM event_log ORDER BY position LIMIT ?) WHERE at < ?)",
+                (_TRIM_MAX, keep_after),
             ).rowcount
 
         count = await self._database.write(work)
@@ -170,6 +174,13 @@ class SqliteSpine:
 
     async def close(self) -> None:
         """The database is closed by whoever opened it."""
+
+
+def _decoded(body: bytes) -> WorkMessage | None:
+    try:
+        return _decode(body)
+    except msgspec.DecodeError:
+        return None
 
 
 class _Consumer:
@@ -202,15 +213,36 @@ class _Consumer:
             return []
         self._arrived.clear()
         try:
-            found = await self._database.read(lambda db: self._next(db, limit))
+            found, cursors = await self._database.read(lambda db: self._next(db, limit))
         except BaseException:
             self._arrived.set()  # what arrived is still to be read
             raise
+        self._cursors = cursors
         if len(found) == limit:
             self._arrived.set()
-        return [Delivery(id, _decode(body)) for id, body in found]
+        deliveries: list[Delivery] = []
+        for id, body in found:
+            message = _decoded(body)
+            if message is None:
+                self._park_unreadable(id)
+            else:
+                deliveries.append(Delivery(id, message))
+        return deliveries
 
-    def _next(self, db: sqlite3.Connection, limit: int) -> list[tuple[int, bytes]]:
+    def _park_unreadable(self, id: int) -> None:
+        # Its jobs are queued in the store, and the reconciler finds that no message names them.
+        _log.error("spine.unreadable_message", id=id)
+        self._database.submit(
+            lambda db: db.execute(
+                "UPDATE work_messages SET parked = 'cannot be decoded' WHERE id = ?", (id,)
+            )
+        )
+
+    def _next(
+        self, db: sqlite3.Connection, limit: int
+    ) -> tuple[list[tuple[int, bytes]], list[int]]:
+        # The cursors are moved by the caller, once the rows have arrived there.
+        cursors = list(self._cursors)
         found: list[tuple[int, bytes]] = []
         for priority, cursor in enumerate(self._cursors):
             rows = db.execute(
@@ -220,11 +252,11 @@ class _Consumer:
                 (priority, cursor, self._queues, limit - len(found)),
             ).fetchall()
             if rows:
-                self._cursors[priority] = rows[-1][0]
+                cursors[priority] = rows[-1][0]
                 found += rows
             if len(found) == limit:
                 break
-        return found
+        return found, cursors
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `WorkConsumer.acknowledge`."""

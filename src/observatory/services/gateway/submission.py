@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+import structlog
 import uuid_utils
 
 from observatory.core.contracts import Contract
@@ -15,10 +16,13 @@ from observatory.core.job import Job, Submission
 from observatory.core.job_type import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, JobType, Retry
 from observatory.core.store import StoreReads
 
+_log = structlog.get_logger(__name__)
+
 _KNOWN_FOR_S: Final = 1.0
 """How long the registered job types are remembered; an unknown one is looked up at once."""
 
 _NAMES_SHOWN: Final = 10
+_REASON_CHARS_MAX: Final = 300
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -30,18 +34,26 @@ class JobTypes:
         self._store = store
         self._allow_unknown = allow_unknown
         self._known: dict[str, tuple[JobType, Contract]] = {}
+        self._unusable: dict[str, tuple[JobType, str]] = {}
         self._read_at = float("-inf")
 
     async def find(self, name: str) -> tuple[JobType, Contract | None]:
         """A job type and its contract.
 
         Raises:
-            UnknownJobType: nobody registered it, and the setting does not allow that.
+            UnknownJobType: nobody registered it, and the setting does not allow that; or it was
+                registered with a contract that cannot be used.
         """
         if name not in self._known or time.monotonic() - self._read_at > _KNOWN_FOR_S:
             await self._refresh()
         if (found := self._known.get(name)) is not None:
             return found
+        if (unusable := self._unusable.get(name)) is not None:
+            raise UnknownJobType(
+                f"the job type {name!r} is registered with a contract that cannot be used: "
+                f"{unusable[1]}; mend it where it is defined, and start its processor again",
+                faults=(Fault("/type", "has no usable contract"),),
+            )
         if self._allow_unknown:
             return _unregistered(name), None
         known = ", ".join(sorted(self._known)[:_NAMES_SHOWN])
@@ -53,21 +65,22 @@ class JobTypes:
 
     async def _refresh(self) -> None:
         known: dict[str, tuple[JobType, Contract]] = {}
+        unusable: dict[str, tuple[JobType, str]] = {}
         for job_type in await self._store.job_types():
-            old = self._known.get(job_type.name)
-            if old is not None and old[0] == job_type:
-                known[job_type.name] = old
+            name = job_type.name
+            if (old := self._known.get(name)) is not None and old[0] == job_type:
+                known[name] = old
+            elif (bad := self._unusable.get(name)) is not None and bad[0] == job_type:
+                unusable[name] = bad
             else:
-                known[job_type.name] = (job_type, _compile(job_type))
-        self._known = known
+                # One type's contract, kept by an older release, must not stop the other types.
+                try:
+                    known[name] = (job_type, Contract(job_type.contract))
+                except ConfigurationError as error:
+                    _log.error("job_type.unusable", job_type=name, error=str(error))
+                    unusable[name] = (job_type, str(error)[:_REASON_CHARS_MAX])
+        self._known, self._unusable = known, unusable
         self._read_at = time.monotonic()
-
-
-def _compile(job_type: JobType) -> Contract:
-    try:
-        return Contract(job_type.contract)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"job type {job_type.name}: {error}") from error
 
 
 def _unregistered(name: str) -> JobType:

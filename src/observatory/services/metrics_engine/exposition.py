@@ -1,9 +1,10 @@
 """Exposition: the aggregates as Prometheus metrics, at a cost that does not grow with history."""
 
+from asyncio import gather
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Awaitable, Iterable, Iterator
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -23,9 +24,12 @@ from observatory.core.aggregates import (
     SeriesRow,
     StateCount,
 )
+from observatory.core.errors import ObservatoryError
 from observatory.core.instant import MICROSECONDS
 from observatory.core.spine import Spine
 from observatory.core.store import StoreReads
+
+T = TypeVar("T")
 
 BUCKETS_S: Final = tuple(step * 10**decade for decade in range(-3, 5) for step in (1, 2.5, 5))
 """Histogram bounds in seconds; each is also a bound of the finer bins, so counts are exact."""
@@ -47,25 +51,70 @@ class Exposition:
 
     async def render(self) -> bytes:
         """Prometheus text format 0.0.4."""
-        states, offset = await self._aggregates.states()
-        totals = await self._aggregates.series(ALL_TIME, 0)
-        log = await self._spine.log_range()
-        outbox = await self._store.outbox_backlog()
-        oldest = await self._store.oldest_queued()
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Families([
+        states, totals, log = await gather(
+            _if_it_answers(self._aggregates.states()),
+            _if_it_answers(self._aggregates.series(ALL_TIME, 0)),
+            _if_it_answers(self._spine.log_range()),
+        )
+        outbox = await _if_it_answers(self._store.outbox_backlog())
+        oldest = await _if_it_answers(self._store.oldest_queued())
+        applied = None if states is None else states[1]
+        families = [
             _build_info(),
-            _jobs_in_state(states),
-            _gauge("outbox_pending", "Commits waiting to be published.", outbox),
-            _gauge("log_last_offset", "Offset of the newest message in the event log.", log.last),
-            _gauge("log_applied_offset", "Offset up to which the aggregates are.", offset),
-            _gauge("projection_lag_messages", "Log messages not applied yet.", log.last - offset),
-            _oldest(oldest),
-            *_counters(totals),
-            _histogram(totals, "wait", "job_queue_wait_seconds", "Time from queued to started."),
-            _histogram(totals, "run", "job_execution_seconds", "Time an attempt ran."),
-        ]))  # fmt: skip
+            _backends_up(store=outbox, spine=log, aggregates=states),
+            *([] if outbox is None else _of_store(outbox, oldest or {})),
+            *([] if log is None else _of_log(log.last, applied)),
+            *([] if states is None else _of_states(*states)),
+            *([] if totals is None else _of_totals(totals)),
+        ]
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Families(families))
         return generate_latest(registry) + generate_latest(self._process)
+
+
+async def _if_it_answers(reading: Awaitable[T]) -> T | None:
+    """What was read, or None where the backend does not answer: then its metrics are absent, and
+    those of the others, and of the process, are there all the same."""
+    try:
+        return await reading
+    except ObservatoryError:
+        return None
+
+
+def _backends_up(**answers: object) -> Metric:
+    family = GaugeMetricFamily(
+        "observatory_backend_up",
+        "1 where the backend answered this scrape, 0 where not.",
+        labels=("backend",),
+    )
+    for backend, answer in answers.items():
+        family.add_metric([backend], answer is not None)
+    return family
+
+
+def _of_store(outbox: int, oldest: dict[str, int]) -> list[Metric]:
+    return [_gauge("outbox_pending", "Commits waiting to be published.", outbox), _oldest(oldest)]
+
+
+def _of_log(last: int, applied: int | None) -> list[Metric]:
+    found = [_gauge("log_last_offset", "Offset of the newest message in the event log.", last)]
+    if applied is not None:
+        lag = last - applied
+        found.append(_gauge("projection_lag_messages", "Log messages not applied yet.", lag))
+    return found
+
+
+def _of_states(states: list[StateCount], applied: int) -> list[Metric]:
+    text = "Offset up to which the aggregates are."
+    return [_jobs_in_state(states), _gauge("log_applied_offset", text, applied)]
+
+
+def _of_totals(totals: list[SeriesRow]) -> list[Metric]:
+    return [
+        *_counters(totals),
+        _histogram(totals, "wait", "job_queue_wait_seconds", "Time from queued to started."),
+        _histogram(totals, "run", "job_execution_seconds", "Time an attempt ran."),
+    ]
 
 
 class _Families:

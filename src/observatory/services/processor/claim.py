@@ -4,7 +4,6 @@ A message is acknowledged once its jobs are claimed. What the claim does not ret
 stale or cancelled, and is dropped: progress never depends on redelivery.
 """
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ _log = structlog.get_logger(__name__)
 
 _TAKE_TIMEOUT_S: Final = 5.0
 _SUSPECTS_PAUSE_S: Final = 0.05
-_PAUSE_AFTER_ERROR_S: Final = 0.5
 HAND_ON_AFTER_S: Final = 0.03
 """How long jobs at hand wait for a slot here before they are handed on to whoever has one."""
 _DELIVERIES_MAX: Final = 16
@@ -171,8 +169,3 @@ class Claimer:
         """A run is over; if it was the suspect's, the next suspect may be claimed."""
         if self._suspect == job_id:
             self._suspect = None
-
-
-async def pause_after_error() -> None:
-    """Wait a little before trying again what the store or the spine refused."""
-    await asyncio.sleep(_PAUSE_AFTER_ERROR_S)

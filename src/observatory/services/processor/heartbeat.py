@@ -30,7 +30,7 @@ class Heartbeat:
         store: StoreLiveness,
         worker: str,
         interval_s: float,
-        lease_s: float,
+        lease_s: float | None,
         status: Callable[[], tuple[int, str]],
         on_pulse: Callable[[Pulse], None],
         on_fenced: Callable[[], None],
@@ -41,7 +41,8 @@ class Heartbeat:
             store: where the row is.
             worker: whose row it is.
             interval_s: seconds between beats.
-            lease_s: seconds after which others take this worker for dead.
+            lease_s: seconds after which others take this worker for dead; None where there are no
+                others, so that silence takes nothing away from it.
             status: running attempts and state, asked from the thread.
             on_pulse: called in the event loop with each answer.
             on_fenced: called in the event loop once no beat has succeeded for two thirds of the
@@ -82,14 +83,18 @@ class Heartbeat:
                 pulse = self._store.heartbeat(self._worker, *self._status())
             except Exception as error:
                 _log.warning("heartbeat.failed", error=str(error))
-                silent_s = time.monotonic() - self.seen_at
-                if silent_s > self._lease_s * 2 / 3 and not fenced:
+                if self._silent_too_long and not fenced:
                     fenced = True
                     loop.call_soon_threadsafe(self._on_fenced)
                 continue
             self.seen_at = time.monotonic()
             fenced = False
             loop.call_soon_threadsafe(self._on_pulse, pulse)
+
+    @property
+    def _silent_too_long(self) -> bool:
+        silent_s = time.monotonic() - self.seen_at
+        return self._lease_s is not None and silent_s > self._lease_s * 2 / 3
 
     def _turn(self) -> None:
         self._turned_at = time.monotonic()

@@ -26,6 +26,8 @@ MESSAGE_CHARS_MAX: Final = 4_000
 TRACEBACK_CHARS_MAX: Final = 32_000
 LOG_LINES_MAX: Final = 10_000
 """Lines kept of one attempt; what follows is counted, not kept."""
+LINES_WAITING_MAX: Final = 10_000
+"""Lines of all runs that wait for a store which refused them; the oldest go first."""
 
 _ABANDON_AFTER_S: Final = 5.0
 """How long a cancelled run may take to end before its slot is given to another."""
@@ -128,7 +130,8 @@ class Run:
             self.cancelled = True
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_ABANDON_AFTER_S, self._abandon)
-        self._task.cancel()
+            # Once: asked again, as each heartbeat does, it would cut off the handler's clean-up.
+            self._task.cancel()
 
     @property
     def abandoned(self) -> bool:
@@ -305,6 +308,18 @@ class Notes:
             reports, self._reports = list(self._reports.values()), {}
             lines, self._lines = self._lines, []
         return reports, lines
+
+    def put_back(self, reports: list[ProgressReport], lines: list[JobLogLine]) -> int:
+        """Keep what was taken and not written for the next `take`, before what has come since.
+
+        Returns how many of the oldest lines were dropped to stay within `LINES_WAITING_MAX`.
+        """
+        with self._lock:
+            older = {(report.job, report.attempt): report for report in reports}
+            self._reports = older | self._reports
+            waiting = lines + self._lines
+            self._lines = waiting[-LINES_WAITING_MAX:]
+            return len(waiting) - len(self._lines)
 
 
 class _Context:

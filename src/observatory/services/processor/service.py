@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 import structlog
 
-from observatory.core.errors import ObservatoryError
+from observatory.core.errors import ObservatoryError, StoreUnavailable
 from observatory.core.event import progress_event, worker_event
 from observatory.core.job import ClaimedJob, FinishedAttempt, WorkerRecord
 from observatory.core.job_type import DEFAULT_QUEUE, Handler
@@ -19,7 +19,7 @@ from observatory.core.spine import Spine
 from observatory.core.store import Pulse, Store
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.loop import Loop
-from observatory.services.processor.claim import HAND_ON_AFTER_S, Claimer, pause_after_error
+from observatory.services.processor.claim import HAND_ON_AFTER_S, Claimer
 from observatory.services.processor.finish import Finisher
 from observatory.services.processor.heartbeat import Heartbeat
 from observatory.services.processor.maintenance.leadership import Maintenance
@@ -30,9 +30,7 @@ _log = structlog.get_logger(__name__)
 
 _NOTES_INTERVAL_S: Final = 0.25
 _CANARY_INTERVAL_S: Final = 5.0
-_CUT_SHORT: Final = frozenset(
-    {OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED, OutcomeKind.LOST}
-)
+_CUT_SHORT: Final = frozenset({OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED})
 """Outcomes after which a handler may still be going on."""
 _TASK_SLOTS: Final = 100
 _THREAD_SLOTS: Final = 32
@@ -92,7 +90,7 @@ class Processor:
             store,
             self.worker,
             settings.heartbeat_seconds,
-            settings.lease_seconds,
+            None if store.sole_process else settings.lease_seconds,
             lambda: (len(self._runs), self._state),
             self._on_pulse,
             self._fence,
@@ -100,7 +98,7 @@ class Processor:
         self._maintenance = Maintenance(store, spine, dispatcher, self.worker, settings)
         self._note_loop = Loop("notes", self._write_notes, _NOTES_INTERVAL_S)
         self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
-        self._claiming: asyncio.Task[None] | None = None
+        self._claim_loop = Loop("claim", self._claim, 0)
 
     @property
     def running(self) -> int:
@@ -113,6 +111,16 @@ class Processor:
         self._abandoned = {run for run in self._abandoned if run.abandoned}
         return len(self._abandoned)
 
+    def check(self) -> str:
+        """What it does now.
+
+        Raises:
+            RuntimeError: it claims no more, although it should.
+        """
+        if self._state == "active" and not self._claim_loop.running:
+            raise RuntimeError("claiming has ended; the log of this service says why")
+        return f"{self.worker} runs {self.running}"
+
     async def start(self) -> None:
         """Make the job types known, come on record, and begin to claim."""
         await self._store.register_job_types([h.job_type for h in self._handlers.values()])
@@ -123,15 +131,14 @@ class Processor:
         self._note_loop.start()
         self._canary_loop.start()
         self._claimer.open(self._record.queues)
-        self._claiming = asyncio.create_task(self._claim_for_ever(), name="claim")
+        self._claim_loop.start()
 
     async def stop(self) -> None:
         """Drain: claim no more, let runs end within the grace time, hand back the rest."""
         self._state = "draining"
         await self._claimer.close()
-        if self._claiming is not None:
-            self._claiming.cancel()
-            await asyncio.gather(self._claiming, return_exceptions=True)
+        self._slot_freed.set()
+        await self._claim_loop.stop()
         await self._maintenance.stop()
         await self._runs_ended(self._settings.grace_seconds)
         for run in list(self._runs.values()):
@@ -161,24 +168,13 @@ class Processor:
 
     # Keeping the slots busy
 
-    async def _claim_for_ever(self) -> None:
-        while True:
-            free = await self._free_slots()
-            if not free:
-                continue
-            # A claim under way is never cut off: its jobs would be owned and not run.
-            claim = asyncio.ensure_future(self._claimer.claim(free))
-            try:
-                jobs = await asyncio.shield(claim)
-            except asyncio.CancelledError:
-                await self._start_last(claim)
-                raise
-            except ObservatoryError as error:
-                _log.warning("claim.failed", error=str(error))
-                await pause_after_error()
-                continue
-            for job in jobs:
+    async def _claim(self) -> bool:
+        # The loop never cuts a claim off: its jobs would be owned and not run.
+        free = await self._free_slots()
+        if free:
+            for job in await self._claimer.claim(free):
                 self._start(job)
+        return True
 
     async def _free_slots(self) -> int:
         """How many jobs to claim now: waits for a slot, and a moment for more; 0 to ask again."""
@@ -205,12 +201,6 @@ class Processor:
                 await self._slot_freed.wait()
         except TimeoutError:
             await self._claimer.hand_on()
-
-    async def _start_last(self, claim: "asyncio.Future[list[ClaimedJob]]") -> None:
-        await asyncio.wait([claim], timeout=10)
-        if claim.done() and not claim.cancelled() and claim.exception() is None:
-            for job in claim.result():
-                self._start(job)
 
     def _start(self, job: ClaimedJob) -> None:
         run = Run(
@@ -244,7 +234,7 @@ class Processor:
         try:
             await self._write_notes()
         except ObservatoryError as error:
-            _log.warning("notes.lost", job=outcome.job, error=str(error))
+            _log.warning("notes.late", job=outcome.job, error=str(error))
         self._finisher.put(outcome)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
@@ -269,13 +259,19 @@ class Processor:
     def _fence(self) -> None:
         _log.error("worker.fenced", worker=self.worker, running=len(self._runs))
         for run in list(self._runs.values()):
-            run.end(OutcomeKind.LOST)
+            # Handed back: it is not the job's fault. Where it was taken away, that stands.
+            run.end(OutcomeKind.RELEASED)
 
     async def _write_notes(self) -> None:
         reports, lines = self._notes.take()
         if not reports and not lines:
             return
-        await self._store.note(reports, lines, self.worker)
+        try:
+            await self._store.note(reports, lines, self.worker)
+        except StoreUnavailable:
+            if dropped := self._notes.put_back(reports, lines):
+                _log.warning("notes.dropped", lines=dropped)
+            raise
         events = [
             progress_event(report, run.job.type, run.job.queue, self.source)
             for report in reports

@@ -1,6 +1,7 @@
 """The read model's HTTP interface; its contract is contracts/openapi/read-model.v1.json."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -43,6 +44,8 @@ from observatory.settings import Settings
 
 _PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _WAIT_MAX_S: Final = 60
+_LOOK_AGAIN_S: Final = 2.0
+"""A long poll looks this often without being told; the log may be out of reach."""
 _WINDOW_S: Final = 900
 _STATES: Final = tuple(State)
 
@@ -156,15 +159,16 @@ class ReadModel:
     async def _wait(self, job: Job, wait_s: int) -> Job:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
-        while job.state not in TERMINAL and not self._ending.is_set():
-            left_s = deadline - loop.time()
-            if left_s <= 0:
-                break
-            last = (await self._spine.log_range()).last
-            job = await self._find(job.id)
-            if job.state in TERMINAL:
-                break
-            await self._spine.wait_log(last, min(left_s, 1.0))
+        async with self._live.watching(job.id) as told:
+            while job.state not in TERMINAL and not self._ending.is_set():
+                told.clear()
+                job = await self._find(job.id)
+                left_s = deadline - loop.time()
+                if job.state in TERMINAL or left_s <= 0:
+                    break
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left_s, _LOOK_AGAIN_S)):
+                        await told.wait()
         return job
 
     async def _find(self, job_id: str) -> Job:

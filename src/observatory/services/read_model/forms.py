@@ -3,15 +3,10 @@
 import re
 from typing import Final
 
-from observatory.asgi.parameters import Form
-from observatory.core.job_type import JOB_TYPE_PATTERN, QUEUE_PATTERN
+from observatory.core.form import JOB_TYPE as JOB_TYPE
+from observatory.core.form import QUEUE as QUEUE
+from observatory.core.form import Form
 
-JOB_TYPE: Final = Form(
-    JOB_TYPE_PATTERN, "a job type's name: a letter, then up to 127 letters, digits or . _ -"
-)
-QUEUE: Final = Form(
-    QUEUE_PATTERN, "a queue's name: a letter or digit, then up to 62 letters, digits or . _ -"
-)
 EVENT_TYPES: Final = Form(
     re.compile(r"(?=.{1,200}\Z)[a-z]+(\.[a-z_]+)+(,[a-z]+(\.[a-z_]+)+)*"),
     "event types such as job.failed, several separated by commas, 200 characters at most",

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 import msgspec
@@ -18,10 +18,10 @@ from observatory.runtime.loop import Loop
 
 _POSITION: Final = re.compile(r"(\d{1,18})-(\d{1,9})\Z")
 _TAIL_MAX: Final = 512
+_TAIL_BYTES_MAX: Final = 16 * 1024 * 1024
 """Messages kept at hand, so that following clients do not each read the log."""
 _READ_MAX: Final = 100
 _READS_MAX: Final = 20
-_RESET: Final = b'event: reset\ndata: {"reason": "the position is no longer kept"}\n\n'
 _ANY_INDEX: Final = 10**9
 _WAIT_S: Final = 0.5
 """Also how long stopping may have to wait; nothing is read to find that nothing came."""
@@ -71,6 +71,10 @@ def log_events(message: LogMessage) -> list[LogEvent]:
     ]
 
 
+def _size(events: list[LogEvent]) -> int:
+    return sum(len(event.body) for event in events)
+
+
 class Wanted(msgspec.Struct, frozen=True):
     """Which events a client wants; None is any."""
 
@@ -97,9 +101,12 @@ class Live:
 
     def __init__(self, spine: Spine) -> None:
         self._spine = spine
-        self._tail: deque[tuple[int, list[LogEvent]]] = deque(maxlen=_TAIL_MAX)
+        self._tail: deque[tuple[int, list[LogEvent]]] = deque()
+        self._tail_bytes = 0
         self._offset: int | None = None
         self._grew = asyncio.Event()
+        self._asked = asyncio.Event()
+        self._watchers: dict[str, set[asyncio.Event]] = {}
         self._loop = Loop("live", self._follow, 0.01)
         self.clients = 0
 
@@ -108,28 +115,68 @@ class Live:
         self._loop.start()
 
     async def stop(self) -> None:
-        """Stop following."""
+        """Stop following; whoever watches is told to look."""
+        for watchers in self._watchers.values():
+            for told in watchers:
+                told.set()
         await self._loop.stop()
 
     async def _follow(self) -> bool:
+        if self.clients == 0 and not self._watchers:
+            # Nobody looks: forget, rather than decode what nobody wants.
+            self._tail.clear()
+            self._tail_bytes = 0
+            self._offset = None
+            self._asked.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WAIT_S):
+                    await self._asked.wait()
+            return True
         if self._offset is None:
             self._offset = (await self._spine.log_range()).last
             self._wake()
-        if self.clients == 0:
-            # Nobody looks: forget, rather than decode what nobody wants.
-            self._tail.clear()
-            self._offset = None
-            await self._spine.wait_log((await self._spine.log_range()).last, 0.5)
-            return False
         messages = await self._spine.read_log(self._offset, _READ_MAX)
         for message in messages:
-            self._tail.append((message.offset, log_events(message)))
+            events = log_events(message)
+            self._keep(message.offset, events)
+            self._tell(events)
             self._offset = message.offset
         if messages:
             self._wake()
         else:
             await self._spine.wait_log(self._offset, _WAIT_S)
         return True
+
+    def _keep(self, offset: int, events: list[LogEvent]) -> None:
+        self._tail.append((offset, events))
+        self._tail_bytes += _size(events)
+        while len(self._tail) > _TAIL_MAX or self._tail_bytes > _TAIL_BYTES_MAX:
+            self._tail_bytes -= _size(self._tail.popleft()[1])
+
+    def _tell(self, events: list[LogEvent]) -> None:
+        if self._watchers:
+            for event in events:
+                for told in self._watchers.get(event.subject, ()):
+                    told.set()
+
+    @contextlib.asynccontextmanager
+    async def watching(self, subject: str) -> AsyncGenerator[asyncio.Event]:
+        """Gives what is set at each event of a subject that comes from now on. Where the log
+        cannot be read nothing is set, so look by yourself now and then."""
+        told = asyncio.Event()
+        self._watchers.setdefault(subject, set()).add(told)
+        self._asked.set()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WAIT_S):
+                    while self._offset is None:
+                        await self._grew.wait()
+            yield told
+        finally:
+            watchers = self._watchers[subject]
+            watchers.discard(told)
+            if not watchers:
+                del self._watchers[subject]
 
     def _wake(self) -> None:
         self._grew.set()
@@ -155,6 +202,7 @@ class Live:
     async def frames(self, subscription: Subscription, wanted: Wanted) -> AsyncIterator[bytes]:
         """Server-sent events from a subscription on; never ends by itself."""
         self.clients += 1
+        self._asked.set()
         after, seen = subscription.after, subscription.seen
         try:
             start = b"retry: 1000\n"  # goes with the first frame; alone it would be an empty one

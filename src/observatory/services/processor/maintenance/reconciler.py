@@ -14,7 +14,8 @@ _log = structlog.get_logger(__name__)
 _QUIET_FOR_S: Final = 30.0
 """Only jobs that have waited longer are looked at: younger ones are still on their way."""
 
-_JOBS_MAX: Final = 1000
+_JOBS_MAX: Final = 20_000
+"""Each look reads the whole of the work queues, so few looks are to be taken."""
 
 
 class Reconciler:
@@ -26,7 +27,7 @@ class Reconciler:
         self._after_id = ""
 
     async def tick(self, older_than_s: float = _QUIET_FOR_S) -> bool:
-        """Look at the next thousand queued jobs; True where more follow."""
+        """Look at the next `_JOBS_MAX` queued jobs; True where more follow."""
         before = await self._store.now() - int(older_than_s * MICROSECONDS)
         queued = await self._store.queued(before, self._after_id, _JOBS_MAX)
         missing = await self._spine.missing(queued) if queued else []

@@ -1,0 +1,174 @@
+"""What only the SQLite backends promise: the file, its threads, and what is found in it."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conformance.benches import SqliteBench
+from observatory.backends.sqlite import spine as sqlite_spine
+from observatory.backends.sqlite.database import Database
+from observatory.core.errors import StoreUnavailable
+from observatory.core.job import Reference
+from observatory.core.spine import LogEntry, WorkMessage
+from services.embedding import bench, until
+
+pytestmark = pytest.mark.anyio
+
+MEGABYTES = 6
+"""More than the writer lets the write-ahead log grow to."""
+
+
+def _message(job: str) -> WorkMessage:
+    return WorkMessage("default", "normal", (Reference(job, 0, "double", 1, False),))
+
+
+def _checkpoints(database: Database) -> list[str]:
+    seen: list[str] = []
+    database._writer.set_trace_callback(
+        lambda sql: seen.append(sql) if "wal_checkpoint" in sql else None
+    )
+    return seen
+
+
+def _fill(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE IF NOT EXISTS filling (body BLOB)")
+    db.executemany("INSERT INTO filling VALUES (zeroblob(?))", [(1 << 20,)] * MEGABYTES)
+
+
+async def test_a_reader_that_stays_holds_up_one_checkpoint_and_not_every_write(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        checkpoints = _checkpoints(on.database)
+        reader = sqlite3.connect(on.database.path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM jobs").fetchone()
+        for _ in range(5):
+            await on.database.write(_fill)
+        await until(lambda: checkpoints)
+        await on.database.write(_fill)
+        assert len(checkpoints) == 1
+        reader.close()
+    wal = on.database.path.with_name("observatory.db-wal")
+    assert not wal.exists() or wal.stat().st_size == 0, "closing checkpoints all the same"
+
+
+async def test_searches_leave_readers_for_the_work(tmp_path: Path, empty_database: Path) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        release = threading.Event()
+
+        def long(_: sqlite3.Connection) -> bool:
+            return release.wait(30)
+
+        searches = [asyncio.create_task(on.database.search(long)) for _ in range(20)]
+        snapshots = [on.database.snapshot(long) for _ in range(5)]
+        consumer = on.spine.consume(["default"])
+        await on.spine.publish([], [_message("a")])
+        try:
+            taken = await asyncio.wait_for(consumer.take(1, 10), 15)
+        finally:
+            release.set()
+        assert [d.message for d in taken] == [_message("a")]
+        assert all(await asyncio.gather(*searches))
+        assert all(snapshot.result(10) for snapshot in snapshots)
+
+
+async def test_a_message_that_cannot_be_read_is_set_aside_and_stops_nothing(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        await on.database.write(
+            lambda db: db.execute(
+                "INSERT INTO work_messages (queue, priority, body) VALUES ('default', 1, ?)",
+                (b"{torn",),
+            )
+        )
+        await on.spine.publish([], [_message("a")])
+        consumer = on.spine.consume(["default"])
+        taken = await consumer.take(10, 1)
+        assert [d.message for d in taken] == [_message("a")]
+        assert await on.spine.missing([]) == []
+
+        def aside(db: sqlite3.Connection) -> list[tuple[bytes, str]]:
+            return db.execute(
+                "SELECT body, parked FROM work_messages WHERE parked IS NOT NULL"
+            ).fetchall()
+
+        await until(lambda: on.database.read(aside))
+        assert await on.database.read(aside) == [(b"{torn", "cannot be decoded")]
+
+
+async def test_a_take_that_could_not_read_takes_the_same_later(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        await on.spine.publish([], [_message("a")])
+        consumer = on.spine.consume(["default"])
+        read = on.database.read
+
+        async def lost(work: Callable[[sqlite3.Connection], object]) -> None:
+            await read(work)
+            raise StoreUnavailable("the answer is lost")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(on.database, "read", lost)
+            with pytest.raises(StoreUnavailable):
+                await consumer.take(10, 1)
+        assert [d.message for d in await consumer.take(10, 1)] == [_message("a")]
+
+
+async def test_trimming_reads_the_oldest_part_of_the_log_only(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages in the log's order: a clock that was set back does not make it look through all."""
+    monkeypatch.setattr(sqlite_spine, "_TRIM_MAX", 10)
+    async with bench(tmp_path, empty_database) as on:
+        await on.spine.publish([LogEntry(b"[]", "p", n) for n in range(10)], [])
+        await on.advance(-3600)
+        await on.spine.publish([LogEntry(b"[]", "p", n) for n in range(10, 40)], [])
+        assert await on.spine.trim_log(await on.now() + 60_000_000) == 0
+        await on.advance(7200)
+        assert await on.spine.trim_log(await on.now()) == 10
+        assert (await on.spine.log_range()).first == 11
+
+
+async def test_acknowledgements_that_were_refused_go_with_the_next(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        await on.spine.publish([], [_message("a")])
+        await on.spine.publish([], [_message("b")])
+        consumer = on.spine.consume(["default"])
+        first, second = await consumer.take(2, 1)
+
+        def fails_once(on: SqliteBench) -> None:
+            # A trigger stands for the full disk: SQLite refuses the delete.
+            on.database.submit(
+                lambda db: db.execute(
+                    "CREATE TRIGGER full BEFORE DELETE ON work_messages "
+                    "BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+                )
+            ).result(10)
+
+        fails_once(on)
+        consumer.acknowledge([first])
+        await on.database.write(lambda db: db.execute("DROP TRIGGER full"))
+        consumer.acknowledge([second])
+        await on.database.write(lambda _: None)
+        count = await on.database.read(
+            lambda db: db.execute("SELECT count(*) FROM work_messages").fetchone()[0]
+        )
+        assert count == 0
+
+
+async def test_a_snapshot_that_sqlite_refuses_is_an_error_of_the_store(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        refused = on.database.snapshot(lambda db: db.execute("SELECT * FROM there_is_none"))
+        with pytest.raises(StoreUnavailable, match="no such table"):
+            refused.result(10)
