@@ -218,7 +218,7 @@ def one_document(gateway: dict[str, Any], read_model: dict[str, Any]) -> dict[st
     """Both documents as the one origin serves them: GET by the read model, all else by the gateway.
 
     Added are links from a submitted job to its views, so that they are followed; left out is the
-    cursor, which only an answer can give (tests/services/test_bad_input.py tries others).
+    cursor, which only an answer can give (tests/services/test_bad_requests.py tries others).
     """
 
     def renamed(node: Any) -> Any:

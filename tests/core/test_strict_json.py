@@ -286,3 +286,23 @@ def test_a_megabyte_made_to_be_slow_is_not(body: bytes) -> None:
     with contextlib.suppress(MalformedJson):
         decode(body)
     assert time.perf_counter() - start < SLOW_S
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "the body is empty"),
+        (b" \r\n\t", "the body is empty"),
+        (rb'{"a": "\ud800"}', r"lone surrogate (\ud800, byte 7)"),
+        (rb'{"a": "\uDC00x"}', r"lone surrogate (\uDC00, byte 7)"),
+        (rb'{"\ud800": 1}', r"lone surrogate (\ud800, byte 2)"),
+        (rb'["\ud83d\ude00\ud83d"]', r"lone surrogate (\ud83d, byte 14)"),
+        (rb'["\\ud800", "\\\ud800"]', r"lone surrogate (\ud800, byte 15)"),
+        (rb'["\\ud800"', "not JSON"),
+        (b'{"a": ', "not JSON"),
+    ],
+)
+def test_what_is_wrong_is_said(body: bytes, said: str) -> None:
+    with pytest.raises(MalformedJson) as refusal:
+        decode(body)
+    assert said in refusal.value.detail

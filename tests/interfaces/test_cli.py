@@ -13,9 +13,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from observatory.client import Job
 from observatory.interfaces.cli.doctor import sqlite_version
+from observatory.interfaces.cli.jobs import print_facts
 from observatory.interfaces.cli.main import COMMANDS
 from observatory.interfaces.cli.output import safe, seconds
 from observatory.interfaces.cli.submit import read_payload
@@ -142,6 +145,20 @@ def test_usage_is_2_on_one_line_with_where_to_look() -> None:
         assert answer.stderr.startswith("observatory: ")
         assert "--help" in answer.stderr
         assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("command", [("jobs", "list"), ("events",)])
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_limit_under_1_is_2(command: tuple[str, ...], limit: str) -> None:
+    answer = cli(*command, "--limit", limit)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == f"observatory: --limit is a number from 1 up, not {limit}\n"
+
+
+def test_a_key_given_twice_is_2() -> None:
+    answer = cli("submit", "double", "n=1", "m=0", "n=2")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == "observatory: the key 'n' is given twice\n"
 
 
 def test_nothing_there_is_5() -> None:
@@ -274,6 +291,30 @@ def test_tables_name_what_they_show(system: RunningSystem) -> None:
         *("ID", "TYPE", "STATE", "ATTEMPT", "QUEUE", "CREATED", "ERROR")
     ]
     assert "no such jobs" in cli("jobs", "list", "--queue", "none", url=system.url).stdout
+
+
+def test_attempts_beyond_those_of_one_try_are_no_fraction(system: RunningSystem) -> None:
+    arguments = ("submit", "hostile", "--max-attempts", "1", "--wait", "--json")
+    job = json.loads(cli(*arguments, url=system.url).stdout)["id"]
+    assert "attempt      1 of 1\n" in cli("jobs", "show", job, url=system.url).stdout
+    cli("jobs", "retry", job, url=system.url)
+    until(lambda: system.http.get(f"/jobs/{job}").json()["finishedAt"])
+    shown = cli("jobs", "show", job, url=system.url).stdout
+    assert "attempt      2 (1 allowed a try)\n" in shown
+    assert "waits" not in shown
+    listed = cli("jobs", "list", "--type", "hostile", url=system.url).stdout
+    row = next(line.split() for line in listed.splitlines() if line.startswith(job))
+    assert row[3] == "2"
+
+
+def test_a_job_that_ended_its_worker_tells_why_it_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    suspect = Job(id="j", type="t", queue="q", state="queued", attempt=2, max_attempts=3, crashes=2)
+    print_facts(suspect)
+    line = "waits        its worker ended 2 times while running it: such jobs run one at a time\n"
+    assert line in capsys.readouterr().out
+    print_facts(msgspec.structs.replace(suspect, crashes=0))
+    print_facts(msgspec.structs.replace(suspect, state="running"))
+    assert "waits" not in capsys.readouterr().out
 
 
 def test_events_are_a_line_each(system: RunningSystem) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from observatory.asgi.keys import new_key
 from observatory.interfaces import web
 from real import RunningSystem, running_system, until
 
@@ -190,6 +191,24 @@ def test_the_tiles_follow_the_system_without_a_reload(
         expect(tile(page, state)).to_have_text(str(count))
     assert page.evaluate("window.neverReloaded")
     watched.assert_clean()
+
+
+def test_with_keys_the_page_opens_and_asks_for_one(
+    tmp_path: Path, watch: Callable[..., Watched]
+) -> None:
+    secret, entry = new_key("reader", ["read"])
+    with running_system(JOBS, tmp_path, OBSERVATORY_API_KEYS=entry) as system:
+        watched = watch(system.url)
+        page = watched.page
+        page.goto(system.url)
+        field = page.get_by_label("The API asks for a key")
+        expect(field).to_be_visible(timeout=LIVE_MS)
+        expect(tile(page, "completed")).to_have_text("–")
+        field.fill(secret)
+        page.get_by_role("button", name="Use it").click()
+        expect(tile(page, "completed")).to_have_text("0", timeout=LIVE_MS)
+        expect(page.locator(".connection")).to_have_attribute("data-phase", "live")
+        expect(field).to_be_hidden()
 
 
 def test_two_clicks_from_the_overview_to_the_traceback(

@@ -20,7 +20,7 @@ import { bytes, clock, count, duration, elapsed, moment, shellQuoted } from "./f
 import { newer } from "./joblist";
 import { urlOption } from "./overview";
 import { Reading } from "./reading";
-import { afterEvent } from "./row";
+import { afterEvent, attemptOf, suspectTold } from "./row";
 import { listen, serverNow } from "./session";
 import { isTerminal, mayCancel, mayRetry } from "./state";
 import { Block, Copy, Text } from "./text";
@@ -115,9 +115,7 @@ export function JobPage({
         <h1>
           <Text of={job.type} limit={128} />
         </h1>
-        <span class="job-attempt">
-          attempt {job.attempt} of {job.maxAttempts}
-        </span>
+        <span class="job-attempt">attempt {attemptOf(job)}</span>
         {job.cancelRequestedAt && !isTerminal(job.state) && (
           <span class="warning">cancel requested {clock(Date.parse(job.cancelRequestedAt))}</span>
         )}
@@ -155,9 +153,13 @@ function Standing({ job }: { job: Job }) {
     cancelled: `Cancelled ${since(job.finishedAt)} ago.`,
   }[job.state];
   const { progress } = job;
+  const suspect = suspectTold(job);
   return (
     <>
-      <p class="standing">{told}</p>
+      <p class="standing">
+        {told}
+        {suspect && ` ${suspect}`}
+      </p>
       {progress && job.state === "running" && (
         <p class="progress">
           {progress.fraction !== null && (

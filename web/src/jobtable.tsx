@@ -5,7 +5,7 @@ import { Age, Badge } from "./badge";
 import type { JobSummary } from "./contracts";
 import { count, duration, elapsed, visible } from "./format";
 import type { JobList } from "./joblist";
-import { ran, waited, type Spell } from "./row";
+import { attemptInColumn, ran, waited, type Spell } from "./row";
 import { serverNow, listen } from "./session";
 import { Text } from "./text";
 
@@ -59,7 +59,7 @@ function Row({ list, id }: { list: JobList; id: string }) {
         <Text of={job.queue} limit={40} />
       </td>
       <td class="number wide">
-        {job.attempt}/{job.maxAttempts}
+        {attemptInColumn(job)}
       </td>
       <td class="number">
         <Age of={job.createdAt} />

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { CloudEvent, JobSummary } from "./contracts";
 import { merge, newer } from "./joblist";
-import { afterEvent, ran, waited } from "./row";
+import { afterEvent, attemptInColumn, attemptOf, ran, suspectTold, waited } from "./row";
 
 const AT = "2026-11-23T21:00:00.000000Z";
 const LATER = "2026-11-23T21:00:05.000000Z";
@@ -114,5 +114,21 @@ describe("a list after its first page was read again", () => {
 
   it("drops a row that no longer matches", () => {
     expect(merge(["c", "b", "a"], ["c", "a"], true, false, true).shown).toEqual(["c", "a"]);
+  });
+});
+
+describe("what a row says in words", () => {
+  it("is no fraction once attempts outnumber those of one try", () => {
+    const [within, beyond] = [2, 4].map((attempt) => ({ ...QUEUED, attempt }));
+    expect([attemptOf(within!), attemptInColumn(within!)]).toEqual(["2 of 3", "2/3"]);
+    expect([attemptOf(beyond!), attemptInColumn(beyond!)]).toEqual(["4 (3 allowed a try)", "4"]);
+  });
+
+  it("tells why a suspect waits, while it waits", () => {
+    expect(suspectTold(QUEUED)).toBeNull();
+    const suspect: JobSummary = { ...QUEUED, crashes: 2 };
+    expect(suspectTold(suspect)).toContain("ended 2 times");
+    expect(suspectTold({ ...suspect, crashes: 1 })).toContain("ended once");
+    expect(suspectTold({ ...suspect, state: "running" })).toBeNull();
   });
 });

@@ -40,6 +40,7 @@ export function afterEvent(row: JobSummary, event: CloudEvent): JobSummary {
         scheduledAt: data.scheduledAt ?? null,
         error: data.error ?? row.error,
         failures: data.reason === "lost" ? row.failures : row.failures + 1,
+        crashes: data.reason === "lost" ? row.crashes + 1 : row.crashes,
       };
     case "job.failed":
       return { ...next, finishedAt: event.time, error: data.error ?? row.error };
@@ -84,4 +85,22 @@ export function ran(row: JobSummary, nowMs: number): Spell | null {
     return s === null ? null : { seconds: s, open: false };
   }
   return null;
+}
+
+/** Attempt 2 of 3. After a retry, or where workers were lost, attempts may outnumber those that one
+ * try is allowed; then the two are no fraction. */
+export function attemptOf({ attempt, maxAttempts }: JobSummary): string {
+  return attempt > maxAttempts ? `${attempt} (${maxAttempts} allowed a try)` : `${attempt} of ${maxAttempts}`;
+}
+
+/** The same in a narrow column. */
+export function attemptInColumn({ attempt, maxAttempts }: JobSummary): string {
+  return attempt > maxAttempts ? `${attempt}` : `${attempt}/${maxAttempts}`;
+}
+
+/** Why a queued job waits that the others overtake, if it is one. */
+export function suspectTold({ state, crashes }: JobSummary): string | null {
+  if (state !== "queued" || crashes === 0) return null;
+  const times = crashes === 1 ? "once" : `${crashes} times`;
+  return `Its worker ended ${times} while running it: such jobs run one at a time.`;
 }

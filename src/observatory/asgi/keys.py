@@ -7,6 +7,7 @@ shut: a foreign Host header (DNS rebinding) and a cross-site Origin on a method 
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -21,9 +22,13 @@ from observatory.core.errors import ConfigurationError, Forbidden, Problem, Unau
 
 SCOPES: Final = ("read", "submit", "operate", "admin")
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+_READ_METHODS: Final = frozenset({"GET", "HEAD"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz"})
 """Probes carry no keys."""
+_PAGE_PATH: Final = re.compile(r"/(?:assets/[A-Za-z0-9_.-]+)?")
+"""The files of the page, which a browser asks for without a key, are the same for everybody and
+hold nothing of any job; what the page shows it reads from the API, with a key."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -66,7 +71,8 @@ def _digest(secret: str) -> str:
 
 
 class Guard:
-    """Lets a request through when its key has the scope that its method and path need."""
+    """Lets a request through when its key has the scope that its path needs; to read, the scope
+    ``read`` is always enough."""
 
     def __init__(
         self, app: ASGIApp, keys: tuple[Key, ...], scopes: Mapping[str, str], default: str
@@ -86,13 +92,14 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or (self._keys and scope["path"] in _OPEN_PATHS):
+        if scope["type"] != "http" or (self._keys and _is_open(scope["method"], scope["path"])):
             await self.app(scope, receive, send)
             return
         try:
             headers = Headers(scope=scope)
             if self._keys:
-                scope["observatory.principal"] = self._admit(headers, scope["path"])
+                principal = self._admit(headers, scope["method"], scope["path"])
+                scope["observatory.principal"] = principal
             else:
                 _check_local(headers, scope["method"])
                 scope["observatory.principal"] = "local"
@@ -104,7 +111,7 @@ class Guard:
             return
         await self.app(scope, receive, send)
 
-    def _admit(self, headers: Headers, path: str) -> str:
+    def _admit(self, headers: Headers, method: str, path: str) -> str:
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
             raise Unauthorized("send a key as `Authorization: Bearer …`")
@@ -116,9 +123,15 @@ class Guard:
         if found is None:
             raise Unauthorized("this key is not known")
         needed = next((s for end, s in self._scopes.items() if path.endswith(end)), self._default)
-        if needed not in found.scopes and "admin" not in found.scopes:
+        enough = {needed, "admin", "read" if method in _READ_METHODS else needed}
+        if not enough & found.scopes:
             raise Forbidden(f"this needs the scope {needed}; key {found.name!r} does not have it")
         return found.name
+
+
+def _is_open(method: str, path: str) -> bool:
+    is_page = method in _READ_METHODS and _PAGE_PATH.fullmatch(path) is not None
+    return is_page or path in _OPEN_PATHS
 
 
 def _check_local(headers: Headers, method: str) -> None:

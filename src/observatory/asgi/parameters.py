@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -15,10 +15,22 @@ from observatory.core.event import is_uuid
 from observatory.core.instant import from_rfc3339
 from observatory.core.strict_json import escape
 
-_RFC3339 = re.compile(
+
+class Form(NamedTuple):
+    """A form of text: for the machine, and in words for whoever sent another."""
+
+    pattern: re.Pattern[str]
+    words: str
+
+
+_RFC3339_PATTERN: Final = re.compile(
     r"(19[7-9]\d|2\d{3})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
     r"T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
+)
+_RFC3339: Final = Form(
+    _RFC3339_PATTERN,
+    "an RFC 3339 time with an offset, of the years 1970 to 2999, such as 2026-01-31T12:00:00Z",
 )
 
 
@@ -46,11 +58,11 @@ class Parameters:
                 raise _refuse(name, f"the parameter {name[:50]!r} is not known; {allowed}")
             self._values.setdefault(name, []).append(value)
 
-    def text(self, name: str, form: re.Pattern[str]) -> str | None:
+    def text(self, name: str, form: Form) -> str | None:
         """Text of a given form."""
         value = self._one(name)
-        if value is not None and not form.fullmatch(value):
-            raise _refuse(name, f"must match {form.pattern}")
+        if value is not None and not form.pattern.fullmatch(value):
+            raise _refuse(name, f"must be {form.words}")
         return value
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:

@@ -1,7 +1,8 @@
 """Errors over HTTP: problem details (RFC 9457) for everything that is not answered."""
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -90,12 +91,28 @@ def http_exception_handler(routes: Sequence[BaseRoute]) -> Any:
             response.headers["Allow"] = ", ".join(allowed)
             return response
         if error.status_code == 404:
-            problem: Problem = NotFound(f"there is no {path[:200]} here; see /docs")
+            problem: Problem = NotFound(_nothing_at(path, routes))
         else:
             problem = Problem(error.detail)
         return problem_response(problem, path, _request_id(request))
 
     return handle
+
+
+_NO_PAGE: Final = (
+    "the page is not built: run `npm install` and `npm run build` in web/, or scripts/demo, and "
+    "start again; the API is described at /docs"
+)
+_JOB_PATH: Final = re.compile(r"/jobs/([^/]+)(/(events|attempts|logs|cancel|retry))?\Z")
+
+
+def _nothing_at(path: str, routes: Sequence[BaseRoute]) -> str:
+    if not any(isinstance(route, Route) and route.path == "/docs" for route in routes):
+        return f"there is no {path[:200]} here"  # a service without an interface
+    if path == "/":
+        return _NO_PAGE
+    hint = "a job id is a UUID" if _JOB_PATH.match(path) else "see /docs"
+    return f"there is no {path[:200]} here; {hint}"
 
 
 def _methods(route: BaseRoute, request: Request) -> set[str]:

@@ -20,9 +20,6 @@ SCHEMA_BASE: Final = "https://observatory.example/contracts/"
 
 _NAMESPACE: Final = uuid_utils.UUID("5f9e3a52-6d0e-5d8c-9a5e-6b2f0c7d1e90")
 
-_SPEC_VERSION: Final = "1.0"
-_JSON: Final = "application/json"
-
 EVENT_BYTES_MAX: Final = 64 * 1024
 """CloudEvents 1.0.2 section 5: intermediaries must forward events of up to 64 KiB."""
 
@@ -54,13 +51,13 @@ _QUEUED_REASON: Final = {
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A CloudEvents 1.0 envelope in structured JSON mode; attribute names are CloudEvents' own."""
 
-    specversion: str
+    specversion: str = msgspec.field(default_factory=lambda: "1.0")
     id: str
     source: str
     type: str
     subject: str
     time: str
-    datacontenttype: str
+    datacontenttype: str = msgspec.field(default_factory=lambda: "application/json")
     dataschema: str
     sequence: str | None = None
     correlationid: str | None = None
@@ -106,13 +103,11 @@ _FAILED_ATTEMPT: Final = frozenset(
 def _envelope(t: Transition, kind: str, source: str, data: dict[str, Any]) -> Event:
     second = "attempt_failed" if kind == "job.attempt_failed" else ""
     return Event(
-        specversion=_SPEC_VERSION,
         id=event_id(t.job, t.version, second),
         source=source,
         type=kind,
         subject=t.job,
         time=to_rfc3339(t.at),
-        datacontenttype=_JSON,
         dataschema=f"{SCHEMA_BASE}events/{kind}.v1.json",
         sequence=str(t.version),
         correlationid=t.correlation_id,
@@ -187,13 +182,11 @@ def _error(error: ErrorInfo | None) -> dict[str, str] | None:
 def progress_event(report: ProgressReport, job_type: str, queue: str, source: str) -> Event:
     """The event of a progress report: no transition, so it changes no version and no aggregate."""
     return Event(
-        specversion=_SPEC_VERSION,
         id=event_id(report.job, report.at, "progress"),
         source=source,
         type="job.progressed",
         subject=report.job,
         time=to_rfc3339(report.at),
-        datacontenttype=_JSON,
         dataschema=f"{SCHEMA_BASE}events/job.progressed.v1.json",
         data={
             "jobId": report.job,
@@ -210,13 +203,11 @@ def progress_event(report: ProgressReport, job_type: str, queue: str, source: st
 def worker_event(kind: str, worker: WorkerRecord, at: int, source: str) -> Event:
     """An event about a worker: `kind` is started, heartbeat, stopped or lost."""
     return Event(
-        specversion=_SPEC_VERSION,
         id=event_id(worker.id, at, kind),
         source=source,
         type=f"worker.{kind}",
         subject=worker.id,
         time=to_rfc3339(at),
-        datacontenttype=_JSON,
         dataschema=f"{SCHEMA_BASE}events/worker.{kind}.v1.json",
         data={
             "worker": worker.id,

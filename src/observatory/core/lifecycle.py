@@ -81,7 +81,19 @@ def after(state: State | None, move: Move) -> State | None:
     try:
         return TRANSITIONS[state][move]
     except KeyError:
-        raise IllegalTransition(f"a {state or 'new'} job cannot {move.replace('_', ' ')}") from None
+        raise IllegalTransition(_why_not(state, move)) from None
+
+
+_PHRASES: Final = {Move.REQUEUE_BY_OPERATOR: "run again", Move.CANCEL: "cancelled"}
+"""What a caller may ask for, in words; the other moves are the system's own."""
+
+
+def _why_not(state: State | None, move: Move) -> str:
+    phrase = _PHRASES.get(move)
+    if state is None or phrase is None:
+        return f"a {state or 'new'} job cannot {move.replace('_', ' ')}"
+    *most, last = (str(one) for one in State if allows(one, move))
+    return f"the job is {state}; only a {', '.join(most)} or {last} job can be {phrase}"
 
 
 def allows(state: State | None, move: Move) -> bool:

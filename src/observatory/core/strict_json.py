@@ -29,6 +29,15 @@ _SUSPICIOUS: Final = re.compile(
 )
 
 
+_WHITE_SPACE: Final = b" \t\r\n"
+_SURROGATES: Final = re.compile(
+    rb"(?<!\\)(?:\\\\)*"  # an even number of backslashes escape one another
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\u[dD][c-fC-F][0-9a-fA-F]{2})?"
+    rb"|\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+_PAIR_LENGTH: Final = len(r"\ud83d\ude00")
+
+
 def decode(body: bytes) -> Any:
     """Decode a body strictly.
 
@@ -52,7 +61,18 @@ def _parse(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise MalformedJson(f"the body is not UTF-8: {error.reason}") from None
     except msgspec.DecodeError as error:
-        raise MalformedJson(f"the body is not JSON: {error}") from None
+        raise MalformedJson(_why_not_json(body, error)) from None
+
+
+def _why_not_json(body: bytes, error: msgspec.DecodeError) -> str:
+    """What msgspec does not say itself: it calls both of these truncated."""
+    if not body.strip(_WHITE_SPACE):
+        return "the body is empty"
+    for pair in _SURROGATES.finditer(body):
+        if len(pair[1]) < _PAIR_LENGTH:
+            escape = pair[1][:6].decode()
+            return f"text must not hold a lone surrogate ({escape}, byte {pair.start(1)})"
+    return f"the body is not JSON: {error}"
 
 
 def _needs_a_walk(body: bytes, value: Any) -> bool:

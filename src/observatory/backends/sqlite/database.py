@@ -127,16 +127,23 @@ class Database:
             raise _unavailable(error) from error
 
     def snapshot(self, work: Work[T]) -> Future[T]:
-        """Run a long read in one snapshot without a deadline, in a reader thread."""
+        """Run a long read in one snapshot without a deadline, in a reader thread.
+
+        Raises (from the future):
+            StoreUnavailable: SQLite refused.
+        """
 
         def run() -> T:
             connection = self._reader()
             connection.set_progress_handler(None, 0)
-            connection.execute("BEGIN")
             try:
-                return work(connection)
-            finally:
-                connection.rollback()
+                connection.execute("BEGIN")
+                try:
+                    return work(connection)
+                finally:
+                    connection.rollback()
+            except sqlite3.Error as error:
+                raise _unavailable(error) from error
 
         return self._readers.submit(run)
 

@@ -184,6 +184,7 @@ class _Consumer:
         self._arrived = asyncio.Event()
         self._arrived.set()
         self._consumers = consumers
+        self._refused: deque[list[tuple[int]]] = deque()
         self._closed = False
 
     def wake(self) -> None:
@@ -228,9 +229,13 @@ class _Consumer:
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `WorkConsumer.acknowledge`."""
         tags = [(delivery.tag,) for delivery in deliveries]
-        self._database.submit(
+        while self._refused:
+            tags += self._refused.popleft()
+        done = self._database.submit(
             lambda db: db.executemany("DELETE FROM work_messages WHERE id = ?", tags)
         )
+        # What a full disk refuses goes with the next acknowledgement.
+        done.add_done_callback(lambda d: self._refused.append(tags) if d.exception() else None)
 
     async def close(self) -> None:
         """See `WorkConsumer.close`."""

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, print_json_line, say
+from observatory.interfaces.cli.output import AsJson, at_least_one, print_json_line, say
 
 if TYPE_CHECKING:
     from observatory.client import EventRecord
@@ -37,9 +37,9 @@ def events(
         type: Only this event type, such as job.failed.
         subject: Only this job or worker.
         after: Only what comes after this position, oldest first.
-        limit: How many at most; 50 unless following.
+        limit: How many at most, from 1 up; 50 unless following.
     """
-    count = limit if limit is not None or follow else 50
+    count = at_least_one(limit) if limit is not None else None if follow else 50
     # Whoever follows wants to go on over a restart of the server.
     with (address or Address()).client(patience=30.0 if follow else 1.0) as client:
         found = client.events(type=type, subject=subject, after=after, follow=follow)

@@ -8,6 +8,8 @@ from observatory.interfaces.cli.address import Address, Payload
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.output import (
     AsJson,
+    at_least_one,
+    attempt_of,
     clock,
     first_line,
     print_json,
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from observatory.client import Client, Job, JobFilter
 
 State = Literal["scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled"]
+
+_PAGE_MAX = 200
+"""Jobs of one answer; more are read page by page."""
 
 jobs = App(name="jobs", help="List, show, cancel or retry jobs.", help_format="plaintext")
 
@@ -53,10 +58,11 @@ def list_jobs(
         worker: Only what this worker ran last.
         correlation_id: Only what belongs together.
         q: Only jobs in which this text is found.
-        limit: How many at most.
+        limit: How many at most, from 1 up.
     """
     from itertools import islice
 
+    at_least_one(limit)
     given: dict[str, Any] = {
         "state": state,
         "type": type,
@@ -67,7 +73,7 @@ def list_jobs(
     }
     filters: Any = {name: value for name, value in given.items() if value}
     with (address or Address()).client() as client:
-        found = list(islice(_listed(client, filters, limit), max(0, limit)))
+        found = list(islice(_listed(client, filters, limit), limit))
     if as_json:
         print_json({"items": found})
     else:
@@ -78,7 +84,7 @@ def list_jobs(
 def _listed(client: "Client", filters: "JobFilter", limit: int) -> "Iterator[dict[str, Any]]":
     from observatory.client.operations import job_params
 
-    return client.items("/jobs", job_params(max(1, min(200, limit)), filters))
+    return client.items("/jobs", job_params(min(_PAGE_MAX, limit), filters))
 
 
 def _print_list(found: list[dict[str, Any]]) -> None:
@@ -90,7 +96,7 @@ def _print_list(found: list[dict[str, Any]]) -> None:
             job["id"],
             job["type"],
             job["state"],
-            f"{job['attempt']}/{job['maxAttempts']}",
+            _attempt(job["attempt"], job["maxAttempts"]),
             job["queue"],
             clock(_time(job["createdAt"])),
             _error_line(job["error"]),
@@ -98,6 +104,11 @@ def _print_list(found: list[dict[str, Any]]) -> None:
         for job in found
     ]
     print_table(("ID", "TYPE", "STATE", "ATTEMPT", "QUEUE", "CREATED", "ERROR"), rows)
+
+
+def _attempt(attempt: int, allowed: int) -> str:
+    """As `attempt_of`, in a narrow column."""
+    return f"{attempt}/{allowed}" if attempt <= allowed else str(attempt)
 
 
 def _error_line(error: dict[str, Any] | None) -> str:
@@ -193,7 +204,7 @@ def print_job(client: "Client", job: "Job", *, as_json: bool) -> None:
     if as_json:
         print_json(client.read(f"/jobs/{job.id}"))
         return
-    _print_facts(job)
+    print_facts(job)
     attempts = client.read(f"/jobs/{job.id}/attempts")["items"]
     if attempts:
         say()
@@ -202,7 +213,8 @@ def print_job(client: "Client", job: "Job", *, as_json: bool) -> None:
         say(f"\n{job.error.traceback or f'{job.error.type}: {job.error.message}'}")
 
 
-def _print_facts(job: "Job") -> None:
+def print_facts(job: "Job") -> None:
+    """Print where a job stands, what went in and what came out."""
     import json
 
     facts: list[tuple[str, object]] = [
@@ -210,7 +222,8 @@ def _print_facts(job: "Job") -> None:
         ("type", job.type),
         ("state", job.state),
         ("queue", f"{job.queue} ({job.priority})"),
-        ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        ("attempt", attempt_of(job.attempt, job.max_attempts)),
+        ("waits", _suspect(job)),
         ("created", clock(job.created_at)),
         ("scheduled", clock(job.scheduled_at) if job.scheduled_at else None),
         ("started", clock(job.started_at)),
@@ -224,6 +237,14 @@ def _print_facts(job: "Job") -> None:
     for name, value in facts:
         if value is not None:
             say(f"{name:<12} {value}")
+
+
+def _suspect(job: "Job") -> str | None:
+    """Why a queued job waits that the others overtake, if it is one."""
+    if job.state != "queued" or job.crashes == 0:
+        return None
+    times = "once" if job.crashes == 1 else f"{job.crashes} times"
+    return f"its worker ended {times} while running it: such jobs run one at a time"
 
 
 def _print_attempts(attempts: list[dict[str, Any]]) -> None:

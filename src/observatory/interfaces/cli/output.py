@@ -40,6 +40,17 @@ class Mistake(Exception):  # noqa: N818 - the user's, not an error of the progra
     """What was asked for cannot be done as it was asked; the text says what to change."""
 
 
+def at_least_one(limit: int) -> int:
+    """The value of `--limit`.
+
+    Raises:
+        Mistake: it is under 1.
+    """
+    if limit < 1:
+        raise Mistake(f"--limit is a number from 1 up, not {limit}")
+    return limit
+
+
 def safe(text: object, *, lines: bool = False) -> str:
     """Text that a terminal shows and does not obey; `lines` keeps line breaks and tabs."""
 
@@ -118,6 +129,14 @@ def print_table(
         cells = [safe("-" if cell is None else cell) for cell in row]
         table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
     console().print(table)
+
+
+def attempt_of(attempt: int, allowed: int) -> str:
+    """How far a job's attempts have come. After a retry, or where workers were lost, they may
+    outnumber those that one try is allowed, and then the two are no fraction."""
+    if attempt <= allowed:
+        return f"{attempt} of {allowed}"
+    return f"{attempt} ({allowed} allowed a try)"
 
 
 def seconds(value: float | None) -> str:

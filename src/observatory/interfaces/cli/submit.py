@@ -97,10 +97,14 @@ def read_payload(payload: str | None, fields: tuple[str, ...]) -> dict[str, Any]
     document: dict[str, Any] = {}
     if payload is not None:
         document = _object(sys.stdin.read() if payload == "-" else payload)
+    given: set[str] = set()
     for field in fields:
         name, equals, value = field.partition("=")
         if not equals or not name:
             raise Mistake(f"{field!r} is not KEY=VALUE")
+        if name in given:
+            raise Mistake(f"the key {name!r} is given twice")
+        given.add(name)
         document[name] = _value(value)
     return document
 

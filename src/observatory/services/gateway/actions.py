@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from observatory.core.errors import IllegalTransition, NotFound
+from observatory.core.errors import NotFound
 from observatory.core.job import Commit, Submission
-from observatory.core.lifecycle import Move, allows
+from observatory.core.lifecycle import Move, after
 from observatory.core.store import Accepted, Cancellation, Store
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.accept import Acceptor
@@ -45,8 +45,7 @@ class Operator:
         job = await self._store.job(job_id)
         if job is None:
             raise NotFound(f"there is no job {job_id}")
-        if not allows(job.state, Move.REQUEUE_BY_OPERATOR):
-            raise IllegalTransition(f"a {job.state} job cannot be retried")
+        after(job.state, Move.REQUEUE_BY_OPERATOR)
         submission: Submission = await self._reader.again(job, payload, context)
         (accepted,) = await self._acceptor.accept([submission])
         assert isinstance(accepted, Accepted), "no key was given, so none can be reused"

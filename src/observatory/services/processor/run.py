@@ -7,7 +7,9 @@ import random
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import dropwhile
+from types import FrameType
 from typing import Any, Final
 
 import anyio
@@ -48,7 +50,7 @@ def error_info(error: BaseException) -> ErrorInfo:
         message = f"(its text cannot be made: {type(second).__name__})"
     try:
         frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_globals.get("__name__") in _OWN_MODULES:
+        while frames is not None and _is_own(frames.tb_frame):
             frames = frames.tb_next
         lines = traceback.format_exception(type(error), error, frames)
         text = "".join(lines)
@@ -62,6 +64,18 @@ def error_info(error: BaseException) -> ErrorInfo:
 
 
 _OWN_MODULES: Final = frozenset({__name__, "anyio.to_thread", "anyio._backends._asyncio"})
+
+
+def _is_own(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__") in _OWN_MODULES
+
+
+def _awaited(task: asyncio.Task[None]) -> Iterator[tuple[FrameType, int]]:
+    """The frames of a task that waits, the outermost first; `Task.get_stack` gives only that."""
+    coroutine: Any = task.get_coro()
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        yield frame, frame.f_lineno
+        coroutine = coroutine.cr_await
 
 
 OnSettled = Callable[["Run", FinishedAttempt], None]
@@ -92,7 +106,9 @@ class Run:
         self._ending: OutcomeKind | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._in_thread = False
+        self._thread: int | None = None
+        """The thread in which the handler is, while it is in one."""
+        self._hung_at: list[tuple[FrameType, int]] = []
 
     def start(self) -> None:
         """Begin to run in a task of its own."""
@@ -108,6 +124,7 @@ class Run:
             return
         if self._ending is None:
             self._ending = outcome
+            self._hung_at = self._thread_frames()  # before it is told, and goes on
             self.cancelled = True
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_ABANDON_AFTER_S, self._abandon)
@@ -117,7 +134,7 @@ class Run:
     def abandoned(self) -> bool:
         """The run has settled while its handler goes on, in its task or its thread."""
         task_goes_on = self._task is not None and not self._task.done()
-        return self.settled and (task_goes_on or self._in_thread)
+        return self.settled and (task_goes_on or self._thread is not None)
 
     def _abandon(self) -> None:
         if self._ending is not None:
@@ -130,7 +147,7 @@ class Run:
             # Where nobody ended the run, the handler was cancelled by something of its own.
             outcome = self._ending or OutcomeKind.ERROR
             result = None
-            error = self._early_error(outcome) if self._ending else error_info(failure)
+            error = self._early_error(outcome, failure) if self._ending else error_info(failure)
         except BaseException as failure:
             # SystemExit included: a handler may end its job, never its worker.
             result, error = None, error_info(failure)
@@ -169,11 +186,11 @@ class Run:
         context = contextvars.copy_context()
 
         def call() -> Any:
-            self._in_thread = True
+            self._thread = threading.get_ident()
             try:
                 return context.run(self.handler.function, **arguments)
             finally:
-                self._in_thread = False
+                self._thread = None
 
         return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
 
@@ -198,17 +215,36 @@ class Run:
             ),
         )
 
-    def _early_error(self, outcome: OutcomeKind) -> ErrorInfo | None:
+    def _early_error(
+        self, outcome: OutcomeKind, cancelled: asyncio.CancelledError | None = None
+    ) -> ErrorInfo | None:
         if outcome is not OutcomeKind.TIMEOUT:
             return None
         text = f"the attempt took longer than its {self.job.timeout_s:g} seconds"
-        return ErrorInfo("TimeoutError", text, self._stack())
+        hung = "".join(traceback.StackSummary.extract(self._hung_in(cancelled)).format())
+        whole = f"Traceback (most recent call last):\n{hung}TimeoutError: {text}\n"
+        return ErrorInfo("TimeoutError", text, clean(whole, TRACEBACK_CHARS_MAX) if hung else None)
 
-    def _stack(self) -> str | None:
-        if self._task is None or self._task.done():
-            return None
-        frames = self._task.get_stack(limit=20)
-        return clean("".join("".join(traceback.format_stack(f, 1)) for f in frames), 4000) or None
+    def _hung_in(self, cancelled: asyncio.CancelledError | None) -> Iterator[tuple[FrameType, int]]:
+        """The handler's frames where it is, or was when it was cancelled, the outermost first."""
+        frames: Iterable[tuple[FrameType, int]] = ()
+        if not self.handler.is_async:
+            frames = self._hung_at
+        elif cancelled is not None:
+            frames = traceback.walk_tb(cancelled.__traceback__)
+        elif self._task is not None:
+            frames = _awaited(self._task)
+        # Before ours stand those that start a thread; the handler comes after ours.
+        from_ours = dropwhile(lambda entry: not _is_own(entry[0]), frames)
+        return dropwhile(lambda entry: _is_own(entry[0]), from_ours)
+
+    def _thread_frames(self) -> list[tuple[FrameType, int]]:
+        thread = self._thread
+        frame = None if thread is None else sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage] - documented
+        # The thread may have gone on to another run meanwhile; then the frames are not ours.
+        if frame is None or self._thread != thread:
+            return []
+        return list(traceback.walk_stack(frame))[::-1]
 
 
 def _converted(payload: dict[str, Any], parameters: type[msgspec.Struct]) -> msgspec.Struct:

@@ -20,24 +20,27 @@ from observatory.core.aggregates import Aggregates
 from observatory.core.errors import InvalidParameter, NotFound
 from observatory.core.instant import MICROSECONDS, to_rfc3339
 from observatory.core.job import Job, WorkerRecord
-from observatory.core.job_type import JOB_TYPE_PATTERN, QUEUE_PATTERN
 from observatory.core.lifecycle import TERMINAL, State
 from observatory.core.spine import Spine
 from observatory.core.store import LIST_MAX, JobFilter, Store
 from observatory.services.read_model import stats
 from observatory.services.read_model.catalogue import Catalogue
 from observatory.services.read_model.failures import failure
+from observatory.services.read_model.forms import (
+    EVENT_TYPES,
+    FINGERPRINT,
+    JOB_TYPE,
+    POSITION,
+    QUEUE,
+    SEARCH,
+    VISIBLE,
+    WORKER,
+)
 from observatory.services.read_model.freshness import Clock, Freshness
 from observatory.services.read_model.jobs import attempts, detail, job_events, log_line, summary
 from observatory.services.read_model.live import Live, Wanted, parse_position
 from observatory.settings import Settings
 
-_EVENT_TYPES: Final = re.compile(r"(?=.{1,200}\Z)[a-z]+(\.[a-z_]+)+(,[a-z]+(\.[a-z_]+)+)*")
-_VISIBLE: Final = re.compile(r"[\x21-\x7e]{1,200}")
-_WORKER: Final = re.compile(r"[\x21-\x39\x3b-\x7e]{1,128}:[0-9]{1,10}:[0-9A-Za-z_-]{1,60}")
-_FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
-_SEARCH: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
-_POSITION: Final = re.compile(r"[0-9]{1,18}-[0-9]{1,9}")
 _PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _WAIT_MAX_S: Final = 60
 _WINDOW_S: Final = 900
@@ -107,15 +110,15 @@ class ReadModel:
         limit = query.integer("limit", 50, 1, LIST_MAX)
         where = JobFilter(
             states=tuple(State(name) for name in query.choices("state", _STATES)),
-            type=query.text("type", JOB_TYPE_PATTERN),
-            queue=query.text("queue", QUEUE_PATTERN),
-            worker=query.text("worker", _WORKER),
-            correlation_id=query.text("correlationId", _VISIBLE),
+            type=query.text("type", JOB_TYPE),
+            queue=query.text("queue", QUEUE),
+            worker=query.text("worker", WORKER),
+            correlation_id=query.text("correlationId", VISIBLE),
             parent_id=query.uuid("parentId"),
-            error_fingerprint=query.text("fingerprint", _FINGERPRINT),
+            error_fingerprint=query.text("fingerprint", FINGERPRINT),
             since=query.instant("since"),
             until=query.instant("until"),
-            text=query.text("q", _SEARCH),
+            text=query.text("q", SEARCH),
         )
         before = query.cursor()
         if before is not None and not isinstance(before, str):
@@ -223,8 +226,8 @@ class ReadModel:
             freshness,
             window_s,
             int(step),
-            query.text("type", JOB_TYPE_PATTERN),
-            query.text("queue", QUEUE_PATTERN),
+            query.text("type", JOB_TYPE),
+            query.text("queue", QUEUE),
         )
         return _json(shown, freshness)
 
@@ -232,8 +235,8 @@ class ReadModel:
         """``GET /failures``."""
         query = Parameters(request, ("type", "queue", "since", "limit"))
         groups = await self._store.failures(
-            query.text("type", JOB_TYPE_PATTERN),
-            query.text("queue", QUEUE_PATTERN),
+            query.text("type", JOB_TYPE),
+            query.text("queue", QUEUE),
             query.instant("since"),
             query.integer("limit", 50, 1, LIST_MAX),
         )
@@ -328,13 +331,13 @@ def _json(body: Any, freshness: Freshness, more: dict[str, str] | None = None) -
 
 
 def _wanted(query: Parameters) -> Wanted:
-    kinds = query.text("type", _EVENT_TYPES)
+    kinds = query.text("type", EVENT_TYPES)
     types = tuple(kinds.split(",")) if kinds else ()
-    return Wanted(types, query.text("subject", _VISIBLE))
+    return Wanted(types, query.text("subject", VISIBLE))
 
 
 def _after(query: Parameters) -> tuple[int, int] | None:
-    text = query.text("after", _POSITION)
+    text = query.text("after", POSITION)
     if text is None:
         return None
     return parse_position(text)

@@ -1,0 +1,199 @@
+"""Who may do what: every route with every key, and what is said of a key."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from observatory.asgi.keys import Guard, new_key, read_keys
+from observatory.asgi.page import page_routes
+from observatory.asgi.problem import exception_handlers
+from real import RunningSystem, running_system, until
+from services.bad_input import CONTRACTS, GOOD, JOBS, refused
+
+
+def _expected(operation: dict[str, Any], scopes: set[str] | None) -> set[int] | None:
+    """Statuses that this key must get, or None where it must be let in."""
+    demands = operation["security"]
+    needed = next((set(d["bearer"]) for d in demands if "bearer" in d), None)
+    if needed is None:
+        return None
+    if scopes is None:
+        return {401}
+    return None if needed & scopes or "admin" in scopes else {403}
+
+
+def test_every_route_asks_for_its_scope(tmp_path: Path) -> None:
+    """Every operation of both OpenAPI documents × every key."""
+    kept: list[str] = []
+    holders: dict[str, tuple[str | None, set[str] | None]] = {
+        "nobody": (None, None),
+        "a stranger": (new_key("stranger", ["admin"])[0], None),
+    }
+    for scopes in (["read"], ["submit"], ["operate"], ["admin"], ["read", "submit", "operate"]):
+        secret, entry = new_key("-".join(scopes), scopes)
+        kept.append(entry)
+        holders["+".join(scopes)] = (secret, set(scopes))
+    with running_system(JOBS, tmp_path, OBSERVATORY_API_KEYS=",".join(kept)) as system:
+        documents = [
+            json.loads((CONTRACTS / "openapi" / name).read_text())
+            for name in ("gateway.v1.json", "read-model.v1.json")
+        ]
+        for path in set(documents[0]["paths"]) & set(documents[1]["paths"]):
+            documents[0]["paths"][path].pop("get", None)  # on one origin the read model answers
+        wrong: list[str] = []
+        tried = 0
+        for document in documents:
+            for path, methods in document["paths"].items():
+                for method, operation in methods.items():
+                    if method not in ("get", "post", "put", "delete"):
+                        continue
+                    if "security" not in operation:
+                        operation["security"] = document["security"]
+                    url = path.replace("{jobId}", "01a20a84-8c93-7013-b13e-869c8ff945a2")
+                    url = url.replace("{path}", "job.v1.json").replace(
+                        "{contractPath}", "job.v1.json"
+                    )
+                    for holder, (secret, scopes) in holders.items():
+                        status = _status(system, method, url, secret)
+                        expected = _expected(operation, scopes)
+                        tried += 1
+                        if expected is None and status in (401, 403):
+                            wrong.append(f"{holder}: {method} {path}: {status}, must be let in")
+                        elif expected is not None and status not in expected:
+                            wrong.append(f"{holder}: {method} {path}: {status}, not {expected}")
+        assert not wrong, "\n".join(wrong)
+        assert tried > 120, "vacuous: the documents name few operations"
+
+
+def _status(system: RunningSystem, method: str, url: str, secret: str | None) -> int:
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    with system.http.stream(method.upper(), url, headers=headers) as answer:
+        if answer.status_code in (401, 403):
+            answer.read()
+            slug = {401: "unauthorized", 403: "forbidden"}[answer.status_code]
+            refused(answer, answer.status_code, slug)
+            if answer.status_code == 401:
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+        return answer.status_code
+
+
+def test_a_key_is_never_kept_shown_or_half_right(tmp_path: Path) -> None:
+    secret, entry = new_key("ops", ["admin"])
+    with running_system(JOBS, tmp_path, OBSERVATORY_API_KEYS=entry) as system:
+        good = {"Authorization": f"Bearer {secret}"}
+        assert system.http.get("/jobs", headers=good).status_code == 200
+        assert system.http.get("/jobs", headers={"Authorization": f"bearer {secret}"}).is_success
+        digest = entry.rpartition(":")[2]
+        for header in (
+            f"Basic {secret}",
+            secret,
+            "Bearer",
+            f"Bearer {secret[:-1]}",
+            f"Bearer {secret}x",
+            f"Bearer {secret.upper()}",
+            f"Bearer {digest}",
+            f"Bearer {entry}",
+            "Bearer \u00e9",
+        ):
+            answer = system.http.get("/jobs", headers={"Authorization": header.encode()})  # type: ignore[dict-item]
+            refused(answer, 401, "unauthorized")
+            assert secret not in answer.text
+        for url in (f"/jobs?key={secret}", f"/jobs?access_token={secret}"):
+            assert system.http.get(url).status_code == 401
+        # A slash at the end does not lead round an operator's scope.
+        submit_only = system.http.post("/jobs/x/cancel/", headers=good)
+        assert submit_only.status_code == 404
+        job_id = system.http.post("/jobs", json=GOOD, headers=good).json()["jobId"]
+        until(lambda: system.http.get(f"/jobs/{job_id}", headers=good).json()["finishedAt"])
+        assert system.stop() == 0
+        assert secret not in system.output
+        for file in system.data.rglob("*"):
+            if file.is_file():
+                assert secret.encode() not in file.read_bytes(), file
+
+
+def test_idempotency_keys_of_two_holders_never_meet(tmp_path: Path) -> None:
+    (one, first), (two, second) = new_key("one", ["submit"]), new_key("two", ["submit"])
+    with running_system(JOBS, tmp_path, OBSERVATORY_API_KEYS=f"{first},{second}") as system:
+        ids = set()
+        for secret in (one, two, one):
+            headers = {"Authorization": f"Bearer {secret}", "Idempotency-Key": "same"}
+            answer = system.http.post("/jobs", json=GOOD, headers=headers)
+            assert answer.status_code == 202
+            ids.add(answer.json()["jobId"])
+        assert len(ids) == 2
+
+
+def test_without_keys_it_listens_on_loopback_only(tmp_path: Path) -> None:
+    with running_system(JOBS, tmp_path, arguments=["--host", "0.0.0.0"], start=False) as system:
+        system.start(wait=False)
+        assert system.wait_until_ended(timeout_s=15) != 0
+        assert "without keys" in system.output
+        assert "Traceback" not in system.output
+
+
+PAGE_HTML = "<!doctype html><title>The page</title>"
+
+
+def guarded(
+    folder: Path, routes: list[Route], *scopes: str
+) -> tuple[httpx.AsyncClient, dict[str, str]]:
+    """An application with a page behind a guard, and the headers of its one key."""
+    (folder / "assets").mkdir()
+    (folder / "index.html").write_text(PAGE_HTML)
+    (folder / "assets/page-1.js").write_text("0")
+    (folder / "secret.txt").write_text("s")
+    routes = [*page_routes(folder), *routes]
+    app = Starlette(routes=routes, exception_handlers=exception_handlers(routes))
+    secret, entry = new_key("reader", scopes)
+    guard = Guard(app, read_keys(entry), {}, "submit")
+    return client_of(guard), {"Authorization": f"Bearer {secret}"}
+
+
+def client_of(app: ASGIApp) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=app)
+    return httpx.AsyncClient(transport=transport, base_url="http://observatory.example")
+
+
+async def answer_with_nothing(request: Request) -> Response:
+    return Response(status_code=204)
+
+
+async def test_a_browser_may_fetch_the_page_without_a_key_and_nothing_else(tmp_path: Path) -> None:
+    route = Route("/jobs", answer_with_nothing, methods=["GET", "POST"])
+    client, key = guarded(tmp_path, [route], "admin")
+    assert (await client.get("/")).text == PAGE_HTML
+    assert (await client.get("/assets/page-1.js")).text == "0"
+    assert (await client.head("/")).status_code == 200
+    assert (await client.get("/assets/none.js")).status_code == 404
+    for path in ("/jobs", "/secret.txt", "/assets", "/assets/../jobs", "/docs"):
+        assert (await client.get(path)).status_code == 401, path
+    for path in ("/", "/assets/page-1.js", "/jobs"):
+        assert (await client.post(path)).status_code == 401, path
+    assert (await client.get("/jobs", headers=key)).status_code == 204
+
+
+async def test_the_scope_read_is_enough_to_read_from_the_gateway(tmp_path: Path) -> None:
+    routes = [Route(path, answer_with_nothing) for path in ("/metrics", "/openapi.json", "/docs")]
+    routes.append(Route("/jobs", answer_with_nothing, methods=["POST"]))
+    client, key = guarded(tmp_path, routes, "read")
+    for path in ("/metrics", "/openapi.json", "/docs"):
+        assert (await client.get(path, headers=key)).status_code == 204, path
+    assert (await client.post("/jobs", headers=key)).status_code == 403
+
+
+async def test_a_page_that_was_not_built_is_told() -> None:
+    routes = [Route("/docs", answer_with_nothing)]
+    app = Starlette(routes=routes, exception_handlers=exception_handlers(routes))
+    answer = await client_of(app).get("/")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    for word in ("not built", "npm run build", "scripts/demo", "/docs"):
+        assert word in answer.json()["detail"]
