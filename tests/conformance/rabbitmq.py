@@ -37,6 +37,7 @@ def server() -> RabbitmqServer:
         shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(end)
+    started.ctl("await_startup")  # It answers a little before it can be told anything.
     return started
 
 

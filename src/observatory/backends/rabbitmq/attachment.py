@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from observatory.backends.rabbitmq.link import DEADLINE_S, Session, translated
+from observatory.backends.rabbitmq.link import DEADLINE_S, Session, close_channel, translated
 from observatory.backends.rabbitmq.topology import declare_work_queue
 
-_CLOSE_S: Final = 2.0
+_FLUSH_S: Final = 2.0
 
 
 class Attachment:
@@ -33,6 +33,7 @@ class Attachment:
         self._subscription_of: dict[int, str] = {}
         self._load: Counter[str] = Counter()  # what each subscription has unsettled
         self._flushing: asyncio.Task[None] | None = None
+        self._closing = False
         self.delivered: dict[str, int] = {}
         """Messages delivered by each queue since it was subscribed to."""
 
@@ -99,7 +100,7 @@ class Attachment:
 
     def settle(self, tag: int) -> None:
         """Acknowledge soon."""
-        if tag in self._unsettled:
+        if tag in self._unsettled and not self._closing:
             self._unsettled[tag] = True
             if self._flushing is None or self._flushing.done():
                 self._flushing = asyncio.create_task(self._flush())
@@ -146,14 +147,7 @@ class Attachment:
 
     async def close(self) -> None:
         """Settle what is to be settled and close the channel: all else is delivered again."""
-        closing = asyncio.ensure_future(self._close())
-        await asyncio.wait([closing], timeout=_CLOSE_S)
-        if not closing.done():
-            closing.cancel()
-        elif not closing.cancelled():
-            closing.exception()
-
-    async def _close(self) -> None:
+        self._closing = True  # What is settled on a closed channel would end the connection.
         if self._flushing is not None:
-            await self._flushing
-        await self._channel.close()
+            await asyncio.wait([self._flushing], timeout=_FLUSH_S)
+        await close_channel(self._channel)

@@ -5,6 +5,7 @@ for a moment is given back, for another processor may have a slot free: see deci
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -144,6 +145,7 @@ class WorkQueueConsumer:
             try:
                 session = await self._link.state()
                 self._attachment = await Attachment.open(session, _PREFETCH, self._arrived)
+                self._failure = None  # Before anyone asks: who asks is told of a failure at once.
                 await self._serve(session, self._attachment)
             except ObservatoryError as error:
                 self._failure = error
@@ -168,37 +170,26 @@ class WorkQueueConsumer:
 
     async def _serve(self, session: Session, attachment: Attachment) -> None:
         """Subscribe while somebody asks, until the session is lost."""
-        lost = asyncio.ensure_future(session.lost.wait())
-        try:
-            while not lost.done():
-                if self._takers == 0:
-                    self._asked.clear()
-                    await self._first_of(lost, self._asked.wait())
-                    continue
-                expected = await attachment.subscribe(self._names)
-                await self._wait_for_first(attachment, expected)
-                self._failure = None
-                self._ready = True
-                self._changed.set()
-                await self._watch(attachment, lost)
-                if not lost.done():
-                    await self._give_back(attachment)
-        finally:
-            lost.cancel()
+        while not session.lost.is_set():
+            if self._takers == 0:
+                await self._until_asked(session)
+                continue
+            expected = await attachment.subscribe(self._names)
+            await self._wait_for_first(attachment, expected)
+            self._ready = True
+            self._changed.set()
+            await self._watch(attachment)
+            if not session.lost.is_set():
+                await self._give_back(attachment)
 
-    async def _first_of(
-        self,
-        lost: "asyncio.Future[bool]",
-        other: "asyncio._CoroutineLike[bool]",
-        timeout_s: float | None = None,
-    ) -> None:
-        waiting = asyncio.ensure_future(other)
+    async def _until_asked(self, session: Session) -> None:
+        self._asked.clear()
+        either = [asyncio.ensure_future(e.wait()) for e in (session.lost, self._asked)]
         try:
-            await asyncio.wait(
-                [lost, waiting], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            waiting.cancel()
+            for waiting in either:
+                waiting.cancel()
 
     async def _wait_for_first(self, attachment: Attachment, expected: set[str]) -> None:
         until = self._clock() + _FIRST_S
@@ -207,12 +198,13 @@ class WorkQueueConsumer:
                 return
             await asyncio.sleep(0.002)
 
-    async def _watch(self, attachment: Attachment, lost: "asyncio.Future[bool]") -> None:
+    async def _watch(self, attachment: Attachment) -> None:
         """Until nobody has asked for a while or the session is lost."""
+        lost = attachment.session.lost
         look_at = self._clock() + _LOOK_INTERVAL_S
         seen = dict(attachment.delivered)
         suspected: set[str] = set()
-        while not lost.done():
+        while not lost.is_set():
             now = self._clock()
             idle_s = 0.0 if self._takers else now - self._asked_at
             if idle_s > _HELD_S:
@@ -223,7 +215,9 @@ class WorkQueueConsumer:
                 seen = dict(attachment.delivered)
                 look_at = now + _LOOK_INTERVAL_S
             await self._renew(attachment)
-            await asyncio.wait([lost], timeout=_HELD_S / 4)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HELD_S / 4):
+                    await lost.wait()
 
     async def _renew(self, attachment: Attachment) -> None:
         """What is taken and not settled for long, as suspects are, does not keep others back."""

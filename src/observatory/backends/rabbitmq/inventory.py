@@ -12,7 +12,7 @@ import msgspec
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
-from observatory.backends.rabbitmq.link import DEADLINE_S, Session, translated
+from observatory.backends.rabbitmq.link import DEADLINE_S, Session, close_channel, translated
 from observatory.backends.rabbitmq.messages import work_in
 from observatory.backends.rabbitmq.topology import PARKED, declare_work_queue, work_queue
 from observatory.core.job import Transition
@@ -82,7 +82,7 @@ async def look_through(session: Session, name: str, limit: int) -> tuple[set[str
                     jobs |= _jobs(message.body)
                 await _give_all_back(channel)
     finally:
-        await _close(channel)
+        await close_channel(channel)
     return jobs, complete
 
 
@@ -96,12 +96,3 @@ def _jobs(body: bytes) -> set[str]:
 async def _give_all_back(channel: AbstractChannel) -> None:
     everything: dict[str, Any] = {"delivery_tag": 0, "multiple": True, "requeue": True}
     await channel.basic_nack(**everything, wait=False)
-
-
-async def _close(channel: AbstractChannel) -> None:
-    closing = asyncio.ensure_future(channel.close())
-    await asyncio.wait([closing], timeout=1.0)
-    if not closing.done():
-        closing.cancel()
-    elif not closing.cancelled():
-        closing.exception()

@@ -7,8 +7,8 @@ when its connection, a channel or a consumer is lost, the session is, and the li
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Final, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 from aiormq import Connection
@@ -62,7 +62,7 @@ class Session:
         session."""
         channel = await self.channel(confirms=confirms)
         channel.on_consumer_cancel_callbacks.add(self._cancelled)
-        channel.closing.add_done_callback(lambda _: self.lose(f"channel {channel} is closed"))
+        _on_closing(channel, lambda: self.lose(f"channel {channel} is closed"))
         return channel
 
     async def working_channel(self) -> AbstractChannel:
@@ -161,9 +161,9 @@ class Link(Generic[State]):
             connection = Connection(self._url)
             try:
                 async with asyncio.timeout(DEADLINE_S):
-                    await connection.connect()
+                    await _connect(connection)
                 session = Session(connection)
-                connection.closing.add_done_callback(lambda _: session.lose("disconnected"))
+                _on_closing(connection, lambda: session.lose("disconnected"))
                 async with asyncio.timeout(2 * DEADLINE_S):
                     state = await self._setup(session)
                 _log.info("rabbitmq.connected", role=self._role)
@@ -174,19 +174,40 @@ class Link(Generic[State]):
                 await _close(connection)
 
 
+async def close_channel(channel: AbstractChannel) -> None:
+    """Close, and do not wait for ever, nor complain: the broker may be gone."""
+    if not channel.is_closed:
+        await _within(channel.close(), _CLOSE_S)
+
+
 async def _close(connection: Connection) -> None:
-    if not hasattr(connection, "_writer_task"):
-        return  # It never came to be open, and closes what it opened itself.
-    closing = asyncio.ensure_future(connection.close())
-    await asyncio.wait([closing], timeout=_CLOSE_S)
-    if not closing.done():
-        closing.cancel()
-    elif not closing.cancelled():
-        closing.exception()
+    if connection.is_opened:
+        await _within(connection.close(), _CLOSE_S)
+
+
+async def _within(closing: Coroutine[Any, Any, None], seconds: float) -> None:
+    task = asyncio.ensure_future(closing)
+    await asyncio.wait([task], timeout=seconds)
+    if not task.done():
+        task.cancel()
+    elif not task.cancelled():
+        task.exception()  # It is known now, and of no use.
+
+
+# Where the driver leaves types unknown.
+
+
+def _on_closing(of: Any, act: Callable[[], None]) -> None:
+    """Act when a channel or connection is closed."""
+    of.closing.add_done_callback(lambda _: act())  # pyright: ignore[reportUnknownLambdaType]
+
+
+async def _connect(connection: Any) -> None:
+    await connection.connect()
 
 
 @contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Generator[None]:
     """Raise SpineUnavailable for whatever the driver raises within.
 
     The driver cancels whoever waits for a channel that is closed; only a cancellation that

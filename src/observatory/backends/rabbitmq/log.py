@@ -25,6 +25,7 @@ _TAIL_BYTES_MAX: Final = 16 * 1024 * 1024
 _PREFETCH: Final = 256
 _OWN_S: Final = 2.0
 """So long, at most, is what this process published waited for before the log is read."""
+_SILENCE_S: Final = 0.5
 _FIRST_KEPT_S: Final = 10.0
 """The broker drops whole segments, minutes apart."""
 _BACK: Final = 64
@@ -128,11 +129,12 @@ class EventLog:
         """See `Spine.trim_log`. The broker drops by its own age limit; this moves the position
         from which readers are given messages."""
         tail = await self._caught_up()
-        dropped, floor = 0, self._publisher.floor
+        dropped = 0
+        floor: int = self._publisher.floor
         page = 1  # Most often there is nothing to drop.
         while dropped < _TRIM_MAX:
             messages = await self.read(floor, page)
-            old = list(itertools.takewhile(lambda m: m.at < keep_after, messages))
+            old = [message for message in messages if message.at < keep_after]
             dropped += len(old)
             if old:
                 floor = old[-1].offset
@@ -178,15 +180,25 @@ class EventLog:
         tail = _Tail(session, reader, self._publisher)
         # Only a message of one's own that comes back tells where the log ends.
         self._publisher.begin_to_watch()
-        mark, tail.epoch = await self._publisher.mark()
+        mark: str | None = None
+        try:
+            mark, tail.epoch = await self._publisher.mark()
+        except SpineUnavailable:
+            # A broker in alarm takes nothing and still gives: then its silence is the end.
+            tail.epoch = self._publisher.epoch
+            if not tail.epoch:
+                raise
         while True:
-            incoming = await reader.next(DEADLINE_S)
-            if incoming is None:
+            incoming = await reader.next(_SILENCE_S if mark is None else DEADLINE_S)
+            if incoming is not None:
+                tail.add(incoming)
+                if incoming.mark == mark and mark is not None:
+                    break
+            elif mark is None:
+                break
+            else:
                 session.lose("the log gives nothing")
                 raise SpineUnavailable("the log does not give back what was written into it")
-            tail.add(incoming)
-            if incoming.mark == mark:
-                break
         if not tail.last:
             tail.last = await self._last_before(tail)
         return tail

@@ -39,20 +39,19 @@ class Incoming(msgspec.Struct, frozen=True):
     floor: int
 
 
-def work_out(queue: str, message: WorkMessage, **headers: str) -> Outgoing:
+def work_out(to: str, message: WorkMessage, **headers: str) -> Outgoing:
     """A work message for a queue of the broker."""
-    return raw_out(queue, _encode(message), **headers)
+    return raw_out(to, _encode(message), **headers)
 
 
-def raw_out(queue: str, body: bytes, **headers: str) -> Outgoing:
+def raw_out(to: str, body: bytes, **headers: str) -> Outgoing:
     """A body as it is, for a queue of the broker."""
     properties = Basic.Properties(
         content_type=_JSON,
         delivery_mode=_PERSISTENT,
         headers=dict(headers) or None,
-        timestamp=None,
     )
-    return Outgoing("", queue, body, properties)
+    return Outgoing("", to, body, properties)
 
 
 def work_in(body: bytes) -> WorkMessage:

@@ -5,9 +5,10 @@ import contextlib
 import itertools
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import structlog
+from aiormq import Channel
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
@@ -51,8 +52,9 @@ class Publisher:
         self._now = now
         self._link = Link(url, "publisher", self._setup)
         self._ids = (f"{uuid.uuid4().hex}-{n}" for n in itertools.count())
-        self._epoch = ""
-        self.floor = 0
+        self.epoch: str = ""
+        """Of the log, as last known; empty before the first session."""
+        self.floor: int = 0
         """Log positions up to here are trimmed; every log message says so."""
         self._sending: set[str] = set()
         self.unseen: set[str] = set()
@@ -86,8 +88,8 @@ class Publisher:
         if first is None:
             raise SpineUnavailable("the log does not give back what was written into it")
         epoch = first.epoch or first.mark or ""
-        if epoch != self._epoch:
-            self._epoch, self.floor = epoch, 0
+        if epoch != self.epoch:
+            self.epoch, self.floor = epoch, 0
         return _Publishing(session, channel, epoch)
 
     async def log(self, entries: Sequence[LogEntry]) -> None:
@@ -130,7 +132,7 @@ class Publisher:
 
     def learn_floor(self, epoch: str | None, floor: int) -> None:
         """A message of the log tells how far it is trimmed."""
-        if epoch == self._epoch:
+        if epoch == self.epoch:
             self.floor = max(self.floor, floor)
 
     async def mark(self) -> tuple[str, str]:
@@ -205,7 +207,8 @@ class Publisher:
 
 
 async def _send(channel: AbstractChannel, message: Outgoing) -> None:
-    await channel.basic_publish(
+    # The driver's interface does not tell of `wait`: without it, each message is drained.
+    await cast(Channel, channel).basic_publish(
         message.body,
         exchange=message.exchange,
         routing_key=message.routing_key,

@@ -1,7 +1,6 @@
 """The spine on RabbitMQ, for any number of processes."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -75,10 +74,14 @@ class RabbitmqSpine:
             ConfigurationError: the broker is there and holds something that does not fit.
         """
         self._publisher.start()
-        self._link.start()
-        with contextlib.suppress(SpineUnavailable, TimeoutError):
+        try:
             async with asyncio.timeout(_FIRST_ATTEMPT_S):
                 await self._publisher.ready()
+        except (SpineUnavailable, TimeoutError):
+            pass
+        finally:
+            # One after the other: RabbitMQ 3.10 fails who uses a stream another just declares.
+            self._link.start()
         self._unparking = asyncio.create_task(self._unpark(), name="rabbitmq unpark")
 
     async def publish(self, entries: Sequence[LogEntry], work: Sequence[WorkMessage]) -> None:

@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 from collections import deque
-from typing import Any, Final
+from typing import Any
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from observatory.backends.rabbitmq.link import DEADLINE_S, Session, translated
+from observatory.backends.rabbitmq.link import DEADLINE_S, Session, close_channel, translated
 from observatory.backends.rabbitmq.messages import Incoming, log_in
 from observatory.backends.rabbitmq.topology import STREAM
-
-_CLOSE_S: Final = 1.0
 
 
 class StreamReader:
@@ -23,6 +21,7 @@ class StreamReader:
         self._waiting: deque[Incoming] = deque()
         self._arrived = asyncio.Event()
         self._unacknowledged = 0
+        self._closing = False
 
     @classmethod
     async def open(
@@ -47,7 +46,9 @@ class StreamReader:
         # Acknowledging a stream gives credit and nothing else. Refusing would end the connection.
         self._unacknowledged += 1
         tag = message.delivery_tag
-        if tag is not None and self._prefetch > 1 and 2 * self._unacknowledged >= self._prefetch:
+        if tag is None or self._closing or self._prefetch == 1:
+            return  # On a channel that is being closed, it would end the connection.
+        if 2 * self._unacknowledged >= self._prefetch:
             self._unacknowledged = 0
             with contextlib.suppress(Exception):
                 await self._channel.basic_ack(tag, multiple=True, wait=False)
@@ -69,9 +70,5 @@ class StreamReader:
 
     async def close(self) -> None:
         """Detach."""
-        closing = asyncio.ensure_future(self._channel.close())
-        await asyncio.wait([closing], timeout=_CLOSE_S)
-        if not closing.done():
-            closing.cancel()
-        elif not closing.cancelled():
-            closing.exception()
+        self._closing = True
+        await close_channel(self._channel)
