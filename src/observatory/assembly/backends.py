@@ -80,7 +80,7 @@ async def _store(
         assert database is not None
         return SqliteStore(database, boot)
     _scheme("OBSERVATORY_STORE_URL", url, "postgresql", "postgres")
-    raise ConfigurationError("PostgreSQL is not built yet")
+    raise ConfigurationError("PostgreSQL is not part of this version yet")
 
 
 async def _spine(settings: Settings, database: Database | None, stack: AsyncExitStack) -> Spine:
@@ -89,7 +89,7 @@ async def _spine(settings: Settings, database: Database | None, stack: AsyncExit
         assert database is not None
         return SqliteSpine(database)
     _scheme("OBSERVATORY_SPINE_URL", url, "amqp", "amqps")
-    raise ConfigurationError("RabbitMQ is not built yet")
+    raise ConfigurationError("RabbitMQ is not part of this version yet")
 
 
 async def _aggregates(
@@ -100,4 +100,4 @@ async def _aggregates(
         assert database is not None
         return SqliteAggregates(database)
     _scheme("OBSERVATORY_AGGREGATES_URL", url, "redis", "rediss")
-    raise ConfigurationError("Redis is not built yet")
+    raise ConfigurationError("Redis is not part of this version yet")
