@@ -71,14 +71,21 @@ class Database:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="postgres-reader")
         self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="postgres-snapshot")
 
-    async def open(self) -> None:
+    async def open(self, *, create: bool = False) -> None:
         """See that the database answers and has the schema of this release.
 
+        Args:
+            create: give an empty database its schema. One that has an older is left alone.
+
         Raises:
-            ConfigurationError: it has another, or none.
+            ConfigurationError: it has another schema, or none.
             StoreUnavailable: it does not answer.
         """
-        migrate.check(await self.read(_revision))
+        revision = await self.read(_revision)
+        if create and revision is None:
+            await asyncio.to_thread(migrate.migrate, self._url)
+            revision = await self.read(_revision)
+        migrate.check(revision)
 
     # Writing
 
