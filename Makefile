@@ -1,6 +1,6 @@
 # Thin names for the commands of this repository; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench faults
+.PHONY: help demo test check format bench faults services
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -28,3 +28,6 @@ bench: ## Measure throughput against the raw floor
 faults: ## Break things on purpose: every guarantee under kills, at full size
 	.venv/bin/pytest tests/faults
 	.venv/bin/python tests/faults/kill_storm.py
+
+services: ## Run RabbitMQ, PostgreSQL and Redis until Ctrl-C, from installed binaries
+	@.venv/bin/python -m development --install

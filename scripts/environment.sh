@@ -1,5 +1,6 @@
 # Sets up what scripts/demo and scripts/test share; sourced by them, at the root of the repository.
-# Assumes python3.11 or newer with pip and venv, and npm; installs only into .venv and web/.
+# Assumes python3.11 or newer with pip and venv, and npm; installs only into .venv and web/,
+# but for what scripts/test needs of the system and may install.
 
 say() { printf '==> %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -52,4 +53,10 @@ build_page() {
     install_web
     say "building the page"
     (cd web && npm run --silent build)
+}
+
+# The servers of the distributed shape, against which its backends are tested; needs install_python.
+install_servers() {
+    .venv/bin/python -m development.installation --install ||
+        fail "the tests run against real servers: install what is missing"
 }

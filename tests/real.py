@@ -55,7 +55,7 @@ def until(
 
 
 class RunningSystem:
-    """One `observatory up` process: its address, its folder, and the ways to break it."""
+    """One `observatory up` process, or one of a single service: its address, its folder, and the ways to break it."""
 
     def __init__(
         self,
@@ -64,12 +64,14 @@ class RunningSystem:
         arguments: Sequence[str],
         environment: dict[str, str],
         port: int | None = None,
+        command: str = "up",
     ) -> None:
         self.folder = folder
+        self._command = command
         self.data = folder / "data"
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.output_path = folder / "output.txt"
+        self.output_path = folder / f"output-{command}-{self.port}.txt"
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(base_url=self.url, timeout=30.0, trust_env=False)
         self._arguments = list(arguments)
@@ -88,8 +90,10 @@ class RunningSystem:
     def start(self, *, ready_timeout_s: float = 20.0, wait: bool = True) -> None:
         """Start the process on the same port and data; return when `/readyz` says 200."""
         assert not self.alive, "already running"
-        command = [sys.executable, "-m", "observatory.interfaces.cli.main", "up"]
-        command += [*self._arguments, "--port", str(self.port), "--data", str(self.data)]
+        command = [sys.executable, "-m", "observatory.interfaces.cli.main", self._command]
+        command += [*self._arguments, "--port", str(self.port)]
+        if self._command == "up":
+            command += ["--data", str(self.data)]
         with self.output_path.open("ab") as output:
             self.process = subprocess.Popen(
                 command,
@@ -183,3 +187,24 @@ def running_system(
     finally:
         system.http.close()
         system.kill()
+
+
+@contextmanager
+def running_service(
+    command: str, folder: Path, *, module_source: str | None = None, **settings: str
+) -> Iterator[RunningSystem]:
+    """Run one service in a process of its own, such as `observatory gateway`, until the block
+    ends; `module_source` is for the processor."""
+    arguments: list[str] = []
+    if module_source is not None:
+        (folder / f"{MODULE_NAME}.py").write_text(module_source)
+        arguments.append(MODULE_NAME)
+    service = RunningSystem(
+        folder, arguments=arguments, environment=environment(**settings), command=command
+    )
+    try:
+        service.start()
+        yield service
+    finally:
+        service.http.close()
+        service.kill()

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from conformance.postgres import PostgresBench
+from conformance.rabbitmq import RabbitmqBench
+from conformance.redis_bench import RedisBench
 from observatory.backends.sqlite.aggregates import SqliteAggregates
 from observatory.backends.sqlite.database import FILE_NAME, Database
 from observatory.backends.sqlite.spine import SqliteSpine
@@ -121,8 +124,15 @@ class SqliteBench:
         await self.database.close()
 
 
-STORE_BENCHES: Final[dict[str, Callable[[Path, Path], StoreBench]]] = {"sqlite": SqliteBench}
-SPINE_BENCHES: Final[dict[str, Callable[[Path, Path], SpineBench]]] = {"sqlite": SqliteBench}
+STORE_BENCHES: Final[dict[str, Callable[[Path, Path], StoreBench]]] = {
+    "postgres": PostgresBench,
+    "sqlite": SqliteBench,
+}
+SPINE_BENCHES: Final[dict[str, Callable[[Path, Path], SpineBench]]] = {
+    "rabbitmq": RabbitmqBench,
+    "sqlite": SqliteBench,
+}
 AGGREGATES_BENCHES: Final[dict[str, Callable[[Path, Path], AggregatesBench]]] = {
-    "sqlite": SqliteBench
+    "redis": RedisBench,
+    "sqlite": SqliteBench,
 }

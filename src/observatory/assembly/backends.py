@@ -34,10 +34,12 @@ async def opened(
         settings: the three URLs, and the data folder for what has none.
         boot: the id of this start of a process; the publisher of its commits.
         clock: the embedded store's clock, in microseconds since the epoch.
-        alone: no other process shares them, so that SQLite may serve.
+        alone: no other process shares them, so that SQLite may serve, and an empty database is
+            given its schema.
 
     Raises:
         ConfigurationError: a URL is missing or cannot be used.
+        StoreUnavailable: the store does not answer.
     """
     urls = _urls(settings)
     missing = [name for name, url in urls.items() if not url]
@@ -52,7 +54,7 @@ async def opened(
             database = Database(settings.data, clock)
             stack.push_async_callback(database.close)
         yield Backends(
-            await _store(settings, boot, database, stack),
+            await _store(settings, boot, database, stack, alone=alone),
             await _spine(settings, database, stack),
             await _aggregates(settings, database, stack),
         )
@@ -66,21 +68,37 @@ def _urls(settings: Settings) -> dict[str, str]:
     }
 
 
-def _scheme(name: str, url: str, *allowed: str) -> None:
+def require_scheme(name: str, url: str, *allowed: str) -> None:
+    """See that a setting's URL is of a kind that can be used.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
     if urlsplit(url).scheme not in allowed:
         shown = " or ".join(f"{scheme}://" for scheme in allowed)
         raise ConfigurationError(f"{name} must begin with {shown}")
 
 
 async def _store(
-    settings: Settings, boot: str, database: Database | None, stack: AsyncExitStack
+    settings: Settings,
+    boot: str,
+    database: Database | None,
+    stack: AsyncExitStack,
+    *,
+    alone: bool,
 ) -> Store:
     url = settings.store_url.get_secret_value()
     if not url:
         assert database is not None
         return SqliteStore(database, boot)
-    _scheme("OBSERVATORY_STORE_URL", url, "postgresql", "postgres")
-    raise ConfigurationError("PostgreSQL is not part of this version yet")
+    require_scheme("OBSERVATORY_STORE_URL", url, "postgresql", "postgres")
+    from observatory.backends.postgres.database import Database as PostgresDatabase
+    from observatory.backends.postgres.store import PostgresStore
+
+    shared = PostgresDatabase(url)
+    stack.push_async_callback(shared.close)
+    await shared.open(create=alone)
+    return PostgresStore(shared, boot)
 
 
 async def _spine(settings: Settings, database: Database | None, stack: AsyncExitStack) -> Spine:
@@ -88,8 +106,12 @@ async def _spine(settings: Settings, database: Database | None, stack: AsyncExit
     if not url:
         assert database is not None
         return SqliteSpine(database)
-    _scheme("OBSERVATORY_SPINE_URL", url, "amqp", "amqps")
-    raise ConfigurationError("RabbitMQ is not part of this version yet")
+    require_scheme("OBSERVATORY_SPINE_URL", url, "amqp", "amqps")
+    from observatory.backends.rabbitmq.spine import RabbitmqSpine
+
+    spine = RabbitmqSpine(url, retention_s=round(settings.event_retention_days * 86_400))
+    stack.push_async_callback(spine.close)
+    return spine
 
 
 async def _aggregates(
@@ -99,5 +121,10 @@ async def _aggregates(
     if not url:
         assert database is not None
         return SqliteAggregates(database)
-    _scheme("OBSERVATORY_AGGREGATES_URL", url, "redis", "rediss")
-    raise ConfigurationError("Redis is not part of this version yet")
+    require_scheme("OBSERVATORY_AGGREGATES_URL", url, "redis", "rediss")
+    from observatory.backends.redis.aggregates import RedisAggregates
+
+    aggregates = RedisAggregates(url)
+    stack.push_async_callback(aggregates.close)
+    await aggregates.open()
+    return aggregates

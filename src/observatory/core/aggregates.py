@@ -1,6 +1,6 @@
 """Aggregates: live counts, rates and latency distributions, folded from the event log.
 
-Implemented by `backends/sqlite/aggregates.py`; what every implementation must do is in
+Implemented in `backends/sqlite/` and `backends/redis/`; what every implementation must do is in
 `tests/conformance/test_aggregates.py`.
 
 Everything is a sum, so the order of events does not matter; what matters is that each numbered

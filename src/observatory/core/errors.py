@@ -127,6 +127,12 @@ class StoreUnavailable(Problem):
     slug, title, status = "store-unavailable", "The store is not available", 503
 
 
+class AggregatesUnavailable(Problem):
+    """The aggregates do not answer: no numbers can be shown now. Jobs are not concerned."""
+
+    slug, title, status = "aggregates-unavailable", "The numbers are not available", 503
+
+
 class BacklogFull(Problem):
     """Accepted work waits to be dispatched up to the stated limit."""
 

@@ -1,6 +1,6 @@
 """The spine: work queues that name jobs to be claimed, and the event log.
 
-Implemented by `backends/sqlite/spine.py`; what every implementation must do is in
+Implemented in `backends/sqlite/` and `backends/rabbitmq/`; what every implementation must do is in
 `tests/conformance/test_spine.py`.
 
 A work message carries one or more jobs of one queue and priority. Losing or repeating one is

@@ -1,6 +1,6 @@
 """The store: the authoritative record of jobs.
 
-Implemented by `backends/sqlite/store.py`; what every implementation must do is in
+Implemented in `backends/sqlite/` and `backends/postgres/`; what every implementation must do is in
 `tests/conformance/test_store.py`.
 
 Every method that changes jobs does so in one transaction that also records the history of each

@@ -34,6 +34,7 @@ COMMANDS: Final = (
     Command("processor", f"{_CLI}.services:processor", "Run the jobs of a module alone."),
     Command("metrics-engine", f"{_CLI}.services:metrics_engine", "Keep the aggregates alone."),
     Command("read-model", f"{_CLI}.services:read_model", "Serve the read API and page alone."),
+    Command("migrate", f"{_CLI}.migrate:migrate", "Bring the PostgreSQL store to this schema."),
     Command("submit", f"{_CLI}.submit:submit", "Submit a job."),
     Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs."),
     Command("stats", f"{_CLI}.stats:stats", "Counts, rates and percentiles."),
@@ -141,11 +142,13 @@ def _complain(message: str, code: ExitCode, *, hint: str | None = None) -> ExitC
 
 def _explain(error: Exception) -> ExitCode:
     """The exit code of an error that has an explanation; any other is a fault of ours: raised."""
-    from observatory.core.errors import ConfigurationError
+    from observatory.core.errors import ConfigurationError, SpineUnavailable, StoreUnavailable
     from observatory.interfaces.cli.output import Mistake
 
     if isinstance(error, Mistake | ConfigurationError):
         return _complain(str(error), ExitCode.USAGE)
+    if isinstance(error, StoreUnavailable | SpineUnavailable):
+        return _complain(str(error), ExitCode.UNREACHABLE)
     if "observatory.client" not in sys.modules:
         raise error
     from observatory import client

@@ -75,13 +75,14 @@ def built_page() -> Path | None:
 def describe_backends(settings: "Settings") -> str:
     """Where the data goes; of URLs neither user nor password is shown."""
     urls = [settings.spine_url, settings.store_url, settings.aggregates_url]
-    shown = [_without_secrets(url.get_secret_value()) for url in urls if url.get_secret_value()]
+    shown = [without_secrets(url.get_secret_value()) for url in urls if url.get_secret_value()]
     if len(shown) < len(urls):
         shown.append(str(settings.data.absolute()))
     return ", ".join(shown)
 
 
-def _without_secrets(url: str) -> str:
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: neither user nor password."""
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

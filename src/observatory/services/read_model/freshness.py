@@ -5,12 +5,16 @@ from typing import Final
 import msgspec
 
 from observatory.core.aggregates import Aggregates
+from observatory.core.errors import AggregatesUnavailable, SpineUnavailable
 from observatory.core.instant import MICROSECONDS, to_rfc3339
 from observatory.core.spine import Spine
 from observatory.core.store import StoreReads
 
 _KEPT_US: Final = MICROSECONDS // 4
 """How long an answer is used again."""
+
+_AWAY_US: Final = 2 * MICROSECONDS
+"""How long after no answer came the next is asked for; each may have to be waited for."""
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -40,17 +44,36 @@ class Clock:
         self._spine = spine
         self._aggregates = aggregates
         self._known: Freshness | None = None
+        self._kept_until = 0
+        self._looked_at: int | None = None
 
     async def freshness(self) -> Freshness:
-        """The freshness now, at most a quarter of a second old itself."""
+        """The freshness now, at most a quarter of a second old itself.
+
+        Where log or aggregates do not answer, the views that need neither go on, and their age
+        grows.
+        """
         now = await self._store.now()
-        if self._known is not None and 0 <= now - self._known.as_of < _KEPT_US:
+        if self._known is not None and self._known.as_of <= now < self._kept_until:
             return self._known
+        try:
+            self._known = await self._look(now)
+            self._looked_at, self._kept_until = now, now + _KEPT_US
+        except (AggregatesUnavailable, SpineUnavailable):
+            self._known, self._kept_until = self._unknown(now), now + _AWAY_US
+        return self._known
+
+    def _unknown(self, now: int) -> Freshness:
+        self._looked_at = since = now if self._looked_at is None else self._looked_at
+        offset = 0 if self._known is None else self._known.log_offset
+        age_s = max(0, now - since) / MICROSECONDS
+        return Freshness(now, offset, age_s, complete=False, rebuilding=False)
+
+    async def _look(self, now: int) -> Freshness:
         log = await self._spine.log_range()
         position = await self._aggregates.position()
         usable = position is not None and position.epoch == log.epoch
         offset = position.offset if position is not None else 0
         waiting = await self._spine.read_log(offset, 1) if offset < log.last else []
         lag_us = max(0, now - waiting[0].at) if waiting else 0
-        self._known = Freshness(now, offset, lag_us / MICROSECONDS, usable, not usable)
-        return self._known
+        return Freshness(now, offset, lag_us / MICROSECONDS, usable, not usable)

@@ -1,0 +1,166 @@
+"""One connection to PostgreSQL: opened when needed, dropped when anything is wrong with it."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from typing import Any, Final, NoReturn
+
+import psycopg
+from psycopg import RawCursor, errors
+from psycopg.rows import TupleRow
+
+from observatory.core.errors import ObservatoryError, StoreUnavailable
+
+_CONNECT_TIMEOUT_S: Final = 3
+_UNACKNOWLEDGED_MS: Final = 10_000
+"""How long sent bytes may stay unacknowledged before the connection is given up."""
+
+_PAUSE_MIN_S: Final = 0.1
+_PAUSE_MAX_S: Final = 2.0
+
+_GONE: Final = (
+    errors.ReadOnlySqlTransaction,
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.DatabaseDropped,
+    errors.IdleInTransactionSessionTimeout,
+)
+"""What a server says that shuts down, or serves no writes (any more): the host is to be resolved
+anew."""
+
+
+class RowRefused(ObservatoryError):  # noqa: N818 - says what is so
+    """The database cannot hold this row as such; trying again would not help."""
+
+
+class Link:
+    """A connection for one thread at a time.
+
+    Fails at once while a pause after a failed attempt to connect lasts, so that callers learn
+    quickly that the store is away.
+    """
+
+    def __init__(self, url: str, name: str, *, writes: bool) -> None:
+        self._url = url
+        self._name = name
+        self._session = "read-write" if writes else "any"
+        self._connection: psycopg.Connection[TupleRow] | None = None
+        self._pause_s = 0.0
+        self._not_before = 0.0
+        self._lock = threading.Lock()
+        self._deadline: float | None = None
+        self._closed = False
+
+    def connection(self) -> psycopg.Connection[TupleRow]:
+        """The connection, opened where there is none.
+
+        Raises:
+            StoreUnavailable: the server does not answer.
+        """
+        with self._lock:
+            if self._connection is not None and not self._connection.closed:
+                return self._connection
+            self._connection = None
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+        if time.monotonic() < self._not_before:
+            raise StoreUnavailable("the database does not answer", retry_after_s=1)
+        try:
+            connection = self._connect()
+        except psycopg.Error as error:
+            self._pause_s = min(max(2 * self._pause_s, _PAUSE_MIN_S), _PAUSE_MAX_S)
+            self._not_before = time.monotonic() + self._pause_s
+            raise StoreUnavailable(
+                f"the database does not answer: {_text(error)}", retry_after_s=1
+            ) from error
+        self._pause_s = 0.0
+        with self._lock:
+            if self._closed:
+                connection.close()
+                raise StoreUnavailable("the store is closed")
+            self._connection = connection
+        return connection
+
+    def _connect(self) -> psycopg.Connection[TupleRow]:
+        # Without prepared statements and session settings, a pooler may give every transaction
+        # another server connection.
+        options: dict[str, Any] = {
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "application_name": f"observatory {self._name}",
+            "target_session_attrs": self._session,
+            "tcp_user_timeout": _UNACKNOWLEDGED_MS,
+        }
+        return psycopg.connect(
+            self._url,
+            autocommit=True,
+            prepare_threshold=None,
+            cursor_factory=RawCursor,
+            **options,
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None and not self._connection.closed
+
+    def drop(self) -> None:
+        """Close the connection; the next use opens another."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
+
+    def close(self) -> None:
+        """Close for good."""
+        self._closed = True
+        self.drop()
+
+    # A server that is frozen keeps its connections; only a deadline ends the waiting.
+
+    def expect_within(self, seconds: float | None) -> None:
+        """From now on an answer must come within so many seconds; None: it need not."""
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def sever_if_late(self) -> None:
+        """For a watching thread: end the waiting of the thread that uses the connection."""
+        deadline = self._deadline
+        if deadline is not None and time.monotonic() > deadline:
+            self.sever()
+
+    def sever(self) -> None:
+        """End whatever another thread waits for on this connection."""
+        with self._lock:
+            connection = self._connection
+            if connection is None or connection.closed:
+                return
+            with (
+                contextlib.suppress(OSError, psycopg.Error),
+                socket.socket(fileno=os.dup(connection.fileno())) as line,
+            ):
+                line.shutdown(socket.SHUT_RDWR)
+
+
+def is_lost(error: psycopg.Error, connection: psycopg.Connection[TupleRow]) -> bool:
+    """Whether the connection is of no use after this error."""
+    return connection.closed or isinstance(error, _GONE)
+
+
+def raise_translated(error: psycopg.Error) -> NoReturn:
+    """Raise what services understand.
+
+    Raises:
+        RowRefused: the data is at fault (SQLSTATE 22 and 23).
+        StoreUnavailable: anything else.
+    """
+    text = _text(error)
+    if isinstance(error, (psycopg.DataError, psycopg.IntegrityError)):
+        raise RowRefused(f"the database refuses this: {text}") from error
+    raise StoreUnavailable(f"the database refused: {text}", retry_after_s=1) from error
+
+
+def _text(error: psycopg.Error) -> str:
+    return error.diag.message_primary or str(error).strip() or type(error).__name__

@@ -1,0 +1,124 @@
+"""The query of a list of jobs: made of branches that each walk one index in the order of the list.
+
+PostgreSQL cannot walk an index on (state, id) in the order of ids for several states at once; so
+each state is a branch of its own, with the list's limit, and the branches are merged.
+
+A condition on `created_at` becomes one on the ids, which hold the time they were made at. Jobs
+whose id is far off `created_at` (a clock was wrong) are marked `skewed` when they are accepted and
+form one more branch over the small index of their own.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from observatory.backends.postgres.rows import ids_between
+from observatory.core.lifecycle import State
+from observatory.core.store import JobFilter
+
+COLUMNS: Final = (
+    "id, type, queue, priority, state, attempt, failures, crashes, version, max_attempts, "
+    "timeout_s, created_at, scheduled_at, queued_at, started_at, finished_at, worker, "
+    "cancel_requested_at, correlation_id, parent_id, contract_version, idempotency_key, "
+    "progress, error_type, error_message"
+)
+
+_EQUAL: Final = ("type", "queue", "worker", "correlation_id", "parent_id", "error_fingerprint")
+_SELECTIVE: Final = ("worker", "correlation_id", "parent_id", "error_fingerprint")
+"""Columns whose indexes have no state before the id."""
+
+
+def listing(where: JobFilter, before: str | None, limit: int) -> tuple[bytes, list[Any]]:
+    """The query and its values."""
+    query = _Query()
+    common = _conditions(query, where, before)
+    count = query.value(limit, "bigint")
+    tail = f"ORDER BY jobs.id DESC LIMIT {count}"
+    timed = where.since is not None or where.until is not None
+    branches = [[*common, *one] for one in _branches(query, where, timed)]
+    if len(branches) == 1:
+        text = f"SELECT {COLUMNS} FROM jobs WHERE {_all(branches[0])} {tail}"  # noqa: S608
+    else:
+        parts = " UNION ALL ".join(
+            f"(SELECT * FROM jobs WHERE {_all(one)} {tail})"  # noqa: S608
+            for one in branches
+        )
+        text = f"SELECT {COLUMNS} FROM ({parts}) AS jobs {tail}"  # noqa: S608
+    return text.replace("id, type", "id::text, type", 1).encode(), query.values
+
+
+class _Query:
+    """Values with the names that stand for them in the text."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def value(self, value: Any, type: str) -> str:
+        self.values.append(value)
+        return f"${len(self.values)}::{type}"
+
+
+def _all(conditions: list[str]) -> str:
+    return " AND ".join(conditions) or "true"
+
+
+def _conditions(query: _Query, where: JobFilter, before: str | None) -> list[str]:
+    conditions = [
+        f"{column} = {query.value(value, 'text')}"
+        for column in _EQUAL
+        if (value := getattr(where, column)) is not None
+    ]
+    if where.since is not None:
+        conditions.append(f"created_at >= {query.value(where.since, 'bigint')}")
+    if where.until is not None:
+        conditions.append(f"created_at < {query.value(where.until, 'bigint')}")
+    if before is not None:
+        conditions.append(f"jobs.id < {query.value(before, 'uuid')}")
+    if where.text is not None:
+        conditions.append(_text(query, where.text))
+    return conditions
+
+
+def _branches(query: _Query, where: JobFilter, timed: bool) -> list[list[str]]:
+    states = list(dict.fromkeys(where.states))
+    selective = any(getattr(where, column) is not None for column in _SELECTIVE)
+    by_kind = where.type is not None or where.queue is not None
+    branches: list[list[str]] = []
+    if selective and states:
+        # Few rows are left by the other condition; one walk over them is enough.
+        wanted = ", ".join(query.value(str(state), "text") for state in states)
+        branches.append([f"state IN ({wanted})"])
+    elif states or (by_kind and not selective):
+        branches += [[f"state = {query.value(str(one), 'text')}"] for one in states or State]
+    else:
+        branches.append([])
+    if not timed:
+        return branches
+    bounds = ["NOT skewed"]
+    lower, upper = ids_between(where.since, where.until)
+    if lower is not None:
+        bounds.append(f"jobs.id >= {query.value(lower, 'uuid')}")
+    if upper is not None:
+        bounds.append(f"jobs.id < {query.value(upper, 'uuid')}")
+    skewed = ["skewed"]
+    if states:
+        wanted = ", ".join(query.value(str(state), "text") for state in states)
+        skewed.append(f"state IN ({wanted})")
+    return [*([*one, *bounds] for one in branches), skewed]
+
+
+def _text(query: _Query, text: str) -> str:
+    plain = query.value(_like(text), "text")
+    # A payload is kept as JSON, in which quotes and backslashes are escaped.
+    escaped = query.value(_like(msgspec.json.encode(text)[1:-1].decode()), "text")
+    return (
+        f"(jobs.id::text ILIKE {plain} OR type ILIKE {plain} OR error_message ILIKE {plain} "
+        f"OR error_type ILIKE {plain} OR EXISTS (SELECT FROM history WHERE history.job = jobs.id "
+        f"AND history.version = 1 AND history.document ILIKE {escaped}))"
+    )
+
+
+def _like(text: str) -> str:
+    for special in ("\\", "%", "_"):
+        text = text.replace(special, "\\" + special)
+    return f"%{text}%"

@@ -1,0 +1,337 @@
+"""The store on PostgreSQL: what shows jobs. Runs on connections of its own beside the writer."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from observatory.backends.postgres.database import Database
+from observatory.backends.postgres.listing import COLUMNS, listing
+from observatory.backends.postgres.rows import is_id
+from observatory.backends.postgres.sql import statement
+from observatory.backends.postgres.transaction import Transaction
+from observatory.core.aggregates import Deltas, fold_transitions
+from observatory.core.errors import InvalidCursor
+from observatory.core.job import (
+    Commit,
+    Job,
+    JobLogLine,
+    Progress,
+    Transition,
+    WorkerRecord,
+)
+from observatory.core.job_type import JobType
+from observatory.core.lifecycle import ErrorInfo, Move, State
+from observatory.core.store import LIST_MAX, FailureGroup, JobFilter, Snapshot
+
+_SHOWN: Final = COLUMNS.replace("id,", "id::text,", 1)
+_JOB: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = $1".encode()  # noqa: S608 - our own names
+_JOBS: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = ANY ($1::uuid[])".encode()  # noqa: S608
+_FAILURES: Final = statement("select_failures")
+_OLDEST_QUEUED: Final = statement("select_oldest_queued")
+_UNPUBLISHED: Final = statement("select_unpublished")
+_QUEUED: Final = statement("select_queued")
+_LOWEST_ID: Final = "00000000-0000-0000-0000-000000000000"
+
+_WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
+"""Workers that ended longer ago are not shown."""
+
+_OUTBOX_COUNTED_MAX: Final = 100_000
+"""A longer backlog is told as this."""
+
+_HISTORY_PAGE: Final = 5_000
+"""Transitions that a snapshot fetches at once."""
+
+_decode_transition = msgspec.json.Decoder(Transition).decode
+_decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
+
+
+class PostgresReads:
+    """The reading half of the store; `PostgresStore` adds the writing half."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def now(self) -> int:
+        """See `StoreReads.now`."""
+        return await self._database.read(lambda db: db.now)
+
+    async def job(self, job_id: str) -> Job | None:
+        """See `StoreReads.job`."""
+        if not is_id(job_id):
+            return None
+
+        def work(db: Transaction) -> Job | None:
+            rows = db.execute(_JOB, (job_id,))
+            if not rows:
+                return None
+            (row,) = rows
+            version, state, error_type = row[8], row[4], row[23]
+            shown = version if state == State.COMPLETED else 0
+            documents = dict(
+                db.execute(
+                    b"SELECT version, document FROM history "
+                    b"WHERE job = $1 AND version IN (1, $2) AND document IS NOT NULL",
+                    (job_id, shown),
+                )
+            )
+            error = _last_error(db, job_id) if error_type is not None else None
+            return _job(row, payload=documents[1], result=documents.get(shown), error=error)
+
+        return await self._database.read(work)
+
+    async def jobs(self, job_ids: Sequence[str]) -> list[Job]:
+        """See `StoreReads.jobs`."""
+        ids = [id for id in job_ids if is_id(id)]
+
+        def work(db: Transaction) -> list[Job]:
+            found = {row[0]: _job(row) for row in db.execute(_JOBS, (ids,))}
+            return [found[id] for id in ids if id in found]
+
+        return await self._database.read(work)
+
+    async def list_jobs(self, where: JobFilter, before: str | None, limit: int) -> list[Job]:
+        """See `StoreReads.list_jobs`."""
+        if before is not None and not is_id(before):
+            raise InvalidCursor("the cursor was not made by this system")
+        query, values = listing(where, before, min(limit, LIST_MAX + 1))
+        if any("\0" in value for value in values if isinstance(value, str)):
+            return []  # no text in the database holds it
+        return await self._database.read(
+            lambda db: [_job(row) for row in db.execute(query, values)]
+        )
+
+    async def history(self, job_id: str) -> list[Transition]:
+        """See `StoreReads.history`."""
+        if not is_id(job_id):
+            return []
+        query = b"SELECT body FROM history WHERE job = $1 ORDER BY version"
+        return await self._database.read(
+            lambda db: [_decode_transition(body) for (body,) in db.execute(query, (job_id,))]
+        )
+
+    async def job_logs(self, job_id: str, after: int, limit: int) -> list[tuple[int, JobLogLine]]:
+        """See `StoreReads.job_logs`."""
+        if not is_id(job_id):
+            return []
+        query = (
+            b"SELECT position, attempt, at, level, message, fields FROM job_logs "
+            b"WHERE job = $1 AND position > $2 ORDER BY position LIMIT $3"
+        )
+        values = (job_id, after, min(limit, LIST_MAX + 1))
+        return await self._database.read(
+            lambda db: [
+                (
+                    position,
+                    JobLogLine(job_id, attempt, at, level, message, msgspec.json.decode(fields)),
+                )
+                for position, attempt, at, level, message, fields in db.execute(query, values)
+            ]
+        )
+
+    async def failures(
+        self, type: str | None, queue: str | None, since: int | None, limit: int
+    ) -> list[FailureGroup]:
+        """See `StoreReads.failures`."""
+        values = (type, queue, since, min(limit, LIST_MAX))
+        return await self._database.read(
+            lambda db: [FailureGroup(*row) for row in db.execute(_FAILURES, values)]
+        )
+
+    async def oldest_queued(self) -> dict[str, int]:
+        """See `StoreReads.oldest_queued`."""
+        return await self._database.read(lambda db: dict(db.execute(_OLDEST_QUEUED)))
+
+    async def workers(self) -> list[WorkerRecord]:
+        """See `StoreReads.workers`."""
+        return await self._database.read(
+            lambda db: worker_records(db, b"seen_at > $1", (db.now - _WORKERS_SHOWN_US,))
+        )
+
+    async def job_types(self) -> list[JobType]:
+        """See `StoreReads.job_types`."""
+        return await self._database.read(
+            lambda db: [
+                msgspec.json.decode(body, type=JobType)
+                for (body,) in db.execute(b"SELECT body FROM job_types ORDER BY name")
+            ]
+        )
+
+    async def next_due(self) -> int | None:
+        """See `StoreLiveness.next_due`."""
+        return await self._database.read(_next_due)
+
+    async def due(self) -> bool:
+        """Whether a scheduled or retrying job is due."""
+
+        def work(db: Transaction) -> bool:
+            at = _next_due(db)
+            return at is not None and at <= db.now
+
+        return await self._database.read(work)
+
+    async def unpublished(self, older_than_us: int, limit: int) -> list[Commit]:
+        """See `StoreLiveness.unpublished`."""
+        return await self._database.read(
+            lambda db: [
+                Commit(publisher, number, _decode_transitions(body))
+                for publisher, number, body in db.execute(
+                    _UNPUBLISHED, (db.now - older_than_us, limit)
+                )
+            ]
+        )
+
+    async def queued(self, before: int, after_id: str, limit: int) -> list[Transition]:
+        """See `StoreLiveness.queued`."""
+        values = (after_id or _LOWEST_ID, before, limit)
+        return await self._database.read(
+            lambda db: [
+                Transition(
+                    job=id,
+                    version=version,
+                    move=Move.PROMOTE,
+                    at=at,
+                    type=type,
+                    queue=queue,
+                    priority=priority,
+                    attempt=attempt,
+                    state=State.QUEUED,
+                    contract_version=contract_version,
+                    suspect=crashes > 0,
+                )
+                for (
+                    id, version, at, type, queue, priority, attempt, contract_version, crashes,
+                ) in db.execute(_QUEUED, values)
+            ]
+        )  # fmt: skip
+
+    async def snapshot(self, series_since: int) -> Snapshot:
+        """See `StoreReads.snapshot`."""
+        del series_since  # The whole history is here, and lifetime totals need it.
+        return await self._database.snapshot(_snapshot)
+
+    async def outbox_backlog(self) -> int:
+        """See `StoreReads.outbox_backlog`."""
+        query = b"SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS waiting"
+        return await self._database.read(
+            lambda db: int(db.execute(query, (_OUTBOX_COUNTED_MAX,))[0][0])
+        )
+
+    async def check(self) -> dict[str, Any]:
+        """See `StoreReads.check`."""
+
+        def work(db: Transaction) -> dict[str, Any]:
+            ((schema, version, size),) = db.execute(
+                b"SELECT version_num, current_setting('server_version'), "
+                b"pg_database_size(current_database()) FROM alembic_version"
+            )
+            return {"backend": "postgresql", "schema": schema, "version": version, "bytes": size}
+
+        return await self._database.read(work)
+
+
+def worker_records(
+    db: Transaction, where: bytes, values: Sequence[Any], *, lock: bool = False
+) -> list[WorkerRecord]:
+    """The workers for which a condition holds, the newest first; their rows locked if wanted."""
+    rows = db.execute(
+        b"SELECT id, host, pid, started_at, seen_at, state, concurrency, running, queues, "
+        b"job_types FROM workers WHERE %b ORDER BY started_at DESC LIMIT %d %b"
+        % (where, LIST_MAX, b"FOR NO KEY UPDATE" if lock else b""),
+        values,
+    )
+    return [
+        WorkerRecord(
+            id=id,
+            host=host,
+            pid=pid,
+            started_at=started_at,
+            seen_at=seen_at,
+            state=state,
+            concurrency=concurrency,
+            running=running,
+            queues=tuple(msgspec.json.decode(queues)),
+            job_types=tuple(msgspec.json.decode(job_types)),
+        )
+        for (
+            id, host, pid, started_at, seen_at, state, concurrency, running, queues, job_types,
+        ) in rows
+    ]  # fmt: skip
+
+
+def _next_due(db: Transaction) -> int | None:
+    ((at,),) = db.execute(
+        b"SELECT min(scheduled_at) FROM jobs WHERE state IN ('scheduled', 'retrying')"
+    )
+    return at
+
+
+def _snapshot(db: Transaction) -> Snapshot:
+    deltas = Deltas()
+    counts = db.execute(b"SELECT type, queue, state, count(*) FROM jobs GROUP BY 1, 2, 3")
+    for type, queue, state, count in counts:
+        deltas.states[type, queue, state] = count
+    fold_transitions(_whole_history(db), deltas)
+    return Snapshot(deltas, dict(db.execute(b"SELECT id, last_number FROM publishers")))
+
+
+def _whole_history(db: Transaction) -> Iterator[Transition]:
+    db.execute(b"DECLARE whole NO SCROLL CURSOR FOR SELECT body FROM history")
+    while rows := db.execute(b"FETCH %d FROM whole" % _HISTORY_PAGE):
+        for (body,) in rows:
+            yield _decode_transition(body)
+
+
+def _last_error(db: Transaction, job_id: str) -> ErrorInfo | None:
+    # The newest transitions first, a few at a time: the error is in one of the last.
+    before = 2**31 - 1
+    query = (
+        b"SELECT version, body FROM history WHERE job = $1 AND version < $2 "
+        b"ORDER BY version DESC LIMIT 8"
+    )
+    while rows := db.execute(query, (job_id, before)):
+        for version, body in rows:
+            if (error := _decode_transition(body).error) is not None:
+                return error
+            before = version
+    return None
+
+
+def _job(
+    row: Sequence[Any],
+    *,
+    payload: str | None = None,
+    result: str | None = None,
+    error: ErrorInfo | None = None,
+) -> Job:
+    progress = None if row[22] is None else Progress(*msgspec.json.decode(row[22]))
+    if error is None and row[23] is not None:
+        error = ErrorInfo(row[23], row[24] or "")
+    return Job(
+        id=row[0],
+        type=row[1],
+        queue=row[2],
+        priority=row[3],
+        state=State(row[4]),
+        attempt=row[5],
+        failures=row[6],
+        crashes=row[7],
+        version=row[8],
+        max_attempts=row[9],
+        timeout_s=row[10],
+        created_at=row[11],
+        scheduled_at=row[12],
+        queued_at=row[13],
+        started_at=row[14],
+        finished_at=row[15],
+        worker=row[16],
+        cancel_requested_at=row[17],
+        correlation_id=row[18],
+        parent_id=row[19],
+        contract_version=row[20],
+        idempotency_key=row[21],
+        progress=progress,
+        error=error,
+        payload=payload,
+        result=result,
+    )

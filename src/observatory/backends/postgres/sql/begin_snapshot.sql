@@ -1,0 +1,2 @@
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint

@@ -1,0 +1,12 @@
+-- Followed by record_changes.sql; the rows are locked.
+WITH given AS MATERIALIZED (
+    SELECT *, NULL::text AS document FROM json_to_recordset($1::json) AS g (
+        id uuid, version integer, queued_at bigint, failures integer, crashes integer, body text
+    )
+), changed AS (
+    UPDATE jobs
+    SET state = 'queued', version = g.version, queued_at = g.queued_at, failures = g.failures,
+        crashes = g.crashes, finished_at = NULL, cancel_requested_at = NULL
+    FROM given AS g
+    WHERE jobs.id = g.id
+)

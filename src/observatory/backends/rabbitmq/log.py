@@ -1,0 +1,278 @@
+"""The event log: one reader follows its end for all who read near it; older stretches are read
+from the broker.
+
+Positions are offsets of the stream plus one. Marks have positions as well, and are passed over.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from typing import Final
+
+import structlog
+
+from observatory.backends.rabbitmq.link import DEADLINE_S, Link, Session
+from observatory.backends.rabbitmq.messages import Incoming
+from observatory.backends.rabbitmq.publisher import Publisher
+from observatory.backends.rabbitmq.stream import StreamReader
+from observatory.core.errors import SpineUnavailable
+from observatory.core.spine import LogMessage, LogRange
+
+_log = structlog.get_logger(__name__)
+
+_TAIL_MESSAGES_MAX: Final = 4096
+_TAIL_BYTES_MAX: Final = 16 * 1024 * 1024
+_PREFETCH: Final = 256
+_OWN_S: Final = 2.0
+"""So long, at most, is what this process published waited for before the log is read."""
+_SILENCE_S: Final = 0.5
+_FIRST_KEPT_S: Final = 10.0
+"""The broker drops whole segments, minutes apart."""
+_BACK: Final = 64
+_TRIM_PAGE: Final = 500
+_TRIM_MAX: Final = 5000
+"""Log messages dropped in one call at most."""
+
+
+class _Tail:
+    """The newest messages, and where the log ends."""
+
+    def __init__(self, session: Session, reader: StreamReader, publisher: Publisher) -> None:
+        self.session = session
+        self.reader = reader
+        self.epoch = ""
+        self.end = 0
+        """The last position that is taken, be it by a mark."""
+        self.last = 0
+        self.covers = 0
+        """From this position on, every message is here."""
+        self.messages: deque[LogMessage] = deque()
+        self.grew = asyncio.Event()
+        self._publisher = publisher
+        self._bytes = 0
+
+    def add(self, incoming: Incoming) -> None:
+        """The next message of the log."""
+        message = incoming.message
+        if not self.covers:
+            self.covers = message.offset
+        self.end = message.offset
+        if incoming.id is not None:
+            self._publisher.saw(incoming.id)
+        self._publisher.learn_floor(incoming.epoch, incoming.floor)
+        if incoming.mark is not None:
+            return
+        self.last = message.offset
+        self.messages.append(message)
+        self._bytes += len(message.body)
+        while len(self.messages) > _TAIL_MESSAGES_MAX or self._bytes > _TAIL_BYTES_MAX:
+            dropped = self.messages.popleft()
+            self._bytes -= len(dropped.body)
+            self.covers = dropped.offset + 1
+
+    def wake(self) -> None:
+        """The log has grown."""
+        self.grew.set()
+        self.grew = asyncio.Event()
+
+    def above(self, after: int, limit: int) -> list[LogMessage]:
+        """From memory; `after` must be covered."""
+        newer = (message for message in reversed(self.messages) if message.offset > after)
+        count = sum(1 for _ in itertools.takewhile(lambda m: m.offset > after, newer))
+        start = len(self.messages) - count
+        return list(itertools.islice(self.messages, start, start + limit))
+
+
+class EventLog:
+    """Reads the log."""
+
+    def __init__(self, link: Link[Session], publisher: Publisher) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._current: _Tail | None = None
+        self._starting = asyncio.Lock()
+        self._following: asyncio.Task[None] | None = None
+        self._first: tuple[_Tail, int, float, int] | None = None
+
+    async def read(self, after: int, limit: int) -> list[LogMessage]:
+        """See `Spine.read_log`."""
+        tail = await self._caught_up()
+        after = max(after, self._publisher.floor)
+        if after >= tail.last:
+            return []
+        if after + 1 >= tail.covers:
+            return tail.above(after, limit)
+        return await self._read_back(tail, after, limit, tail.end)
+
+    async def wait(self, after: int, timeout_s: float) -> bool:
+        """See `Spine.wait_log`."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + timeout_s
+        while True:
+            tail = await self._tail()
+            grew = tail.grew
+            if tail.last > after:
+                return True
+            try:
+                async with asyncio.timeout(until - clock()):
+                    await grew.wait()
+            except TimeoutError:
+                return tail.last > after
+
+    async def range(self) -> LogRange:
+        """See `Spine.log_range`."""
+        tail = await self._caught_up()
+        first = await self._find_first(tail)
+        return LogRange(tail.epoch, min(first, tail.last + 1), tail.last)
+
+    async def trim(self, keep_after: int) -> int:
+        """See `Spine.trim_log`. The broker drops by its own age limit; this moves the position
+        from which readers are given messages."""
+        tail = await self._caught_up()
+        dropped = 0
+        floor: int = self._publisher.floor
+        page = 1  # Most often there is nothing to drop.
+        while dropped < _TRIM_MAX:
+            messages = await self.read(floor, page)
+            old = [message for message in messages if message.at < keep_after]
+            dropped += len(old)
+            if old:
+                floor = old[-1].offset
+            if len(old) < len(messages) or not messages:
+                break
+            page = _TRIM_PAGE
+        if dropped:
+            self._publisher.learn_floor(tail.epoch, floor)
+            await self._publisher.mark()
+        return dropped
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+
+    # The tail
+
+    async def _caught_up(self) -> _Tail:
+        """The tail, once it has what this process published before."""
+        tail = await self._tail()
+        if self._publisher.unseen:
+            try:
+                async with asyncio.timeout(_OWN_S):
+                    while self._publisher.unseen and tail is self._current:
+                        await tail.grew.wait()
+            except TimeoutError:
+                _log.warning("rabbitmq.log_lags", count=len(self._publisher.unseen))
+        return tail
+
+    async def _tail(self) -> _Tail:
+        async with self._starting:
+            if self._current is None or self._current.session.lost.is_set():
+                self._current = None
+                self._current = await self._start()
+                self._following = asyncio.create_task(self._follow(self._current))
+            return self._current
+
+    async def _start(self) -> _Tail:
+        session = await self._link.state()
+        reader = await StreamReader.open(session, "last", _PREFETCH, lasting=True)
+        tail = _Tail(session, reader, self._publisher)
+        # Only a message of one's own that comes back tells where the log ends.
+        self._publisher.begin_to_watch()
+        mark: str | None = None
+        try:
+            mark, tail.epoch = await self._publisher.mark()
+        except SpineUnavailable:
+            # A broker in alarm takes nothing and still gives: then its silence is the end.
+            tail.epoch = self._publisher.epoch
+            if not tail.epoch:
+                raise
+        while True:
+            incoming = await reader.next(_SILENCE_S if mark is None else DEADLINE_S)
+            if incoming is not None:
+                tail.add(incoming)
+                if incoming.mark == mark and mark is not None:
+                    break
+            elif mark is None:
+                break
+            else:
+                session.lose("the log gives nothing")
+                raise SpineUnavailable("the log does not give back what was written into it")
+        if not tail.last:
+            tail.last = await self._last_before(tail)
+        return tail
+
+    async def _follow(self, tail: _Tail) -> None:
+        lost = asyncio.ensure_future(tail.session.lost.wait())
+        try:
+            while not lost.done():
+                incoming = await tail.reader.next(0.5)
+                if incoming is not None:
+                    tail.add(incoming)
+                    for more in tail.reader.at_hand():
+                        tail.add(more)
+                    tail.wake()
+        finally:
+            lost.cancel()
+            tail.wake()
+
+    async def _last_before(self, tail: _Tail) -> int:
+        """The last message that is no mark, where the newest chunk holds only marks."""
+        back = _BACK
+        while True:
+            start = max(0, tail.covers - 1 - back)
+            first, last = 0, 0
+            reader = await StreamReader.open(tail.session, start, _PREFETCH)
+            try:
+                while (incoming := await reader.next(DEADLINE_S)) is not None:
+                    position = incoming.message.offset
+                    first = first or position
+                    self._publisher.learn_floor(incoming.epoch, incoming.floor)
+                    if incoming.mark is None and position < tail.covers:
+                        last = position
+                    if position + 1 >= tail.covers:
+                        break
+            finally:
+                await reader.close()
+            if last:
+                return last
+            if start == 0 or first > start + 1:
+                return max(first - 1, 0)
+            back *= 4
+
+    # Older stretches
+
+    async def _read_back(self, tail: _Tail, after: int, limit: int, end: int) -> list[LogMessage]:
+        """From the broker, up to position `end`."""
+        found: list[LogMessage] = []
+        reader = await StreamReader.open(tail.session, after, min(max(limit, 2), _PREFETCH))
+        try:
+            while len(found) < limit:
+                incoming = await reader.next(DEADLINE_S)
+                if incoming is None:
+                    raise SpineUnavailable("the log does not answer")
+                if incoming.mark is None and incoming.message.offset <= end:
+                    found.append(incoming.message)
+                if incoming.message.offset >= end:
+                    break
+        finally:
+            await reader.close()
+        return found
+
+    async def _find_first(self, tail: _Tail) -> int:
+        clock = asyncio.get_running_loop().time
+        floor = self._publisher.floor
+        if self._first is not None:
+            of, at_floor, until, first = self._first
+            if of is tail and at_floor == floor and clock() < until and first <= tail.last:
+                return first
+        first = tail.last + 1
+        if floor < tail.last:
+            if floor + 1 >= tail.covers and tail.covers > 0:
+                found = tail.above(floor, 1)
+            else:
+                found = await self._read_back(tail, floor, 1, tail.end)
+            first = found[0].offset if found else first
+        self._first = (tail, floor, clock() + _FIRST_KEPT_S, first)
+        return first

@@ -1,0 +1,222 @@
+"""The whole system on RabbitMQ, PostgreSQL and Redis, in one process and in several."""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from conformance import postgres, redis_bench
+from real import RunningSystem, environment, running_service, running_system, until
+
+pytestmark = pytest.mark.slow
+
+JOBS = """
+import os, time
+from pathlib import Path
+from observatory import JobContext, Observatory
+
+app = Observatory()
+
+def ran(ctx: JobContext) -> None:
+    line = f"{ctx.job_id} {ctx.attempt}\\n".encode()
+    fd = os.open("ledger.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(fd, line)
+    os.close(fd)
+
+@app.job("square")
+async def square(n: int, ctx: JobContext) -> int:
+    ran(ctx)
+    return n * n
+
+@app.job("slow", max_attempts=5)
+def slow(seconds: float, ctx: JobContext) -> str:
+    ran(ctx)
+    time.sleep(seconds)
+    return "slept"
+
+@app.job("broken", max_attempts=1)
+async def broken(ctx: JobContext) -> None:
+    raise ValueError("on purpose")
+"""
+QUICK = {"OBSERVATORY_HEARTBEAT_SECONDS": "0.3", "OBSERVATORY_LEASE_SECONDS": "2"}
+TERMINAL = {"completed", "failed", "cancelled"}
+
+
+def submit(http: httpx.Client, type: str, payloads: list[dict[str, Any]]) -> list[str]:
+    """The ids of jobs that were all accepted."""
+    items = [{"type": type, "payload": p, "idempotencyKey": f"{type}-{i}"}
+             for i, p in enumerate(payloads)]  # fmt: skip
+    answer = http.post("/jobs/batch", json=items)
+    assert answer.status_code == 202, answer.text
+    assert all(item["status"] == 202 for item in answer.json()["items"]), answer.text
+    return [item["jobId"] for item in answer.json()["items"]]
+
+
+def ended(http: httpx.Client, ids: list[str], *, timeout_s: float = 60.0) -> dict[str, Any]:
+    """Every job, once all of them have ended."""
+    found: dict[str, Any] = {}
+
+    def all_there() -> bool:
+        for id in ids:
+            if id not in found:
+                job = http.get(f"/jobs/{id}").json()
+                if job["state"] not in TERMINAL:
+                    return False
+                found[id] = job
+        return True
+
+    until(all_there, timeout_s=timeout_s, why=lambda: f"{len(found)} of {len(ids)} have ended")
+    return found
+
+
+def states(http: httpx.Client) -> Counter[str]:
+    """Jobs in each state as the aggregates have it."""
+    answer = http.get("/stats")
+    assert answer.status_code == 200, answer.text
+    return Counter({s: n for s, n in answer.json()["states"].items() if n})
+
+
+def outcomes(url: str) -> Counter[int]:
+    """How many terminal transitions each job has: the count of each number."""
+    lines = postgres.server().psql(
+        "SELECT count(*) FILTER (WHERE body::jsonb ->> 'state' IN "
+        "('completed', 'failed', 'cancelled')) FROM history GROUP BY job",
+        url.rpartition("/")[2],
+    )
+    return Counter(int(line) for line in lines.split())
+
+
+def test_one_process_loses_nothing_when_it_is_killed(
+    tmp_path: Path, shared_backends: dict[str, str]
+) -> None:
+    with running_system(JOBS, tmp_path, **QUICK, **shared_backends) as system:
+        ids = submit(system.http, "square", [{"n": n} for n in range(300)])
+        ids += submit(system.http, "slow", [{"seconds": 0.2}] * 60)
+        for _ in range(3):
+            time.sleep(0.3)
+            system.restart()
+        jobs = ended(system.http, ids)
+        assert {job["state"] for job in jobs.values()} == {"completed"}
+        broken = submit(system.http, "broken", [{}] * 5)
+        assert {job["state"] for job in ended(system.http, broken).values()} == {"failed"}
+        until(lambda: states(system.http) == Counter(completed=360, failed=5), timeout_s=20)
+        assert outcomes(shared_backends["OBSERVATORY_STORE_URL"]) == Counter({1: 365})
+        assert system.stop() == 0, system.output[-3000:]
+    assert not system.data.exists(), "nothing is kept in a file"
+
+
+def test_processes_of_their_own_share_the_work_and_take_over(
+    tmp_path: Path, shared_backends: dict[str, str]
+) -> None:
+    settings = QUICK | shared_backends
+    migrated = subprocess.run(
+        [sys.executable, "-m", "observatory.interfaces.cli.main", "migrate"],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert migrated.returncode == 0, migrated.stderr
+    with ExitStack() as stack:
+
+        def start(command: str, **more: Any) -> RunningSystem:
+            return stack.enter_context(running_service(command, tmp_path, **more, **settings))
+
+        gateway, reads = start("gateway"), start("read-model")
+        start("metrics-engine")
+        first = start("processor", module_source=JOBS, OBSERVATORY_CONCURRENCY="4")
+        second = start("processor", module_source=JOBS, OBSERVATORY_CONCURRENCY="4")
+        until(lambda: len(reads.http.get("/workers").json()["items"]) == 2)
+
+        ids = submit(gateway.http, "slow", [{"seconds": 0.5}] * 30)
+        until(lambda: (tmp_path / "ledger.txt").exists())
+        time.sleep(0.7)
+        first.kill()
+        began = time.monotonic()
+        jobs = ended(reads.http, ids)
+        assert {job["state"] for job in jobs.values()} == {"completed"}
+        assert time.monotonic() - began < 15 + 30 * 0.5 / 4
+        tried = Counter(
+            line.split()[0] for line in (tmp_path / "ledger.txt").read_text().splitlines()
+        )
+        assert max(tried.values()) == 2, "the kill hit nobody"
+        until(lambda: states(reads.http) == Counter(completed=30), timeout_s=20)
+        assert outcomes(shared_backends["OBSERVATORY_STORE_URL"]) == Counter({1: 30})
+        for one in (second, gateway, reads):
+            assert one.stop() == 0, one.output[-3000:]
+
+
+def test_without_redis_jobs_go_on_and_views_say_how_old_they_are(
+    tmp_path: Path, shared_backends: dict[str, str]
+) -> None:
+    with (
+        redis_bench.RedisServer(tmp_path / "redis") as redis,
+        running_system(
+            JOBS, tmp_path, **QUICK, **(shared_backends | {"OBSERVATORY_AGGREGATES_URL": redis.url()})
+        ) as system,
+    ):  # fmt: skip
+        ended(system.http, submit(system.http, "square", [{"n": n} for n in range(20)]))
+        until(lambda: states(system.http) == Counter(completed=20), timeout_s=20)
+
+        redis.kill()
+        ids = [
+            system.http.post("/jobs", json={"type": "square", "payload": {"n": n}}).json()["jobId"]
+            for n in range(20)
+        ]
+        jobs = ended(system.http, ids)
+        assert {job["state"] for job in jobs.values()} == {"completed"}
+        answer = system.http.get("/stats")
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["type"].endswith("aggregates-unavailable")
+        listed = system.http.get("/jobs")
+        assert listed.status_code == 200
+        until(
+            lambda: float(system.http.get("/jobs").headers["observatory-lag-seconds"]) > 1,
+            why=lambda: "the age does not grow",
+        )
+        assert 'backend_up{backend="aggregates"} 0.0' in system.http.get("/metrics").text
+
+        redis.start()
+        redis.cli("FLUSHALL")
+
+        def counted_again() -> bool:
+            answer = system.http.get("/stats")
+            return answer.status_code == 200 and states(system.http) == Counter(completed=40)
+
+        until(counted_again, timeout_s=30)
+        until(lambda: system.http.get("/readyz").status_code == 200)
+
+
+def test_a_store_that_is_not_migrated_is_said_in_one_line(shared_backends: dict[str, str]) -> None:
+    url = shared_backends["OBSERVATORY_STORE_URL"].rpartition("/")[0] + "/postgres"
+    settings = shared_backends | {"OBSERVATORY_STORE_URL": url}
+    done = subprocess.run(
+        [sys.executable, "-m", "observatory.interfaces.cli.main", "gateway", "--port", "0"],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "run `observatory migrate` once" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_that_does_not_answer_is_said_in_one_line(shared_backends: dict[str, str]) -> None:
+    settings = shared_backends | {"OBSERVATORY_STORE_URL": "postgresql://x:secret@127.0.0.1:1/x"}
+    done = subprocess.run(
+        [sys.executable, "-m", "observatory.interfaces.cli.main", "up", "--port", "0"],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 5, done.stderr
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr

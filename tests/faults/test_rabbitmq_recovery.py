@@ -1,0 +1,270 @@
+"""The spine on RabbitMQ while the broker dies, refuses, forgets, and is handed what is not ours."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import aiormq
+import pytest
+from pamqp.commands import Basic
+
+from conformance.making import named, new_id
+from development.rabbitmq import RabbitmqServer
+from observatory.backends.rabbitmq.spine import RabbitmqSpine
+from observatory.backends.rabbitmq.topology import DEAD, STREAM, work_queue
+from observatory.core.errors import ConfigurationError, SpineUnavailable
+from observatory.core.spine import LogEntry, WorkConsumer, WorkMessage
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+BACK_S = 40.0
+"""A broker that starts again serves all its queues after so long at most."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqServer]:
+    server = RabbitmqServer(tmp_path_factory.mktemp("rabbitmq")).start()
+    server.ctl("await_startup")  # It answers a little before it can be told anything.
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def host(server: RabbitmqServer, request: pytest.FixtureRequest) -> str:
+    """A virtual host of this test."""
+    name = request.node.name.partition("[")[0]
+    server.add_vhost(name)
+    return name
+
+
+@pytest.fixture
+async def spine(server: RabbitmqServer, host: str) -> AsyncIterator[RabbitmqSpine]:
+    spine = RabbitmqSpine(server.url(host))
+    await spine.open()
+    yield spine
+    await spine.close()
+
+
+def work(job: str | None = None) -> WorkMessage:
+    return WorkMessage("q", "normal", (named(job or new_id()),))
+
+
+async def ctl(server: RabbitmqServer, *arguments: str) -> str:
+    return await asyncio.to_thread(server.ctl, *arguments)
+
+
+async def patiently(act: Callable[[], Awaitable[object]]) -> None:
+    """As the dispatcher does: again, until the spine takes it."""
+    async with asyncio.timeout(BACK_S):
+        while True:
+            try:
+                await act()
+            except SpineUnavailable:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+async def take(consumer: WorkConsumer, wanted: set[WorkMessage]) -> None:
+    """Until each of these has come; repeats and others are acknowledged and forgotten."""
+    missing = set(wanted)
+    async with asyncio.timeout(BACK_S):
+        while missing:
+            try:
+                taken = await consumer.take(10, 1.0)
+            except SpineUnavailable:
+                await asyncio.sleep(0.1)
+                continue
+            consumer.acknowledge(taken)
+            missing -= {delivery.message for delivery in taken}
+
+
+async def log_bodies(spine: RabbitmqSpine) -> list[bytes]:
+    bodies: list[bytes] = []
+
+    async def read() -> None:
+        log = await spine.log_range()
+        after = log.first - 1
+        bodies.clear()
+        while page := await spine.read_log(after, 100):
+            bodies.extend(message.body for message in page)
+            after = page[-1].offset
+
+    await patiently(read)
+    return bodies
+
+
+async def works_again(spine: RabbitmqSpine, consumer: WorkConsumer, before: WorkMessage) -> None:
+    """What was confirmed before comes, and so does what is published from now on."""
+    after = work()
+    await patiently(lambda: spine.publish([LogEntry(b'["after"]', "boot-a", 2)], [after]))
+    await take(consumer, {before, after})
+    bodies = await log_bodies(spine)
+    assert bodies[0] == b'["before"]'
+    assert bodies[-1] == b'["after"]'
+
+
+async def test_a_killed_broker_comes_back_with_all_it_confirmed(
+    server: RabbitmqServer, spine: RabbitmqSpine
+) -> None:
+    consumer = spine.consume(["q"])
+    assert await consumer.take(1, 0.5) == []
+    # RabbitMQ 3.10 loses a queue for good that is killed in the moment it was declared.
+    await asyncio.to_thread(server.restart)
+    before = work()
+    await patiently(lambda: spine.publish([LogEntry(b'["before"]', "boot-a", 1)], [before]))
+
+    await asyncio.to_thread(server.kill)
+    with pytest.raises(SpineUnavailable):
+        await spine.publish([], [work()])
+    await asyncio.to_thread(server.start)
+
+    await works_again(spine, consumer, before)
+
+
+async def test_a_stopped_application_is_waited_for(
+    server: RabbitmqServer, spine: RabbitmqSpine
+) -> None:
+    consumer = spine.consume(["q"])
+    before = work()
+    await spine.publish([LogEntry(b'["before"]', "boot-a", 1)], [before])
+
+    await ctl(server, "stop_app")
+    with pytest.raises(SpineUnavailable):
+        await spine.publish([], [work()])
+    with pytest.raises(SpineUnavailable):
+        await spine.log_range()
+    await ctl(server, "start_app")
+
+    await works_again(spine, consumer, before)
+
+
+async def test_closed_connections_are_made_anew_again_and_again(
+    server: RabbitmqServer, spine: RabbitmqSpine, host: str
+) -> None:
+    consumer = spine.consume(["q"])
+    await spine.publish([LogEntry(b'["before"]', "boot-a", 1)], [])
+    tasks_of_a_session: list[int] = []
+    for _ in range(5):
+        await ctl(server, "close_all_connections", "--vhost", host, "a test")
+        between = work()
+        await patiently(lambda message=between: spine.publish([], [message]))
+        await take(consumer, {between})
+        await log_bodies(spine)
+        tasks_of_a_session.append(len(asyncio.all_tasks()))
+
+    assert max(tasks_of_a_session) <= tasks_of_a_session[0] + 5, "tasks of lost sessions stay"
+    assert (await log_bodies(spine))[0] == b'["before"]'
+
+
+async def test_a_queue_deleted_under_its_consumer_is_made_again(
+    server: RabbitmqServer, spine: RabbitmqSpine, host: str
+) -> None:
+    consumer = spine.consume(["q"])
+    first = work()
+    await spine.publish([], [first])
+    await take(consumer, {first})
+
+    await ctl(server, "delete_queue", "-p", host, work_queue("q", "normal"))
+
+    second = work()
+    await patiently(lambda: spine.publish([], [second]))
+    await take(consumer, {second})
+
+
+async def test_a_memory_alarm_refuses_in_time_and_goes_on_giving(
+    server: RabbitmqServer, spine: RabbitmqSpine
+) -> None:
+    consumer = spine.consume(["q"])
+    waiting = [work() for _ in range(30)]
+    await spine.publish([LogEntry(b'["before"]', "boot-a", 1)], waiting)
+
+    await ctl(server, "set_vm_memory_high_watermark", "0.0000001")
+    try:
+        refused = work()
+        began = time.monotonic()
+        with pytest.raises(SpineUnavailable):
+            await spine.publish([], [refused])
+        assert time.monotonic() - began < 7
+        await take(consumer, set(waiting))
+        assert await log_bodies(spine) == [b'["before"]']
+    finally:
+        await ctl(server, "set_vm_memory_high_watermark", "absolute", "1GB")
+
+    await patiently(lambda: spine.publish([], [refused]))
+    await take(consumer, {refused})
+
+
+async def test_what_cannot_be_read_is_put_aside_with_its_reason(
+    server: RabbitmqServer, spine: RabbitmqSpine, host: str
+) -> None:
+    consumer = spine.consume(["q"])
+    fine = work()
+    await spine.publish([], [fine])
+    connection = await aiormq.connect(server.url(host))
+    channel = await connection.channel()
+    await channel.basic_publish(b"\xff no message", routing_key=work_queue("q", "normal"))
+    after = work()
+    await spine.publish([], [after])
+
+    await take(consumer, {fine, after})
+
+    async with asyncio.timeout(10):
+        while isinstance((dead := await channel.basic_get(DEAD)).delivery, Basic.GetEmpty):
+            await asyncio.sleep(0.05)
+    headers = dead.header.properties.headers or {}
+    assert dead.body == b"\xff no message"
+    assert headers["queue"] == work_queue("q", "normal")
+    assert headers["reason"]
+    assert await consumer.take(1, 0.5) == []
+    await connection.close()
+
+
+async def test_a_deleted_log_is_made_anew_and_says_so(
+    server: RabbitmqServer, spine: RabbitmqSpine, host: str
+) -> None:
+    await spine.publish([LogEntry(b"[1]"), LogEntry(b"[2]")], [])
+    before = await spine.log_range()
+    other = RabbitmqSpine(server.url(host))
+    await other.open()
+    assert (await other.log_range()).epoch == before.epoch
+
+    await ctl(server, "delete_queue", "-p", host, STREAM)
+
+    await patiently(lambda: spine.publish([LogEntry(b"[3]")], []))
+    assert await log_bodies(spine) == [b"[3]"]
+    assert await log_bodies(other) == [b"[3]"]
+    epochs = {(await s.log_range()).epoch for s in (spine, other)}
+    assert len(epochs) == 1
+    assert epochs != {before.epoch}
+    await other.close()
+
+
+async def test_a_queue_of_another_kind_is_a_mistake_that_is_told(
+    server: RabbitmqServer, host: str
+) -> None:
+    connection = await aiormq.connect(server.url(host))
+    channel = await connection.channel()
+    await channel.queue_declare(DEAD, durable=True)
+    await connection.close()
+    spine = RabbitmqSpine(server.url(host))
+
+    with pytest.raises(ConfigurationError, match=DEAD):
+        await spine.open()
+    with pytest.raises(ConfigurationError, match=DEAD):
+        await spine.publish([], [work()])
+    await spine.close()
+
+
+async def test_a_broker_that_is_not_there_is_not_waited_for(server: RabbitmqServer) -> None:
+    spine = RabbitmqSpine("amqp://guest:guest@127.0.0.1:1/")
+    began = time.monotonic()
+    await spine.open()
+    with pytest.raises(SpineUnavailable):
+        await spine.publish([], [work()])
+    consumer = spine.consume(["q"])
+    with contextlib.suppress(SpineUnavailable):
+        assert await consumer.take(1, 1.0) == []
+    await spine.close()
+    assert time.monotonic() - began < 5
