@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conformance import postgres, redis_bench
+from conformance import postgres, rabbitmq, redis_bench
 from real import RunningSystem, environment, running_service, running_system, until
 
 pytestmark = pytest.mark.slow
@@ -220,3 +220,57 @@ def test_a_store_that_does_not_answer_is_said_in_one_line(shared_backends: dict[
     assert done.returncode == 5, done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_rabbitmq_jobs_are_taken_and_run_when_it_is_back(
+    tmp_path: Path, shared_backends: dict[str, str]
+) -> None:
+    with rabbitmq.RabbitmqServer(tmp_path / "rabbitmq") as broker:
+        settings = QUICK | shared_backends | {"OBSERVATORY_SPINE_URL": broker.url()}
+        with running_system(JOBS, tmp_path, **settings) as system:
+            ended(system.http, submit(system.http, "square", [{"n": n} for n in range(20)]))
+
+            broker.stop()
+            ids = [
+                system.http.post("/jobs", json={"type": "square", "payload": {"n": n}}).json()[
+                    "jobId"
+                ]
+                for n in range(20)
+            ]
+            until(
+                lambda: float(system.http.get("/jobs").headers["observatory-lag-seconds"]) > 1,
+                timeout_s=30,
+                why=lambda: "the age does not grow",
+            )
+            assert {system.http.get(f"/jobs/{id}").json()["state"] for id in ids} == {"queued"}
+
+            broker.start()
+            jobs = ended(system.http, ids)
+            assert {job["state"] for job in jobs.values()} == {"completed"}
+            until(lambda: states(system.http) == Counter(completed=40), timeout_s=30)
+    assert outcomes(shared_backends["OBSERVATORY_STORE_URL"]) == Counter({1: 40})
+
+
+def test_without_postgresql_jobs_are_refused_and_what_ran_is_recorded_later(
+    tmp_path: Path, shared_backends: dict[str, str]
+) -> None:
+    with postgres.PostgresServer(tmp_path / "postgres") as server:
+        # Rescued by nobody while the store is away, so the run under way is recorded, not repeated.
+        settings = shared_backends | {"OBSERVATORY_STORE_URL": server.url()}
+        settings |= {"OBSERVATORY_LEASE_SECONDS": "60"}
+        with running_system(JOBS, tmp_path, **settings) as system:
+            ids = submit(system.http, "slow", [{"seconds": 2.0}])
+            until(lambda: (tmp_path / "ledger.txt").exists())
+
+            server.stop()
+            refused = system.http.post("/jobs", json={"type": "square", "payload": {"n": 1}})
+            assert refused.status_code == 503, refused.text
+            assert refused.json()["type"].endswith("store-unavailable")
+            assert system.http.get("/jobs").status_code == 503
+            time.sleep(2.5)
+
+            server.start()
+            jobs = ended(system.http, ids)
+            assert {job["state"] for job in jobs.values()} == {"completed"}
+            assert len((tmp_path / "ledger.txt").read_text().splitlines()) == 1
+            until(lambda: states(system.http) == Counter(completed=1), timeout_s=30)

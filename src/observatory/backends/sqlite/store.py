@@ -13,16 +13,9 @@ import msgspec
 
 from observatory.backends.sqlite.database import Database
 from observatory.backends.sqlite.reads import SqliteReads
-from observatory.backends.sqlite.rows import (
-    Row,
-    acceptance,
-    claimed_job,
-    current_rows,
-    ending,
-    keep_history,
-    one_row,
-)
+from observatory.backends.sqlite.rows import Row, current_rows, keep_history, one_row
 from observatory.backends.sqlite.sql import statement
+from observatory.core.change import Ending, acceptance, cancellation, claimed_job, ending
 from observatory.core.errors import IllegalTransition
 from observatory.core.job import (
     ClaimedJob,
@@ -48,9 +41,9 @@ from observatory.core.store import Accepted, Cancellation, KeyReused, Pulse
 _INSERT_JOB: Final = statement("insert_job")
 _CLAIM: Final = statement("claim_jobs")
 _FINISH: Final = statement("finish_job")
-_DUE: Final = statement("promote_jobs")
+_DUE: Final = statement("select_due")
 _QUEUE: Final = statement("queue_job")
-_ORPHANED: Final = statement("rescue_jobs")
+_ORPHANED: Final = statement("select_orphaned")
 
 IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
 """How long an Idempotency-Key is remembered at least."""
@@ -154,18 +147,19 @@ class SqliteStore(SqliteReads):
         rows = [
             row
             for row in current_rows(db, {id for id, _ in wanted})
-            if row.state == State.QUEUED and (row.id, row.attempt) in wanted
+            if row.job.state == State.QUEUED and (row.job.id, row.job.attempt) in wanted
         ]
         if not rows:
             return [], None
         payloads = dict(db.execute(_PAYLOADS, (_encode([r.seq for r in rows]).decode(),)))
-        db.executemany(_CLAIM, [(r.seq, r.attempt + 1, r.version + 1, worker, now) for r in rows])
         transitions = [
-            r.transition(Move.CLAIM, now, r.queued_at, attempt=r.attempt + 1, worker=worker)
-            for r in rows
+            job.transition(Move.CLAIM, now, job.queued_at, attempt=job.attempt + 1, worker=worker)
+            for _, job in rows
         ]
-        keep_history(db, [(r.seq, t) for r, t in zip(rows, transitions, strict=True)])
-        claimed = [claimed_job(row, payloads[row.seq]) for row in rows]
+        kept = [(seq, t) for (seq, _), t in zip(rows, transitions, strict=True)]
+        db.executemany(_CLAIM, [(seq, t.attempt, t.version, worker, now) for seq, t in kept])
+        keep_history(db, kept)
+        claimed = [claimed_job(job, payloads[seq]) for seq, job in rows]
         return claimed, self._commit(db, transitions, now)
 
     async def finish(
@@ -178,16 +172,16 @@ class SqliteStore(SqliteReads):
         self, db: sqlite3.Connection, attempts: Sequence[FinishedAttempt], worker: str
     ) -> tuple[list[bool], Commit | None]:
         now = self._database.now()
-        rows = {row.id: row for row in current_rows(db, [a.job for a in attempts])}
+        rows = {row.job.id: row for row in current_rows(db, [a.job for a in attempts])}
         recorded: list[bool] = []
         ended: list[tuple[Row, FinishedAttempt]] = []
         for attempt in attempts:
             row = rows.get(attempt.job)
             owned = (
                 row is not None
-                and row.state == State.RUNNING
-                and row.attempt == attempt.attempt
-                and row.worker == worker
+                and row.job.state == State.RUNNING
+                and row.job.attempt == attempt.attempt
+                and row.job.worker == worker
             )
             recorded.append(owned)
             if owned and row is not None:
@@ -203,8 +197,8 @@ class SqliteStore(SqliteReads):
         updates: list[tuple[Any, ...]] = []
         kept: list[tuple[int, Transition]] = []
         for row, attempt in ended:
-            update, transition = ending(row, attempt, now)
-            updates.append(update)
+            change, transition = ending(row.job, attempt, now)
+            updates.append(_columns(row.seq, change))
             kept.append((row.seq, transition))
         db.executemany(_FINISH, updates)
         db.executemany(
@@ -258,24 +252,17 @@ class SqliteStore(SqliteReads):
         self, db: sqlite3.Connection, job_id: str, reason: str | None
     ) -> tuple[Cancellation, Commit | None]:
         now = self._database.now()
-        row = one_row(db, job_id)
-        state = State(row.state)
+        seq, job = one_row(db, job_id)
+        state = State(job.state)
         if not allows(state, Move.CANCEL):
             raise IllegalTransition(f"the job is {state} already; it cannot be cancelled")
         if state is State.RUNNING:
-            requested = row.cancel_requested_at or now
-            db.execute(
-                "UPDATE jobs SET cancel_requested_at = ? WHERE seq = ?", (requested, row.seq)
-            )
-            return Cancellation(state, row.version, requested), None
-        since = row.queued_at if state is State.QUEUED else None
-        transition = row.transition(Move.CANCEL, now, since, reason=reason)
-        update = (
-            row.seq, State.CANCELLED, row.version + 1, row.failures, row.crashes, row.queued_at,
-            row.scheduled_at, now, None, None, None,
-        )  # fmt: skip
-        db.execute(_FINISH, update)
-        keep_history(db, [(row.seq, transition)])
+            requested = job.cancel_requested_at or now
+            db.execute("UPDATE jobs SET cancel_requested_at = ? WHERE seq = ?", (requested, seq))
+            return Cancellation(state, job.version, requested), None
+        change, transition = cancellation(job, reason, now)
+        db.execute(_FINISH, _columns(seq, change))
+        keep_history(db, [(seq, transition)])
         commit = self._commit(db, [transition], now)
         return Cancellation(State.CANCELLED, transition.version, None), commit
 
@@ -284,12 +271,12 @@ class SqliteStore(SqliteReads):
 
         def work(db: sqlite3.Connection) -> tuple[int, Commit]:
             now = self._database.now()
-            row = one_row(db, job_id)
-            transition = row.transition(
+            seq, job = one_row(db, job_id)
+            transition = job.transition(
                 Move.REQUEUE_BY_OPERATOR, now, None, reason="retried", suspect=False
             )
-            db.execute(_QUEUE, (row.seq, transition.version, now, 0, 0))
-            keep_history(db, [(row.seq, transition)])
+            db.execute(_QUEUE, (seq, transition.version, now, 0, 0))
+            keep_history(db, [(seq, transition)])
             return transition.version, self._commit(db, [transition], now)
 
         return await self._database.write(work)
@@ -371,9 +358,11 @@ class SqliteStore(SqliteReads):
         rows = current_rows(db, [id for (id,) in db.execute(_DUE, (now, limit))])
         if not rows:
             return None
-        transitions = [row.transition(Move.PROMOTE, now, None) for row in rows]
-        db.executemany(_QUEUE, [(r.seq, r.version + 1, now, r.failures, r.crashes) for r in rows])
-        keep_history(db, [(r.seq, t) for r, t in zip(rows, transitions, strict=True)])
+        transitions = [job.transition(Move.PROMOTE, now, None) for _, job in rows]
+        db.executemany(
+            _QUEUE, [(seq, job.version + 1, now, job.failures, job.crashes) for seq, job in rows]
+        )
+        keep_history(db, [(seq, t) for (seq, _), t in zip(rows, transitions, strict=True)])
         return self._commit(db, transitions, now)
 
     async def rescue(
@@ -395,17 +384,19 @@ class SqliteStore(SqliteReads):
             "UPDATE workers SET state = 'lost', running = 0 WHERE id = ?", [(w.id,) for w in dead]
         )
         rows = current_rows(db, [id for (id,) in db.execute(_ORPHANED, (limit, caller))])
-        retries = _retries(db, {row.type for row in rows})
+        retries = _retries(db, {row.job.type for row in rows})
         ended = [
             (
                 row,
                 FinishedAttempt(
-                    job=row.id,
-                    attempt=row.attempt,
+                    job=row.job.id,
+                    attempt=row.job.attempt,
                     outcome=OutcomeKind.LOST,
-                    retry=retries.get(row.type, Retry()),
+                    retry=retries.get(row.job.type, Retry()),
                     jitter=self._jitter(),
-                    error=ErrorInfo("WorkerLost", f"the worker {row.worker} died during the run"),
+                    error=ErrorInfo(
+                        "WorkerLost", f"the worker {row.job.worker} died during the run"
+                    ),
                 ),
             )
             for row in rows
@@ -439,11 +430,11 @@ class SqliteStore(SqliteReads):
         rows = [
             r
             for r in current_rows(db, [id for (id,) in found])
-            if allows(State(r.state), Move.PRUNE)
+            if allows(State(r.job.state), Move.PRUNE)
         ]
         if not rows:
             return None
-        transitions = [row.transition(Move.PRUNE, now, None) for row in rows]
+        transitions = [job.transition(Move.PRUNE, now, None) for _, job in rows]
         seqs = [(row.seq,) for row in rows]
         for table in ("payloads", "results", "history", "job_logs"):
             db.executemany(f"DELETE FROM {table} WHERE job = ?", seqs)  # noqa: S608 - our own names
@@ -468,6 +459,11 @@ class SqliteStore(SqliteReads):
             (self._publisher, number, now, _encode(transitions).decode()),
         )
         return Commit(self._publisher, number, tuple(transitions))
+
+
+def _columns(seq: int, change: Ending) -> tuple[Any, ...]:
+    """The values of `finish_job.sql`."""
+    return (seq, *msgspec.structs.astuple(change)[1:])
 
 
 def _known_keys(
