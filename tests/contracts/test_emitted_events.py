@@ -8,7 +8,7 @@ import pytest
 
 from observatory.core.contract_references import CONTRACTS_URI
 from observatory.core.contract_tree import validator
-from observatory.core.event import Event, events_of, progress_event, worker_event
+from observatory.core.event import Event, events_of, progress_event, queue_event, worker_event
 from observatory.core.instant import MICROSECONDS
 from observatory.core.job import ProgressReport, Transition, WorkerRecord
 from observatory.core.lifecycle import TRANSITIONS, ErrorInfo, Move, OutcomeKind, State
@@ -97,3 +97,9 @@ def test_progress_is_told_as_its_contract_says() -> None:
     report = ProgressReport(job=JOB, attempt=1, at=NOW, fraction=0.5, message=None)
 
     assert_meets_its_contract(progress_event(report, "email.send", "mail", SOURCE))
+
+
+@pytest.mark.parametrize("kind", ["paused", "resumed"])
+@pytest.mark.parametrize("by", ["operator", None])
+def test_a_paused_queue_is_told_as_its_contract_says(kind: str, by: str | None) -> None:
+    assert_meets_its_contract(queue_event(kind, "mail", by, NOW, SOURCE))

@@ -132,7 +132,10 @@ def filter_case(context, case):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """A key is for one body, a contract version for one job type: make them so."""
+    """A key is for one body, a contract version for one job type: make them so. A link may take
+    the end of /jobs/batch for a job's id, which is then another path."""
+    if (case.path_parameters or {}).get("jobId") == "batch":
+        case.path_parameters["jobId"] = str(uuid.uuid4())
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     headers = case.headers or {}

@@ -274,3 +274,21 @@ def test_without_postgresql_jobs_are_refused_and_what_ran_is_recorded_later(
             assert {job["state"] for job in jobs.values()} == {"completed"}
             assert len((tmp_path / "ledger.txt").read_text().splitlines()) == 1
             until(lambda: states(system.http) == Counter(completed=1), timeout_s=30)
+
+
+def test_a_paused_queue_waits_and_loses_nothing(
+    tmp_path: Path, shared_backends: dict[str, str]
+) -> None:
+    with running_system(JOBS, tmp_path, **QUICK, **shared_backends) as system:
+        ended(system.http, submit(system.http, "square", [{"n": n} for n in range(50)]))
+        assert system.http.post("/queues/default/pause").json()["paused"] is True
+        time.sleep(1.0)  # within which every processor has seen it
+        items = [{"type": "square", "payload": {"n": n}} for n in range(50)]
+        answer = system.http.post("/jobs/batch", json=items)
+        ids = [item["jobId"] for item in answer.json()["items"]]
+        time.sleep(1.5)
+        assert {system.http.get(f"/jobs/{id}").json()["state"] for id in ids} == {"queued"}
+        assert system.http.post("/queues/default/resume").json()["paused"] is False
+        jobs = ended(system.http, ids)
+        assert {job["attempt"] for job in jobs.values()} == {1}
+        until(lambda: states(system.http) == Counter(completed=100), timeout_s=20)

@@ -219,6 +219,19 @@ def worker_event(kind: str, worker: WorkerRecord, at: int, source: str) -> Event
     )
 
 
+def queue_event(kind: str, queue: str, by: str | None, at: int, source: str) -> Event:
+    """An event about a queue: `kind` is paused or resumed; `by` is who asked for it."""
+    return Event(
+        id=event_id(queue, at, kind),
+        source=source,
+        type=f"queue.{kind}",
+        subject=queue,
+        time=to_rfc3339(at),
+        dataschema=f"{SCHEMA_BASE}events/queue.{kind}.v1.json",
+        data={"queue": queue, "by": by},
+    )
+
+
 def encode_batch(events: list[Event]) -> bytes:
     """CloudEvents JSON batch format (``application/cloudevents-batch+json``)."""
     return _encoder.encode(events)

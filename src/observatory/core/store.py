@@ -153,6 +153,10 @@ class StoreWrites(Protocol):
         """Keep progress and log lines of runs that this worker still owns."""
         ...
 
+    async def pause_queue(self, queue: str, paused: bool) -> bool:
+        """Have processors leave a queue alone, or no longer; True where that is a change."""
+        ...
+
     async def register_job_types(self, job_types: Sequence[JobType]) -> None:
         """Make job types known to every gateway; a newer registration replaces an older."""
         ...
@@ -253,6 +257,10 @@ class StoreReads(Protocol):
 
     async def workers(self) -> list[WorkerRecord]:
         """Workers seen lately, the newest first."""
+        ...
+
+    async def paused_queues(self) -> list[str]:
+        """The queues that processors leave alone, by name."""
         ...
 
     async def job_types(self) -> list[JobType]:

@@ -63,6 +63,11 @@ class Dispatcher:
             self._waiting.append(commit)
             self._loop.wake()
 
+    @property
+    def source(self) -> str:
+        """Who publishes here, as events name it."""
+        return self._source
+
     async def announce(self, events: list[Event]) -> None:
         """Publish events that no transaction stands behind (progress, heartbeats)."""
         await self._spine.publish([LogEntry(encode_batch(events))], [])

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from observatory.core.form import QUEUE
 
 
 class Settings(BaseSettings):
@@ -39,6 +41,11 @@ class Settings(BaseSettings):
         le=10_000,
         description="runs at once in one processor; 100, or 32 where a handler runs in a thread",
     )
+    queues: str = Field(
+        default="",
+        description="queues a processor takes from, separated by commas; those of its job types, "
+        "and default",
+    )
     lease_seconds: float = Field(
         default=15.0, gt=0, description="a worker not seen for this long is dead"
     )
@@ -66,6 +73,19 @@ class Settings(BaseSettings):
     allow_unknown_types: bool = Field(
         default=False, description="accept job types nobody registered"
     )
+
+    @property
+    def queue_names(self) -> list[str]:
+        """`queues`, apart."""
+        return [name.strip() for name in self.queues.split(",") if name.strip()]
+
+    @field_validator("queues")
+    @classmethod
+    def _names_of_queues(cls, value: str) -> str:
+        for name in value.split(","):
+            if name.strip() and not QUEUE.pattern.fullmatch(name.strip()):
+                raise ValueError(f"{name.strip()[:100]!r} is not {QUEUE.words}")
+        return value
 
     @model_validator(mode="after")
     def _lease_outlasts_heartbeats(self) -> "Settings":

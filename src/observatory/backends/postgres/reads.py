@@ -148,6 +148,11 @@ class PostgresReads:
             lambda db: worker_records(db, b"seen_at > $1", (db.now - _WORKERS_SHOWN_US,))
         )
 
+    async def paused_queues(self) -> list[str]:
+        """See `StoreReads.paused_queues`."""
+        query = b"SELECT queue FROM paused_queues ORDER BY queue"
+        return await self._database.read(lambda db: [queue for (queue,) in db.execute(query)])
+
     async def job_types(self) -> list[JobType]:
         """See `StoreReads.job_types`."""
         return await self._database.read(

@@ -64,6 +64,8 @@ _PRUNABLE: Final = statement("select_prunable")
 _NOTE_PROGRESS: Final = statement("note_progress")
 _NOTE_LINES: Final = statement("note_lines")
 _PUT_WORKER: Final = statement("put_worker")
+_PAUSE_QUEUE: Final = statement("pause_queue")
+_RESUME_QUEUE: Final = statement("resume_queue")
 _PUT_JOB_TYPES: Final = statement("put_job_types")
 _BEAT: Final = statement("beat")
 _LEAD: Final = statement("lead")
@@ -247,6 +249,16 @@ class PostgresStore(PostgresReads):
             )
             changed = QueuedRow(row.id, transition.version, db.now, 0, 0, body(transition))
             return transition.version, self._record(db, _QUEUE, [changed], [transition])
+
+        return await self._database.write(work)
+
+    async def pause_queue(self, queue: str, paused: bool) -> bool:
+        """See `StoreWrites.pause_queue`."""
+
+        def work(db: Transaction) -> bool:
+            if paused:
+                return bool(db.execute(_PAUSE_QUEUE, (queue, db.now)))
+            return bool(db.execute(_RESUME_QUEUE, (queue,)))
 
         return await self._database.write(work)
 

@@ -180,6 +180,11 @@ class SqliteReads:
             ) in rows
         ]  # fmt: skip
 
+    async def paused_queues(self) -> list[str]:
+        """See `StoreReads.paused_queues`."""
+        query = "SELECT queue FROM paused_queues ORDER BY queue"
+        return await self._database.read(lambda db: [queue for (queue,) in db.execute(query)])
+
     async def job_types(self) -> list[JobType]:
         """See `StoreReads.job_types`."""
         return await self._database.read(

@@ -281,6 +281,17 @@ class SqliteStore(SqliteReads):
 
         return await self._database.write(work)
 
+    async def pause_queue(self, queue: str, paused: bool) -> bool:
+        """See `StoreWrites.pause_queue`."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            if paused:
+                statement = "INSERT INTO paused_queues VALUES (?, ?) ON CONFLICT DO NOTHING"
+                return db.execute(statement, (queue, self._database.now())).rowcount == 1
+            return db.execute("DELETE FROM paused_queues WHERE queue = ?", (queue,)).rowcount == 1
+
+        return await self._database.write(work)
+
     async def register_job_types(self, job_types: Sequence[JobType]) -> None:
         """See `StoreWrites.register_job_types`."""
         rows = [(t.name, _encode(t).decode(), self._database.now()) for t in job_types]

@@ -1,10 +1,13 @@
-"""What an operator does to a job that is on record: cancel it, run it again."""
+"""What an operator does: cancel a job on record, run it again, pause a queue."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from observatory.core.errors import NotFound
+import structlog
+
+from observatory.core.errors import NotFound, SpineUnavailable
+from observatory.core.event import queue_event
 from observatory.core.job import Commit, Submission
 from observatory.core.lifecycle import Move, after
 from observatory.core.store import Accepted, Cancellation, Store
@@ -14,9 +17,11 @@ from observatory.services.gateway.submission import Context, Reader
 
 T = TypeVar("T")
 
+_log = structlog.get_logger(__name__)
+
 
 class Operator:
-    """Cancels and retries jobs."""
+    """Cancels and retries jobs, pauses and resumes queues."""
 
     def __init__(
         self, store: Store, dispatcher: Dispatcher, acceptor: Acceptor, reader: Reader
@@ -50,6 +55,18 @@ class Operator:
         (accepted,) = await self._acceptor.accept([submission])
         assert isinstance(accepted, Accepted), "no key was given, so none can be reused"
         return accepted.job_id
+
+    async def pause(self, queue: str, paused: bool, by: str) -> None:
+        """Have every processor leave a queue alone, or take it up again; `by` is who wants it."""
+        if not await self._store.pause_queue(queue, paused):
+            return
+        kind = "paused" if paused else "resumed"
+        event = queue_event(kind, queue, by, await self._store.now(), self._dispatcher.source)
+        try:
+            await self._dispatcher.announce([event])
+        except SpineUnavailable as error:
+            # The record decides; the event is for those who watch.
+            _log.warning("queue.unannounced", queue=queue, kind=kind, error=str(error))
 
     async def _to_the_end(self, change: Coroutine[Any, Any, tuple[T, Commit | None]]) -> T:
         async def write() -> T:

@@ -14,6 +14,7 @@ from observatory.asgi.body import media_type, read_body
 from observatory.asgi.job_id import JOB_PATH
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.problem import exception_handlers, problem_document
+from observatory.asgi.queue_name import QUEUE_PATH
 from observatory.core.contracts import Contract
 from observatory.core.errors import (
     InvalidParameter,
@@ -38,7 +39,9 @@ _NDJSON: Final = "application/x-ndjson"
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
-SCOPES: Final[Mapping[str, str]] = {"/cancel": "operate", "/retry": "operate"}
+SCOPES: Final[Mapping[str, str]] = dict.fromkeys(
+    ("/cancel", "/retry", "/pause", "/resume"), "operate"
+)
 """Path endings that need another scope than submit."""
 
 
@@ -67,6 +70,8 @@ class Gateway:
             Route("/jobs/batch", self.submit_batch, methods=["POST"]),
             Route(f"{JOB_PATH}/cancel", self.cancel, methods=["POST"]),
             Route(f"{JOB_PATH}/retry", self.retry, methods=["POST"]),
+            Route(f"{QUEUE_PATH}/pause", self.pause, methods=["POST"]),
+            Route(f"{QUEUE_PATH}/resume", self.resume, methods=["POST"]),
         ]
 
     async def submit(self, request: Request) -> Response:
@@ -145,6 +150,20 @@ class Gateway:
         else:
             version = await self._operator.retry(job_id)
         return _accepted(job_id, event_id(job_id, version), {"Location": f"/jobs/{job_id}"})
+
+    async def pause(self, request: Request) -> Response:
+        """``POST /queues/{queue}/pause``."""
+        return await self._pause(request, paused=True)
+
+    async def resume(self, request: Request) -> Response:
+        """``POST /queues/{queue}/resume``."""
+        return await self._pause(request, paused=False)
+
+    async def _pause(self, request: Request, *, paused: bool) -> Response:
+        Parameters(request, ())
+        queue = request.path_params["queue"]
+        await self._operator.pause(queue, paused, request.scope["observatory.principal"])
+        return _json({"queue": queue, "paused": paused}, 200)
 
     async def _action_body(self, request: Request, contract: Contract) -> dict[str, Any]:
         raw = await read_body(request, self._settings.body_bytes_max)

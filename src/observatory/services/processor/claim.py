@@ -51,20 +51,44 @@ class Claimer:
         self._unsettled: list[Delivery] = []
         self._taken_at = 0.0
         self._consumer: WorkConsumer | None = None
+        self._queues: tuple[str, ...] = ()
+        self._consumed: tuple[str, ...] = ()
+        self._closed = False
         self._suspect: str | None = None
 
     def open(self, queues: Sequence[str]) -> None:
         """Start to consume."""
-        self._consumer = self._spine.consume(queues)
+        self._queues = tuple(queues)
+        self._consume()
+
+    async def limit_to(self, queues: Sequence[str]) -> None:
+        """Consume these queues from now on."""
+        if self._consumer is None or self._closed or self._queues == tuple(queues):
+            return
+        self._queues = tuple(queues)
+        # Wakes the claim that waits in it; the next claim opens another.
+        await self._consumer.close()
+
+    def _consume(self) -> None:
+        # What was at hand is delivered again if its queue is still among them, else to whoever
+        # takes it up later.
+        for held in (self._at_hand, self._suspects, self._unsorted):
+            held.clear()
+        self._unsettled = []
+        self._consumed = self._queues
+        self._consumer = self._spine.consume(self._queues)
 
     async def close(self) -> None:
         """Stop consuming; what was not claimed is delivered again."""
+        self._closed = True
         if self._consumer is not None:
             # It is kept: what the claim under way takes over is still to be acknowledged.
             await self._consumer.close()
 
     async def claim(self, free: int) -> list[ClaimedJob]:
         """Up to `free` jobs that this worker owns from now on; empty when there are none now."""
+        if self._consumed != self._queues and not self._closed:
+            self._consume()
         if suspect := await self._claim_suspect():
             return suspect
         if not self._at_hand:

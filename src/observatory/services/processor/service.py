@@ -30,6 +30,7 @@ _log = structlog.get_logger(__name__)
 
 _NOTES_INTERVAL_S: Final = 0.25
 _CANARY_INTERVAL_S: Final = 5.0
+_PAUSES_INTERVAL_S: Final = 0.5
 _CUT_SHORT: Final = frozenset({OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED})
 """Outcomes after which a handler may still be going on."""
 _TASK_SLOTS: Final = 100
@@ -63,7 +64,8 @@ class Processor:
         self._now = now
         in_threads = any(not handler.is_async for handler in handlers.values())
         self._slots = settings.concurrency or (_THREAD_SLOTS if in_threads else _TASK_SLOTS)
-        queues = sorted({h.job_type.queue for h in handlers.values()} | {DEFAULT_QUEUE})
+        own = {h.job_type.queue for h in handlers.values()} | {DEFAULT_QUEUE}
+        queues = sorted(set(settings.queue_names) or own)
         self._record = WorkerRecord(
             id=self.worker,
             host=host,
@@ -98,6 +100,7 @@ class Processor:
         self._maintenance = Maintenance(store, spine, dispatcher, self.worker, settings)
         self._note_loop = Loop("notes", self._write_notes, _NOTES_INTERVAL_S)
         self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
+        self._pause_loop = Loop("pauses", self._heed_pauses, _PAUSES_INTERVAL_S)
         self._claim_loop = Loop("claim", self._claim, 0)
 
     @property
@@ -130,12 +133,14 @@ class Processor:
         self._heartbeat.start()
         self._note_loop.start()
         self._canary_loop.start()
-        self._claimer.open(self._record.queues)
+        self._claimer.open(await self._open_queues())
+        self._pause_loop.start()
         self._claim_loop.start()
 
     async def stop(self) -> None:
         """Drain: claim no more, let runs end within the grace time, hand back the rest."""
         self._state = "draining"
+        await self._pause_loop.stop()
         await self._claimer.close()
         self._slot_freed.set()
         await self._claim_loop.stop()
@@ -167,6 +172,13 @@ class Processor:
                     await self._slot_freed.wait()
 
     # Keeping the slots busy
+
+    async def _open_queues(self) -> list[str]:
+        paused = set(await self._store.paused_queues())
+        return [queue for queue in self._record.queues if queue not in paused]
+
+    async def _heed_pauses(self) -> None:
+        await self._claimer.limit_to(await self._open_queues())
 
     async def _claim(self) -> bool:
         # The loop never cuts a claim off: its jobs would be owned and not run.

@@ -140,13 +140,14 @@ async def queues(
     counts, _ = await aggregates.states()
     _, groups, _ = _grouped(counts, await aggregates.series(width, since - since % width))
     oldest = await store.oldest_queued()
+    paused = set(await store.paused_queues())
     shown: list[dict[str, Any]] = []
-    for name in sorted(groups.keys() | oldest.keys()):
+    for name in sorted(groups.keys() | oldest.keys() | paused):
         group = groups[name].shown(window_s)
         shown.append(
             {
                 "name": name,
-                "paused": False,
+                "paused": name in paused,
                 "states": group["states"],
                 "oldestQueuedAt": optional_rfc3339(oldest.get(name)),
                 "oldestAgeSeconds": seconds_between(oldest.get(name), freshness.as_of),

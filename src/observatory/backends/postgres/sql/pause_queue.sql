@@ -1,0 +1,3 @@
+INSERT INTO paused_queues VALUES ($1, $2)
+ON CONFLICT DO NOTHING
+RETURNING queue

@@ -1,0 +1,2 @@
+DELETE FROM paused_queues WHERE queue = $1
+RETURNING queue

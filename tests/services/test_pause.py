@@ -1,0 +1,86 @@
+"""Pausing a queue: its jobs wait, all others go on, and what runs ends in peace."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from observatory import Observatory
+from services.embedding import served, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_paused_queue_is_left_alone_until_it_is_resumed(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    app = Observatory()
+    gate = asyncio.Event()
+
+    @app.job("held", queue="slow")
+    async def held() -> str:
+        await gate.wait()
+        return "done"
+
+    @app.job("quick")
+    async def quick() -> None: ...
+
+    async with served(app, tmp_path, empty_database, concurrency=2) as on:
+        running = await on.submit("held")
+        await on.reached(running, "running")
+        answer = await on.http.post("/queues/slow/pause")
+        assert (answer.status_code, answer.json()) == (200, {"queue": "slow", "paused": True})
+        assert (await on.http.post("/queues/slow/pause")).status_code == 200
+        processor = on.system.processor
+        assert processor is not None
+        await until(lambda: processor._claimer._consumed == ("default",))
+
+        waiting = [await on.submit("held") for _ in range(3)]
+        await on.reached(await on.submit("quick"))
+        gate.set()
+        assert (await on.reached(running))["result"] == "done"
+        await on.reached(await on.submit("quick"))
+        assert {(await on.job(id))["state"] for id in waiting} == {"queued"}
+        (shown,) = [
+            q for q in (await on.http.get("/queues")).json()["items"] if q["name"] == "slow"
+        ]
+        assert shown["paused"] is True
+
+        assert (await on.http.post("/queues/slow/resume")).json()["paused"] is False
+        for id in waiting:
+            assert (await on.reached(id))["state"] == "completed"
+            history = await on.history(id)
+            assert [t.attempt for t in history if t.move == "claim"] == [1]
+
+        async def kinds() -> list[str]:
+            found = (await on.http.get("/events?subject=slow")).json()["items"]
+            return [item["event"]["type"] for item in found]
+
+        await until(kinds)
+        assert await kinds() == ["queue.resumed", "queue.paused"], "said once each"
+
+
+async def test_a_pause_outlives_the_process(tmp_path: Path, empty_database: Path) -> None:
+    app = Observatory()
+
+    @app.job("quick")
+    async def quick() -> None: ...
+
+    async with served(app, tmp_path, empty_database) as on:
+        assert (await on.http.post("/queues/default/pause")).status_code == 200
+    async with served(app, tmp_path) as on:
+        job = await on.submit("quick")
+        processor = on.system.processor
+        assert processor is not None
+        assert processor._claimer._consumed == ()
+        assert (await on.job(job))["state"] == "queued"
+        await on.http.post("/queues/default/resume")
+        assert (await on.reached(job))["state"] == "completed"
+
+
+@pytest.mark.parametrize("name", ["-x", "a" * 64, "a%20b", "%2e%2e"])
+async def test_what_is_no_queue_s_name_is_no_path(
+    name: str, tmp_path: Path, empty_database: Path
+) -> None:
+    async with served(Observatory(), tmp_path, empty_database) as on:
+        assert (await on.http.post(f"/queues/{name}/pause")).status_code == 404
