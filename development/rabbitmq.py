@@ -138,6 +138,11 @@ class RabbitmqServer(Server):
     def _answers(self) -> bool:
         return ask(self.port, _AMQP_HEADER, 1) == _METHOD_FRAME
 
+    def _wait_until_it_answers(self) -> None:
+        super()._wait_until_it_answers()
+        # It answers on its port a little before it can be told anything.
+        self.ctl("await_startup")
+
     def _start_epmd(self) -> None:
         with self._log.open("ab") as log:
             self._epmd = subprocess.Popen(

@@ -37,7 +37,6 @@ def server() -> RabbitmqServer:
         shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(end)
-    started.ctl("await_startup")  # It answers a little before it can be told anything.
     return started
 
 

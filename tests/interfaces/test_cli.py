@@ -194,6 +194,8 @@ def test_ctrl_c_is_130_without_a_traceback(system: RunningSystem) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts what it puts in the background with SIGINT ignored, tests included.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     cli("submit", "double", "n=1", url=system.url)
     assert process.stdout is not None
