@@ -71,7 +71,9 @@ class RunningSystem:
         self.data = folder / "data"
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.output_path = folder / f"output-{command}-{self.port}.txt"
+        # Services of one folder write a file each; the systems that follow one another in it, one.
+        name = "output" if command == "up" else f"output-{command}-{self.port}"
+        self.output_path = folder / f"{name}.txt"
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(base_url=self.url, timeout=30.0, trust_env=False)
         self._arguments = list(arguments)

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from conformance.benches import SqliteBench
 from observatory.backends.sqlite import spine as sqlite_spine
-from observatory.backends.sqlite.database import Database
+from observatory.backends.sqlite.database import FILE_NAME, Database
+from observatory.backends.sqlite.migrate import HEAD, MIGRATIONS, revision
+from observatory.backends.sqlite.store import SqliteStore
 from observatory.core.errors import StoreUnavailable
 from observatory.core.job import Reference
 from observatory.core.spine import LogEntry, WorkMessage
@@ -172,3 +176,21 @@ async def test_a_snapshot_that_sqlite_refuses_is_an_error_of_the_store(
         refused = on.database.snapshot(lambda db: db.execute("SELECT * FROM there_is_none"))
         with pytest.raises(StoreUnavailable, match="no such table"):
             refused.result(10)
+
+
+async def test_a_file_of_the_first_schema_is_brought_to_the_newest(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", f"sqlite:///{path}")
+    command.upgrade(config, "0001")
+    assert revision(path) == "0001"
+
+    database = Database(tmp_path, lambda: 0)
+    try:
+        store = SqliteStore(database, "boot")
+        assert revision(path) == HEAD
+        assert await store.pause_queue("mail", True)
+        assert await store.paused_queues() == ["mail"]
+    finally:
+        await database.close()
