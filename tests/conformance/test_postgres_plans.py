@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from conformance.postgres import drop_database, new_database, server
-from observatory.backends.postgres import store as store_module
 from observatory.backends.postgres.listing import listing
+from observatory.backends.postgres.recording import CLAIM, FINISH, PRUNE
 from observatory.backends.postgres.rows import id_at
 from observatory.backends.postgres.sql import statement
 from observatory.core.lifecycle import State
@@ -137,10 +137,10 @@ def test_changes_find_their_rows_by_index_at_every_size(
     ]
     ended = [{"id": id, "version": 3, "state": "completed", "failures": 0, "crashes": 0, "body": ""}
              for id in ids]  # fmt: skip
-    for rows, query in ((claimed, store_module._CLAIM), (ended, store_module._FINISH)):  # pyright: ignore[reportPrivateUsage]
+    for rows, query in ((claimed, CLAIM), (ended, FINISH)):
         assert_by_index(plan(db, query, (json.dumps(rows), "boot", AT)), size * 2)
     pruned = [{"id": id, "body": "{}"} for id in ids]
-    query = store_module._PRUNE  # pyright: ignore[reportPrivateUsage]
+    query = PRUNE
     assert_by_index(plan(db, query, (json.dumps(pruned), "boot", AT)), size * 2)
 
 

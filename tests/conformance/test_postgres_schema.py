@@ -32,12 +32,33 @@ def url() -> Iterator[str]:
 
 
 async def opened(url: str) -> None:
+    """Use the database as a service does."""
     database = Database(url)
     try:
         await database.open()
-        await accept(PostgresStore(database, "boot-a"), submission())
+        store = PostgresStore(database, "boot-a")
+        (job_id,) = await accept(store, submission())
+        assert await store.job(job_id) is not None
+        assert (await store.check())["schema"] == HEAD
     finally:
         await database.close()
+
+
+def described(url: str) -> dict[str, list[tuple[str, ...]]]:
+    """The columns, indexes and constraints of a database."""
+    questions = {
+        "columns": "SELECT table_name, column_name, data_type, collation_name, is_nullable, "
+        "column_default FROM information_schema.columns WHERE table_schema = 'public'",
+        "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+        "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) "
+        "FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
+        "revision": "SELECT version_num FROM alembic_version",
+    }
+    with psycopg.connect(url) as connection:
+        return {
+            what: sorted(tuple(map(str, row)) for row in connection.execute(query.encode()))
+            for what, query in questions.items()
+        }
 
 
 def set_revision(url: str, revision: str) -> None:
@@ -91,8 +112,18 @@ async def test_the_sql_that_is_written_out_makes_the_same_schema(url: str) -> No
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(migration_sql().encode())
 
+    written = described(url)
+    assert written["revision"] == [(HEAD,)]
     await opened(url)
     migrate(url)
+    assert described(url) == written
+    other = f"{url.rpartition('/')[0]}/by_alembic"
+    server().psql("CREATE DATABASE by_alembic")
+    try:
+        migrate(other)
+        assert described(other) == written
+    finally:
+        drop_database(server(), other)
 
 
 async def test_a_server_that_does_not_answer_is_no_fault_of_the_schema() -> None:

@@ -514,6 +514,7 @@ async def test_a_run_to_be_repeated_is_cancelled_where_that_was_asked_for(
 
     record = await Record.of(store, job)
     assert record.job.state is State.CANCELLED
+    assert record.history[-1].reason == "requested"
     assert record.job.finished_at is not None
     assert (record.history[-1].move, record.history[-1].outcome) == (Move.CANCEL, outcome)
 
@@ -546,7 +547,7 @@ async def test_a_running_job_is_asked_to_end_and_goes_on_until_it_does(store: St
     job = await running(store)
 
     first, commit = await store.cancel(job, "enough")
-    again, _ = await store.cancel(job, None)
+    again, _ = await store.cancel(job, "more than enough")
 
     assert commit is None
     assert (first.state, first.version) == (State.RUNNING, 2)
@@ -558,7 +559,7 @@ async def test_a_running_job_is_asked_to_end_and_goes_on_until_it_does(store: St
     await finish(store, ended(job, outcome=OutcomeKind.CANCELLED))
     record = await Record.of(store, job)
     assert record.job.state is State.CANCELLED
-    assert record.history[-1].reason == "requested"
+    assert record.history[-1].reason == "enough"
 
 
 @pytest.mark.parametrize("make", [completed, failed])
@@ -633,14 +634,15 @@ async def test_a_job_run_again_has_its_whole_budget_and_new_attempt_numbers(stor
 
 async def test_an_old_wish_to_cancel_does_not_meet_the_next_life(store: Store) -> None:
     job = await running(store)
-    await store.cancel(job, None)
+    await store.cancel(job, "enough")
     await finish(store, ended(job))
     await store.requeue(job)
     await claim(store, job, 1)
 
     assert (await Record.of(store, job)).job.cancel_requested_at is None
-    await finish(store, ended(job, 2, OutcomeKind.ERROR))
-    assert (await Record.of(store, job)).job.state is State.RETRYING
+    await store.cancel(job, None)
+    await finish(store, ended(job, 2, OutcomeKind.CANCELLED))
+    assert (await Record.of(store, job)).history[-1].reason == "requested"
 
 
 async def test_progress_and_lines_are_kept_of_a_run_that_is_still_owned(store: Store) -> None:

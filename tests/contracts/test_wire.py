@@ -38,7 +38,7 @@ def test_states_and_priorities_are_those_of_the_contract() -> None:
     ("name", "pattern"), [("jobType", JOB_TYPE_PATTERN), ("queue", QUEUE_PATTERN)]
 )
 def test_names_have_the_form_of_the_contract(name: str, pattern: re.Pattern[str]) -> None:
-    assert definition(name)["pattern"] == "^" + pattern.pattern.replace(r"\Z", "$")
+    assert definition(name)["pattern"] == f"^{pattern.pattern}$"
 
 
 def test_every_problem_in_code_is_one_the_contract_allows() -> None:

@@ -1,5 +1,6 @@
 """The whole system on RabbitMQ, PostgreSQL and Redis, in one process and in several."""
 
+import json
 import subprocess
 import sys
 import time
@@ -44,8 +45,20 @@ def slow(seconds: float, ctx: JobContext) -> str:
 async def broken(ctx: JobContext) -> None:
     raise ValueError("on purpose")
 """
+
 QUICK = {"OBSERVATORY_HEARTBEAT_SECONDS": "0.3", "OBSERVATORY_LEASE_SECONDS": "2"}
 TERMINAL = {"completed", "failed", "cancelled"}
+
+
+def command(settings: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """One run of the command line, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "observatory.interfaces.cli.main", *words],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def submit(http: httpx.Client, type: str, payloads: list[dict[str, Any]]) -> list[str]:
@@ -65,10 +78,11 @@ def ended(http: httpx.Client, ids: list[str], *, timeout_s: float = 60.0) -> dic
     def all_there() -> bool:
         for id in ids:
             if id not in found:
-                job = http.get(f"/jobs/{id}").json()
-                if job["state"] not in TERMINAL:
+                answer = http.get(f"/jobs/{id}")
+                # Connecting to a store that was away is tried again only after a pause.
+                if answer.status_code == 503 or answer.json()["state"] not in TERMINAL:
                     return False
-                found[id] = job
+                found[id] = answer.json()
         return True
 
     until(all_there, timeout_s=timeout_s, why=lambda: f"{len(found)} of {len(ids)} have ended")
@@ -115,14 +129,10 @@ def test_processes_of_their_own_share_the_work_and_take_over(
     tmp_path: Path, shared_backends: dict[str, str]
 ) -> None:
     settings = QUICK | shared_backends
-    migrated = subprocess.run(
-        [sys.executable, "-m", "observatory.interfaces.cli.main", "migrate"],
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    migrated = command(settings, "migrate", "--json")
     assert migrated.returncode == 0, migrated.stderr
+    assert json.loads(migrated.stdout)["schema"]
+    assert shared_backends["OBSERVATORY_STORE_URL"].rpartition("/")[2] in migrated.stdout
     with ExitStack() as stack:
 
         def start(command: str, **more: Any) -> RunningSystem:
@@ -196,13 +206,7 @@ def test_without_redis_jobs_go_on_and_views_say_how_old_they_are(
 def test_a_store_that_is_not_migrated_is_said_in_one_line(shared_backends: dict[str, str]) -> None:
     url = shared_backends["OBSERVATORY_STORE_URL"].rpartition("/")[0] + "/postgres"
     settings = shared_backends | {"OBSERVATORY_STORE_URL": url}
-    done = subprocess.run(
-        [sys.executable, "-m", "observatory.interfaces.cli.main", "gateway", "--port", "0"],
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = command(settings, "gateway", "--port", "0")
     assert done.returncode == 2, done.stderr
     assert "run `observatory migrate` once" in done.stderr
     assert "Traceback" not in done.stderr
@@ -210,13 +214,7 @@ def test_a_store_that_is_not_migrated_is_said_in_one_line(shared_backends: dict[
 
 def test_a_store_that_does_not_answer_is_said_in_one_line(shared_backends: dict[str, str]) -> None:
     settings = shared_backends | {"OBSERVATORY_STORE_URL": "postgresql://x:secret@127.0.0.1:1/x"}
-    done = subprocess.run(
-        [sys.executable, "-m", "observatory.interfaces.cli.main", "up", "--port", "0"],
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = command(settings, "up", "--port", "0")
     assert done.returncode == 5, done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,7 +11,7 @@ import pytest
 
 from conformance.making import WORKER, accept, ended, keyed, named, running, submission, worker
 from development.postgres import PostgresServer
-from faults.postgres_line import Line
+from faults.line import Line
 from observatory.backends.postgres import database as database_module
 from observatory.backends.postgres import writer as writer_module
 from observatory.backends.postgres.connection import RowRefused

@@ -499,6 +499,21 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ contracts, doctor, keys
 
 
+def test_migrate_without_a_store_to_migrate_says_which_setting() -> None:
+    answer = cli("migrate")
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert "OBSERVATORY_STORE_URL" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+
+
+def test_the_sql_of_the_migration_is_written_out_without_a_server() -> None:
+    answer = cli("migrate", "--sql")
+    assert answer.returncode == 0, answer.stderr
+    assert "CREATE TABLE jobs" in answer.stdout
+    assert answer.stdout.count("alembic_version") > 1
+
+
 def test_the_contracts_of_this_tree_are_sound(tmp_path: Path) -> None:
     answer = cli("contracts", "check", cwd=tmp_path)
     assert answer.returncode == 0, answer.stdout

@@ -9,6 +9,7 @@ import msgspec
 
 from observatory.core.failure import fingerprint
 from observatory.core.job import ClaimedJob, FinishedAttempt, Submission, Transition
+from observatory.core.job_type import Retry
 from observatory.core.lifecycle import (
     TERMINAL,
     ErrorInfo,
@@ -42,6 +43,7 @@ class Current(NamedTuple):
     started_at: int | None
     worker: str | None
     cancel_requested_at: int | None
+    cancel_reason: str | None
     correlation_id: str
     contract_version: int
     traceparent: str | None
@@ -136,6 +138,28 @@ def acceptance(s: Submission, now: int) -> Transition:
     )
 
 
+def owns(job: Current | None, attempt: FinishedAttempt, worker: str) -> bool:
+    """Whether the outcome of this attempt is the worker's to record: nobody else's run is it."""
+    return (
+        job is not None
+        and job.state == State.RUNNING
+        and job.attempt == attempt.attempt
+        and job.worker == worker
+    )
+
+
+def lost(job: Current, retry: Retry | None, jitter: float) -> FinishedAttempt:
+    """The outcome of a run whose worker has died."""
+    return FinishedAttempt(
+        job=job.id,
+        attempt=job.attempt,
+        outcome=OutcomeKind.LOST,
+        retry=retry or Retry(),
+        jitter=jitter,
+        error=ErrorInfo("WorkerLost", f"the worker {job.worker} died during the run"),
+    )
+
+
 def ending(job: Current, attempt: FinishedAttempt, now: int) -> tuple[Ending, Transition]:
     """What recording an attempt's outcome changes."""
     decision = decide(
@@ -154,7 +178,7 @@ def ending(job: Current, attempt: FinishedAttempt, now: int) -> tuple[Ending, Tr
         move,
         now,
         job.started_at,
-        reason="requested" if move is Move.CANCEL else decision.reason,
+        reason=(job.cancel_reason or "requested") if move is Move.CANCEL else decision.reason,
         outcome=attempt.outcome,
         worker=job.worker,
         scheduled_at=due,

@@ -42,7 +42,7 @@ JOB_ID: Final = Form(
 )
 
 _WORDS: Final = {
-    f"^{form.pattern.pattern.removesuffix(chr(92) + 'Z')}$": form.words
+    f"^{form.pattern.pattern}$": form.words
     for form in (JOB_TYPE, QUEUE, TIME, CORRELATION_ID, IDEMPOTENCY_KEY, JOB_ID)
 }
 

@@ -10,8 +10,8 @@ import msgspec
 
 from observatory.core.errors import ConfigurationError
 
-JOB_TYPE_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}\Z")
-QUEUE_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
+JOB_TYPE_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
+QUEUE_PATTERN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 PRIORITIES: Final = ("high", "normal", "low")
 """In the order in which they are taken."""
 

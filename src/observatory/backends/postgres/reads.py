@@ -13,7 +13,6 @@ from observatory.backends.postgres.transaction import Transaction
 from observatory.core.aggregates import Deltas, fold_transitions
 from observatory.core.errors import InvalidCursor
 from observatory.core.job import (
-    Commit,
     Job,
     JobLogLine,
     Progress,
@@ -21,7 +20,7 @@ from observatory.core.job import (
     WorkerRecord,
 )
 from observatory.core.job_type import JobType
-from observatory.core.lifecycle import ErrorInfo, Move, State
+from observatory.core.lifecycle import ErrorInfo, State
 from observatory.core.store import LIST_MAX, FailureGroup, JobFilter, Snapshot
 
 _SHOWN: Final = COLUMNS.replace("id,", "id::text,", 1)
@@ -29,9 +28,6 @@ _JOB: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = $1".encode()  # noqa: S608 
 _JOBS: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = ANY ($1::uuid[])".encode()  # noqa: S608
 _FAILURES: Final = statement("select_failures")
 _OLDEST_QUEUED: Final = statement("select_oldest_queued")
-_UNPUBLISHED: Final = statement("select_unpublished")
-_QUEUED: Final = statement("select_queued")
-_LOWEST_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 _WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
 """Workers that ended longer ago are not shown."""
@@ -43,11 +39,10 @@ _HISTORY_PAGE: Final = 5_000
 """Transitions that a snapshot fetches at once."""
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
-_decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
 
 
 class PostgresReads:
-    """The reading half of the store; `PostgresStore` adds the writing half."""
+    """What shows jobs; `PostgresLiveness` and `PostgresStore` add what changes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -162,54 +157,6 @@ class PostgresReads:
             ]
         )
 
-    async def next_due(self) -> int | None:
-        """See `StoreLiveness.next_due`."""
-        return await self._database.read(_next_due)
-
-    async def due(self) -> bool:
-        """Whether a scheduled or retrying job is due."""
-
-        def work(db: Transaction) -> bool:
-            at = _next_due(db)
-            return at is not None and at <= db.now
-
-        return await self._database.read(work)
-
-    async def unpublished(self, older_than_us: int, limit: int) -> list[Commit]:
-        """See `StoreLiveness.unpublished`."""
-        return await self._database.read(
-            lambda db: [
-                Commit(publisher, number, _decode_transitions(body))
-                for publisher, number, body in db.execute(
-                    _UNPUBLISHED, (db.now - older_than_us, limit)
-                )
-            ]
-        )
-
-    async def queued(self, before: int, after_id: str, limit: int) -> list[Transition]:
-        """See `StoreLiveness.queued`."""
-        values = (after_id or _LOWEST_ID, before, limit)
-        return await self._database.read(
-            lambda db: [
-                Transition(
-                    job=id,
-                    version=version,
-                    move=Move.PROMOTE,
-                    at=at,
-                    type=type,
-                    queue=queue,
-                    priority=priority,
-                    attempt=attempt,
-                    state=State.QUEUED,
-                    contract_version=contract_version,
-                    suspect=crashes > 0,
-                )
-                for (
-                    id, version, at, type, queue, priority, attempt, contract_version, crashes,
-                ) in db.execute(_QUEUED, values)
-            ]
-        )  # fmt: skip
-
     async def snapshot(self, series_since: int) -> Snapshot:
         """See `StoreReads.snapshot`."""
         del series_since  # The whole history is here, and lifetime totals need it.
@@ -262,13 +209,6 @@ def worker_records(
             id, host, pid, started_at, seen_at, state, concurrency, running, queues, job_types,
         ) in rows
     ]  # fmt: skip
-
-
-def _next_due(db: Transaction) -> int | None:
-    ((at,),) = db.execute(
-        b"SELECT min(scheduled_at) FROM jobs WHERE state IN ('scheduled', 'retrying')"
-    )
-    return at
 
 
 def _snapshot(db: Transaction) -> Snapshot:

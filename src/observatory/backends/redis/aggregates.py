@@ -130,11 +130,12 @@ class RedisAggregates:
         parts = [_sums(deltas.states, (), position.numbers)]
         while chunk := list(islice(rows, _ROWS_AT_ONCE)):
             parts.append(_sums({}, chunk, {}))
-        for part in parts:
-            arguments = [generation, _BUILT_WITHIN_S, part]
+        for number, part in enumerate(parts):
+            arguments = [generation, _BUILT_WITHIN_S, part, number]
             await _answered(self._fill(keys=[_PREFIX], args=arguments))
-        arguments = [generation, position.epoch, position.offset, _encode(_WIDTHS)]
-        await _answered(self._show(keys=[_PREFIX], args=arguments))
+        arguments = [generation, position.epoch, position.offset, _encode(_WIDTHS), len(parts)]
+        if not await _answered(self._show(keys=[_PREFIX], args=arguments)):
+            raise AggregatesUnavailable("Redis lost a part of what was just written to it")
 
     async def invalidate(self) -> None:
         """See `Aggregates.invalidate`."""

@@ -15,7 +15,19 @@ Names come in as values and are used as fields, never as part of a script or of 
 
 from typing import Final
 
-APPLY: Final = """
+_NUMBERS: Final = """
+local function keep_numbers(base, rows)
+    local now = redis.call('TIME')[1]
+    for _, row in ipairs(rows) do
+        redis.call('HSET', base .. 'numbers', row[1], row[2])
+        redis.call('ZADD', base .. 'seen', now, row[1])
+    end
+end
+"""
+
+APPLY: Final = (
+    _NUMBERS
+    + """
 local prefix = KEYS[1]
 local current = redis.call('HMGET', prefix .. 'current', 'generation', 'epoch', 'offset')
 if not current[1] or current[2] ~= ARGV[2] or current[3] ~= ARGV[1] then
@@ -40,17 +52,16 @@ for _, bucket in ipairs(sums.buckets) do
     redis.call('EXPIRE', key, bucket[3])
     redis.call('ZADD', index, bucket[2], bucket[2])
 end
-local now = redis.call('TIME')[1]
-for _, row in ipairs(sums.numbers) do
-    redis.call('HSET', base .. 'numbers', row[1], row[2])
-    redis.call('ZADD', base .. 'seen', now, row[1])
-end
+keep_numbers(base, sums.numbers)
 redis.call('HSET', prefix .. 'current', 'offset', ARGV[3])
 return 1
 """
+)
 """Adds sums if the position is the expected one. ARGV: expected offset, epoch, new offset, sums."""
 
-FILL: Final = """
+FILL: Final = (
+    _NUMBERS
+    + """
 local base = KEYS[1] .. ARGV[1] .. ':'
 local sums = cjson.decode(ARGV[3])
 local function put(key, rows)
@@ -68,17 +79,17 @@ for _, bucket in ipairs(sums.buckets) do
     redis.call('ZADD', index, bucket[2], bucket[2])
     redis.call('EXPIRE', index, ARGV[2])
 end
-local now = redis.call('TIME')[1]
-for _, row in ipairs(sums.numbers) do
-    redis.call('HSET', base .. 'numbers', row[1], row[2])
-    redis.call('ZADD', base .. 'seen', now, row[1])
-end
+keep_numbers(base, sums.numbers)
 redis.call('EXPIRE', base .. 'numbers', ARGV[2])
 redis.call('EXPIRE', base .. 'seen', ARGV[2])
+redis.call('SADD', base .. 'parts', ARGV[4])
+redis.call('EXPIRE', base .. 'parts', ARGV[2])
 return 1
 """
+)
 """Writes a part of a generation that nobody sees yet, and that goes by itself should it never be
-shown. Sets, so that it may come twice. ARGV: generation, seconds it is kept, sums."""
+shown. Sets, so that it may come twice. ARGV: generation, seconds it is kept, sums, number of the
+part."""
 
 _DROP: Final = """
 local function drop(base, widths)
@@ -99,6 +110,10 @@ local prefix = KEYS[1]
 local widths = cjson.decode(ARGV[4])
 local old = redis.call('HGET', prefix .. 'current', 'generation')
 local base = prefix .. ARGV[1] .. ':'
+if old ~= ARGV[1] and redis.call('SCARD', base .. 'parts') ~= tonumber(ARGV[5]) then
+    return 0
+end
+redis.call('UNLINK', base .. 'parts')
 for _, name in ipairs({'states', '0', 'numbers', 'seen'}) do
     redis.call('PERSIST', base .. name)
 end
@@ -113,7 +128,8 @@ end
 return 1
 """
 )
-"""Shows a generation in place of the one before. ARGV: generation, epoch, offset, widths."""
+"""Shows a generation in place of the one before, unless Redis has lost a part of it since. ARGV:
+generation, epoch, offset, widths, how many parts it has."""
 
 POSITION: Final = """
 local current = redis.call('HMGET', KEYS[1] .. 'current', 'generation', 'epoch', 'offset')

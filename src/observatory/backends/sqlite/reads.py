@@ -11,7 +11,6 @@ from observatory.backends.sqlite.database import Database
 from observatory.backends.sqlite.sql import statement
 from observatory.core.aggregates import Deltas, fold_transitions
 from observatory.core.job import (
-    Commit,
     Job,
     JobLogLine,
     Progress,
@@ -19,7 +18,7 @@ from observatory.core.job import (
     WorkerRecord,
 )
 from observatory.core.job_type import JobType
-from observatory.core.lifecycle import ErrorInfo, Move, State
+from observatory.core.lifecycle import ErrorInfo, State
 from observatory.core.store import LIST_MAX, FailureGroup, JobFilter, Snapshot
 
 _COLUMNS: Final = (
@@ -35,11 +34,10 @@ _WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
 """Workers that ended longer ago are not shown."""
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
-_decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
 
 
 class SqliteReads:
-    """The reading half of the store; `SqliteStore` adds the writing half."""
+    """What shows jobs; `SqliteLiveness` and `SqliteStore` add what changes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -150,35 +148,7 @@ class SqliteReads:
     async def workers(self) -> list[WorkerRecord]:
         """See `StoreReads.workers`."""
         since = self._database.now() - _WORKERS_SHOWN_US
-        return await self._database.read(
-            lambda db: self._worker_records(db, "seen_at > ?", (since,))
-        )
-
-    def _worker_records(
-        self, db: sqlite3.Connection, where: str, values: tuple[Any, ...]
-    ) -> list[WorkerRecord]:
-        rows = db.execute(
-            "SELECT id, host, pid, started_at, seen_at, state, concurrency, running, queues, "  # noqa: S608
-            f"job_types FROM workers WHERE {where} ORDER BY started_at DESC LIMIT {LIST_MAX}",
-            values,
-        )
-        return [
-            WorkerRecord(
-                id=id,
-                host=host,
-                pid=pid,
-                started_at=started_at,
-                seen_at=seen_at,
-                state=state,
-                concurrency=concurrency,
-                running=running,
-                queues=tuple(msgspec.json.decode(queues)),
-                job_types=tuple(msgspec.json.decode(job_types)),
-            )
-            for (
-                id, host, pid, started_at, seen_at, state, concurrency, running, queues, job_types,
-            ) in rows
-        ]  # fmt: skip
+        return await self._database.read(lambda db: worker_records(db, "seen_at > ?", (since,)))
 
     async def paused_queues(self) -> list[str]:
         """See `StoreReads.paused_queues`."""
@@ -193,56 +163,6 @@ class SqliteReads:
                 for (body,) in db.execute("SELECT body FROM job_types ORDER BY name")
             ]
         )
-
-    async def next_due(self) -> int | None:
-        """See `StoreLiveness.next_due`."""
-        query = "SELECT min(scheduled_at) FROM jobs WHERE state IN ('scheduled', 'retrying')"
-        return await self._database.read(lambda db: db.execute(query).fetchone()[0])
-
-    async def unpublished(self, older_than_us: int, limit: int) -> list[Commit]:
-        """See `StoreLiveness.unpublished`."""
-        query = (
-            "SELECT publisher, number, body FROM outbox WHERE publisher IN "
-            "(SELECT publisher FROM outbox WHERE created_at <= ?) "
-            "ORDER BY rowid LIMIT ?"
-        )
-        before = self._database.now() - older_than_us
-        return await self._database.read(
-            lambda db: [
-                Commit(publisher, number, _decode_transitions(body))
-                for publisher, number, body in db.execute(query, (before, limit))
-            ]
-        )
-
-    async def queued(self, before: int, after_id: str, limit: int) -> list[Transition]:
-        """See `StoreLiveness.queued`."""
-        query = (
-            "SELECT id, version, queued_at, type, queue, priority, attempt, contract_version, "
-            "crashes FROM jobs WHERE state = 'queued' AND id > ? AND queued_at < ? "
-            "ORDER BY id LIMIT ?"
-        )
-
-        def work(db: sqlite3.Connection) -> list[Transition]:
-            return [
-                Transition(
-                    job=id,
-                    version=version,
-                    move=Move.PROMOTE,
-                    at=at,
-                    type=type,
-                    queue=queue,
-                    priority=priority,
-                    attempt=attempt,
-                    state=State.QUEUED,
-                    contract_version=contract_version,
-                    suspect=crashes > 0,
-                )
-                for (
-                    id, version, at, type, queue, priority, attempt, contract_version, crashes,
-                ) in db.execute(query, (after_id, before, limit))
-            ]  # fmt: skip
-
-        return await self._database.read(work)
 
     async def snapshot(self, series_since: int) -> Snapshot:
         """See `StoreReads.snapshot`."""
@@ -266,6 +186,34 @@ class SqliteReads:
             "path": str(self._database.path),
             "bytes": self._database.path.stat().st_size,
         }
+
+
+def worker_records(
+    db: sqlite3.Connection, where: str, values: tuple[Any, ...]
+) -> list[WorkerRecord]:
+    """The workers for which a condition holds, the newest first."""
+    rows = db.execute(
+        "SELECT id, host, pid, started_at, seen_at, state, concurrency, running, queues, "  # noqa: S608
+        f"job_types FROM workers WHERE {where} ORDER BY started_at DESC LIMIT {LIST_MAX}",
+        values,
+    )
+    return [
+        WorkerRecord(
+            id=id,
+            host=host,
+            pid=pid,
+            started_at=started_at,
+            seen_at=seen_at,
+            state=state,
+            concurrency=concurrency,
+            running=running,
+            queues=tuple(msgspec.json.decode(queues)),
+            job_types=tuple(msgspec.json.decode(job_types)),
+        )
+        for (
+            id, host, pid, started_at, seen_at, state, concurrency, running, queues, job_types,
+        ) in rows
+    ]  # fmt: skip
 
 
 def _snapshot(db: sqlite3.Connection) -> Snapshot:

@@ -1,4 +1,4 @@
-"""A job's row as `core/change.py` decides on it, and the keeping of its history."""
+"""A job's row as `core/change.py` decides on it."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -9,7 +9,6 @@ import msgspec
 from observatory.backends.sqlite.sql import statement
 from observatory.core.change import Current
 from observatory.core.errors import NotFound
-from observatory.core.job import Transition
 
 _SELECT_CURRENT: Final = statement("select_current")
 
@@ -39,11 +38,3 @@ def one_row(db: sqlite3.Connection, job_id: str) -> Row:
     if not rows:
         raise NotFound(f"there is no job {job_id}")
     return rows[0]
-
-
-def keep_history(db: sqlite3.Connection, kept: Iterable[tuple[int, Transition]]) -> None:
-    """Record transitions under their jobs' sequence numbers."""
-    db.executemany(
-        "INSERT INTO history VALUES (?, ?, ?)",
-        [(seq, t.version, _encode(t).decode()) for seq, t in kept],
-    )

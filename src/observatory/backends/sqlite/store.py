@@ -1,21 +1,26 @@
-"""The store on SQLite: what changes jobs. `reads.py` holds what shows them.
+"""The store on SQLite: what callers ask for. `reads.py` shows, `liveness.py` maintains.
 
 Each change runs as one function in the writer's thread: read the rows concerned, decide, write
 rows, history and the outbox row. Nothing else writes between, since there is one writer.
 """
 
-import random
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
-from observatory.backends.sqlite.database import Database
-from observatory.backends.sqlite.reads import SqliteReads
-from observatory.backends.sqlite.rows import Row, current_rows, keep_history, one_row
+from observatory.backends.sqlite.liveness import QUEUE, SqliteLiveness
+from observatory.backends.sqlite.recording import (
+    FINISH,
+    columns,
+    end_runs,
+    keep_history,
+    number_commit,
+)
+from observatory.backends.sqlite.rows import Row, current_rows, one_row
 from observatory.backends.sqlite.sql import statement
-from observatory.core.change import Ending, acceptance, cancellation, claimed_job, ending
+from observatory.core.change import acceptance, cancellation, claimed_job, owns
 from observatory.core.errors import IllegalTransition
 from observatory.core.job import (
     ClaimedJob,
@@ -26,51 +31,27 @@ from observatory.core.job import (
     Reference,
     Submission,
     Transition,
-    WorkerRecord,
 )
-from observatory.core.job_type import JobType, Retry
+from observatory.core.job_type import JobType
 from observatory.core.lifecycle import (
-    ErrorInfo,
     Move,
-    OutcomeKind,
     State,
     allows,
 )
-from observatory.core.store import Accepted, Cancellation, KeyReused, Pulse
+from observatory.core.store import Accepted, Cancellation, KeyReused
 
 _INSERT_JOB: Final = statement("insert_job")
 _CLAIM: Final = statement("claim_jobs")
-_FINISH: Final = statement("finish_job")
-_DUE: Final = statement("select_due")
-_QUEUE: Final = statement("queue_job")
-_ORPHANED: Final = statement("select_orphaned")
-
-IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
-"""How long an Idempotency-Key is remembered at least."""
+_ASK_TO_END: Final = statement("ask_to_end")
 
 _encode = msgspec.json.Encoder().encode
 _PAYLOADS: Final = "SELECT job, body FROM payloads WHERE job IN (SELECT value FROM json_each(?))"
 
 
-class SqliteStore(SqliteReads):
+class SqliteStore(SqliteLiveness):
     """The store in a SQLite file. One process, so every other worker on record is dead."""
 
     sole_process = True
-
-    def __init__(
-        self,
-        database: Database,
-        publisher: str,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        super().__init__(database)
-        self._publisher = publisher
-        self._jitter = jitter
-
-    @property
-    def publisher(self) -> str:
-        """The boot id under which commits are numbered."""
-        return self._publisher
 
     # Accepting
 
@@ -101,7 +82,7 @@ class SqliteStore(SqliteReads):
         if not new:
             return results, None
         self._insert(db, new, transitions := [acceptance(s, now) for s in new])
-        return results, self._commit(db, transitions, now)
+        return results, number_commit(db, transitions, now, self._publisher)
 
     def _insert(
         self, db: sqlite3.Connection, new: Sequence[Submission], transitions: list[Transition]
@@ -160,7 +141,7 @@ class SqliteStore(SqliteReads):
         db.executemany(_CLAIM, [(seq, t.attempt, t.version, worker, now) for seq, t in kept])
         keep_history(db, kept)
         claimed = [claimed_job(job, payloads[seq]) for seq, job in rows]
-        return claimed, self._commit(db, transitions, now)
+        return claimed, number_commit(db, transitions, now, self._publisher)
 
     async def finish(
         self, attempts: Sequence[FinishedAttempt], worker: str
@@ -177,36 +158,12 @@ class SqliteStore(SqliteReads):
         ended: list[tuple[Row, FinishedAttempt]] = []
         for attempt in attempts:
             row = rows.get(attempt.job)
-            owned = (
-                row is not None
-                and row.job.state == State.RUNNING
-                and row.job.attempt == attempt.attempt
-                and row.job.worker == worker
-            )
+            owned = row is not None and owns(row.job, attempt, worker)
             recorded.append(owned)
             if owned and row is not None:
                 ended.append((row, attempt))
                 del rows[attempt.job]
-        return recorded, self._end(db, ended, now)
-
-    def _end(
-        self, db: sqlite3.Connection, ended: Sequence[tuple[Row, FinishedAttempt]], now: int
-    ) -> Commit | None:
-        if not ended:
-            return None
-        updates: list[tuple[Any, ...]] = []
-        kept: list[tuple[int, Transition]] = []
-        for row, attempt in ended:
-            change, transition = ending(row.job, attempt, now)
-            updates.append(_columns(row.seq, change))
-            kept.append((row.seq, transition))
-        db.executemany(_FINISH, updates)
-        db.executemany(
-            "INSERT OR REPLACE INTO results VALUES (?, ?)",
-            [(row.seq, a.result) for row, a in ended if a.result is not None],
-        )
-        keep_history(db, kept)
-        return self._commit(db, [t for _, t in kept], now)
+        return recorded, end_runs(db, ended, now, self._publisher)
 
     async def note(
         self, reports: Sequence[ProgressReport], lines: Sequence[JobLogLine], worker: str
@@ -258,12 +215,12 @@ class SqliteStore(SqliteReads):
             raise IllegalTransition(f"the job is {state} already; it cannot be cancelled")
         if state is State.RUNNING:
             requested = job.cancel_requested_at or now
-            db.execute("UPDATE jobs SET cancel_requested_at = ? WHERE seq = ?", (requested, seq))
+            db.execute(_ASK_TO_END, (seq, requested, job.cancel_reason or reason))
             return Cancellation(state, job.version, requested), None
         change, transition = cancellation(job, reason, now)
-        db.execute(_FINISH, _columns(seq, change))
+        db.execute(FINISH, columns(seq, change))
         keep_history(db, [(seq, transition)])
-        commit = self._commit(db, [transition], now)
+        commit = number_commit(db, [transition], now, self._publisher)
         return Cancellation(State.CANCELLED, transition.version, None), commit
 
     async def requeue(self, job_id: str) -> tuple[int, Commit]:
@@ -275,9 +232,9 @@ class SqliteStore(SqliteReads):
             transition = job.transition(
                 Move.REQUEUE_BY_OPERATOR, now, None, reason="retried", suspect=False
             )
-            db.execute(_QUEUE, (seq, transition.version, now, 0, 0))
+            db.execute(QUEUE, (seq, transition.version, now, 0, 0))
             keep_history(db, [(seq, transition)])
-            return transition.version, self._commit(db, [transition], now)
+            return transition.version, number_commit(db, [transition], now, self._publisher)
 
         return await self._database.write(work)
 
@@ -299,182 +256,8 @@ class SqliteStore(SqliteReads):
             lambda db: db.executemany("INSERT OR REPLACE INTO job_types VALUES (?, ?, ?)", rows)
         )
 
-    # Liveness and maintenance
-
-    async def register_worker(self, worker: WorkerRecord) -> None:
-        """See `StoreLiveness.register_worker`."""
-        row = (
-            worker.id, worker.host, worker.pid, worker.started_at, self._database.now(),
-            worker.state, worker.concurrency, worker.running,
-            _encode(worker.queues).decode(), _encode(worker.job_types).decode(),
-        )  # fmt: skip
-        await self._database.write(
-            lambda db: db.execute(
-                "INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row
-            )
-        )
-
-    def heartbeat(self, worker: str, running: int, state: str) -> Pulse:
-        """See `StoreLiveness.heartbeat`."""
-
-        def work(db: sqlite3.Connection) -> Pulse:
-            known = db.execute(
-                "UPDATE workers SET seen_at = ?, running = ?, state = ? "
-                "WHERE id = ? AND state IN ('active', 'draining')",
-                (self._database.now(), running, state, worker),
-            ).rowcount
-            cancel = db.execute(
-                "SELECT id, attempt FROM jobs WHERE worker = ? AND state = 'running' "
-                "AND cancel_requested_at IS NOT NULL",
-                (worker,),
-            ).fetchall()
-            return Pulse(known == 1, tuple((job, attempt) for job, attempt in cancel))
-
-        return self._database.submit(work).result(timeout=60)
-
-    async def unregister_worker(self, worker: str) -> None:
-        """See `StoreLiveness.unregister_worker`."""
-        await self._database.write(
-            lambda db: db.execute(
-                "UPDATE workers SET state = 'stopped', running = 0, seen_at = ? WHERE id = ?",
-                (self._database.now(), worker),
-            )
-        )
-
-    async def lead(self, worker: str, lease_us: int) -> bool:
-        """See `StoreLiveness.lead`."""
-
-        def work(db: sqlite3.Connection) -> bool:
-            now = self._database.now()
-            db.execute(
-                "INSERT INTO leader VALUES (1, ?1, ?2) ON CONFLICT (one) DO UPDATE "
-                "SET worker = ?1, until = ?2 WHERE worker = ?1 OR until < ?3 "
-                "OR worker NOT IN (SELECT id FROM workers WHERE state = 'active')",
-                (worker, now + lease_us, now),
-            )
-            (holder,) = db.execute("SELECT worker FROM leader").fetchone()
-            return bool(holder == worker)
-
-        return await self._database.write(work)
-
-    async def promote(self, limit: int) -> Commit | None:
-        """See `StoreLiveness.promote`."""
-        due = await self.next_due()
-        if due is None or due > self._database.now():
-            return None
-        return await self._database.write(lambda db: self._promote(db, limit))
-
-    def _promote(self, db: sqlite3.Connection, limit: int) -> Commit | None:
-        now = self._database.now()
-        rows = current_rows(db, [id for (id,) in db.execute(_DUE, (now, limit))])
-        if not rows:
-            return None
-        transitions = [job.transition(Move.PROMOTE, now, None) for _, job in rows]
-        db.executemany(
-            _QUEUE, [(seq, job.version + 1, now, job.failures, job.crashes) for seq, job in rows]
-        )
-        keep_history(db, [(seq, t) for (seq, _), t in zip(rows, transitions, strict=True)])
-        return self._commit(db, transitions, now)
-
-    async def rescue(
-        self, caller: str, lease_us: int, limit: int
-    ) -> tuple[list[WorkerRecord], Commit | None]:
-        """See `StoreLiveness.rescue`."""
-        return await self._database.write(lambda db: self._rescue(db, caller, lease_us, limit))
-
-    def _rescue(
-        self, db: sqlite3.Connection, caller: str, lease_us: int, limit: int
-    ) -> tuple[list[WorkerRecord], Commit | None]:
-        now = self._database.now()
-        dead = self._worker_records(
-            db,
-            "state IN ('active', 'draining') AND seen_at < ? AND id <> ?",
-            (now - lease_us, caller),
-        )
-        db.executemany(
-            "UPDATE workers SET state = 'lost', running = 0 WHERE id = ?", [(w.id,) for w in dead]
-        )
-        rows = current_rows(db, [id for (id,) in db.execute(_ORPHANED, (limit, caller))])
-        retries = _retries(db, {row.job.type for row in rows})
-        ended = [
-            (
-                row,
-                FinishedAttempt(
-                    job=row.job.id,
-                    attempt=row.job.attempt,
-                    outcome=OutcomeKind.LOST,
-                    retry=retries.get(row.job.type, Retry()),
-                    jitter=self._jitter(),
-                    error=ErrorInfo(
-                        "WorkerLost", f"the worker {row.job.worker} died during the run"
-                    ),
-                ),
-            )
-            for row in rows
-        ]
-        return dead, self._end(db, ended, now)
-
-    async def published(self, numbers: Sequence[int], publisher: str | None = None) -> None:
-        """See `StoreLiveness.published`."""
-        rows = [(publisher or self._publisher, number) for number in numbers]
-        await self._database.write(
-            lambda db: db.executemany("DELETE FROM outbox WHERE publisher = ? AND number = ?", rows)
-        )
-
-    async def prune(self, before: int, limit: int) -> Commit | None:
-        """See `StoreLiveness.prune`."""
-        return await self._database.write(lambda db: self._prune(db, before, limit))
-
-    def _prune(self, db: sqlite3.Connection, before: int, limit: int) -> Commit | None:
-        now = self._database.now()
-        db.execute(
-            "DELETE FROM idempotency_keys WHERE created_at < ?",
-            (min(before, now - IDEMPOTENCY_KEPT_US),),
-        )
-        db.execute(
-            "DELETE FROM workers WHERE state IN ('lost', 'stopped') AND seen_at < ?", (before,)
-        )
-        found = db.execute(
-            "SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?",
-            (before, limit),
-        )
-        rows = [
-            r
-            for r in current_rows(db, [id for (id,) in found])
-            if allows(State(r.job.state), Move.PRUNE)
-        ]
-        if not rows:
-            return None
-        transitions = [job.transition(Move.PRUNE, now, None) for _, job in rows]
-        seqs = [(row.seq,) for row in rows]
-        for table in ("payloads", "results", "history", "job_logs"):
-            db.executemany(f"DELETE FROM {table} WHERE job = ?", seqs)  # noqa: S608 - our own names
-        db.executemany("DELETE FROM jobs WHERE seq = ?", seqs)
-        return self._commit(db, transitions, now)
-
     async def close(self) -> None:
         """The database is closed by whoever opened it."""
-
-    # What every change ends with
-
-    def _commit(
-        self, db: sqlite3.Connection, transitions: Sequence[Transition], now: int
-    ) -> Commit:
-        (number,) = db.execute(
-            "INSERT INTO publishers VALUES (?1, 1, ?2) ON CONFLICT (id) DO UPDATE "
-            "SET last_number = last_number + 1, seen_at = ?2 RETURNING last_number",
-            (self._publisher, now),
-        ).fetchone()
-        db.execute(
-            "INSERT INTO outbox VALUES (?, ?, ?, ?)",
-            (self._publisher, number, now, _encode(transitions).decode()),
-        )
-        return Commit(self._publisher, number, tuple(transitions))
-
-
-def _columns(seq: int, change: Ending) -> tuple[Any, ...]:
-    """The values of `finish_job.sql`."""
-    return (seq, *msgspec.structs.astuple(change)[1:])
 
 
 def _known_keys(
@@ -489,12 +272,3 @@ def _known_keys(
         (_encode(keys).decode(),),
     )
     return {key: (job_id, body) for key, job_id, body in found}
-
-
-def _retries(db: sqlite3.Connection, names: set[str]) -> dict[str, Retry]:
-    found = db.execute(
-        "SELECT body FROM job_types WHERE name IN (SELECT value FROM json_each(?))",
-        (_encode(list(names)).decode(),),
-    )
-    types = [msgspec.json.decode(body, type=JobType) for (body,) in found]
-    return {job_type.name: job_type.retry for job_type in types}

@@ -11,10 +11,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from observatory.asgi.body import media_type, read_body
-from observatory.asgi.job_id import JOB_PATH
 from observatory.asgi.parameters import Parameters
+from observatory.asgi.paths import JOB_PATH, QUEUE_PATH
 from observatory.asgi.problem import exception_handlers, problem_document
-from observatory.asgi.queue_name import QUEUE_PATH
 from observatory.core.contracts import Contract
 from observatory.core.errors import (
     InvalidParameter,

@@ -51,13 +51,13 @@ class Exposition:
 
     async def render(self) -> bytes:
         """Prometheus text format 0.0.4."""
-        states, totals, log = await gather(
+        states, totals, log, outbox, oldest = await gather(
             _if_it_answers(self._aggregates.states()),
             _if_it_answers(self._aggregates.series(ALL_TIME, 0)),
             _if_it_answers(self._spine.log_range()),
+            _if_it_answers(self._store.outbox_backlog()),
+            _if_it_answers(self._store.oldest_queued()),
         )
-        outbox = await _if_it_answers(self._store.outbox_backlog())
-        oldest = await _if_it_answers(self._store.oldest_queued())
         applied = None if states is None else states[1]
         families = [
             _build_info(),

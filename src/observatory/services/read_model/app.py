@@ -14,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from observatory.asgi.job_id import JOB_PATH
 from observatory.asgi.parameters import Parameters
+from observatory.asgi.paths import JOB_PATH
 from observatory.asgi.problem import exception_handlers
 from observatory.core.aggregates import Aggregates
 from observatory.core.errors import InvalidParameter, NotFound
+from observatory.core.form import JOB_TYPE, QUEUE
 from observatory.core.instant import MICROSECONDS, to_rfc3339
 from observatory.core.job import Job, WorkerRecord
 from observatory.core.lifecycle import TERMINAL, State
@@ -30,9 +31,7 @@ from observatory.services.read_model.failures import failure
 from observatory.services.read_model.forms import (
     EVENT_TYPES,
     FINGERPRINT,
-    JOB_TYPE,
     POSITION,
-    QUEUE,
     SEARCH,
     VISIBLE,
     WORKER,

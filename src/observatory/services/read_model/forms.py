@@ -3,8 +3,6 @@
 import re
 from typing import Final
 
-from observatory.core.form import JOB_TYPE as JOB_TYPE
-from observatory.core.form import QUEUE as QUEUE
 from observatory.core.form import Form
 
 EVENT_TYPES: Final = Form(

@@ -11,7 +11,8 @@ WITH given AS MATERIALIZED (
         queued_at = g.queued_at, scheduled_at = g.scheduled_at, finished_at = g.finished_at,
         error_type = g.error_type, error_message = g.error_message,
         error_fingerprint = g.error_fingerprint,
-        cancel_requested_at = CASE WHEN g.state <> 'queued' THEN jobs.cancel_requested_at END
+        cancel_requested_at = CASE WHEN g.state <> 'queued' THEN jobs.cancel_requested_at END,
+        cancel_reason = CASE WHEN g.state <> 'queued' THEN jobs.cancel_reason END
     FROM given AS g
     WHERE jobs.id = g.id
 )

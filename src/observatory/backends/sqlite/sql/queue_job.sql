@@ -1,4 +1,4 @@
 UPDATE jobs
 SET state = 'queued', version = ?2, queued_at = ?3, failures = ?4, crashes = ?5,
-    finished_at = NULL, cancel_requested_at = NULL
+    finished_at = NULL, cancel_requested_at = NULL, cancel_reason = NULL
 WHERE seq = ?1

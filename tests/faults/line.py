@@ -1,4 +1,4 @@
-"""A line to PostgreSQL that can be cut or held at a chosen moment."""
+"""A line to a server that can be cut or held at a chosen moment."""
 
 import contextlib
 import socket
@@ -23,7 +23,8 @@ class Line:
         self._server = (parts.hostname, parts.port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
-        self.url = urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}"))
+        user, at, _ = parts.netloc.rpartition("@")
+        self.url = urlunsplit(parts._replace(netloc=f"{user}{at}127.0.0.1:{port}"))
         self.cut_before: bytes | None = None
         self.cut_after: bytes | None = None
         self.held = False
