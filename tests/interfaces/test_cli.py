@@ -125,6 +125,10 @@ def test_a_command_that_talks_to_a_system_imports_no_server() -> None:
         "jobs retry",
         "contracts check",
         "keys new",
+        "queues list",
+        "queues pause",
+        "queues resume",
+        "migrate",
     ],
 )
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
@@ -170,6 +174,24 @@ def test_nothing_there_is_5() -> None:
 
 def test_a_url_that_is_none_is_2() -> None:
     assert cli("stats", "--url", "nowhere").returncode == 2
+
+
+def test_a_queue_is_paused_seen_and_resumed(system: RunningSystem) -> None:
+    assert cli("queues", "pause", "resting", url=system.url).stdout == "resting is paused\n"
+    assert cli("queues", "pause", "resting", url=system.url).returncode == 0
+    job = cli("submit", "double", "n=1", "--queue", "resting", url=system.url).stdout.strip()
+    (listed,) = [
+        line
+        for line in cli("queues", "list", url=system.url).stdout.splitlines()
+        if line.startswith("resting")
+    ]
+    assert listed.split()[1] == "paused"
+    answer = json.loads(cli("queues", "resume", "resting", "--json", url=system.url).stdout)
+    assert answer == {"queue": "resting", "paused": False}
+    until(lambda: "completed" in cli("jobs", "show", job, url=system.url).stdout)
+    shown = json.loads(cli("queues", "list", "--json", url=system.url).stdout)["items"]
+    assert [one["paused"] for one in shown if one["name"] == "resting"] == [False]
+    assert cli("queues", "pause", "no name", url=system.url).returncode == 3
 
 
 def test_not_found_is_3_and_conflict_is_4(system: RunningSystem) -> None:

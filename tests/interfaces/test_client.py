@@ -216,6 +216,8 @@ def test_the_async_client_does_the_same(system: RunningSystem) -> None:
             assert (await later.cancel())["state"] == "cancelled"
             assert (await (await later.retry()).wait(10)).result == 2
             assert (await client.stats())["states"]
+            assert (await client.pause_queue("resting"))["paused"] is True
+            assert (await client.resume_queue("resting"))["paused"] is False
             async for record in client.events(after="", follow=True):
                 assert record.event["specversion"] == "1.0"
                 break

@@ -60,6 +60,36 @@ async def test_a_paused_queue_is_left_alone_until_it_is_resumed(
         assert await kinds() == ["queue.resumed", "queue.paused"], "said once each"
 
 
+async def test_a_queue_that_nobody_named_is_served_once_a_job_waits_in_it(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    app = Observatory()
+
+    @app.job("quick")
+    async def quick() -> str:
+        return "done"
+
+    async with served(app, tmp_path, empty_database) as on:
+        assert (await on.reached(await on.submit("quick", queue="unheard.of")))["result"] == "done"
+        (worker,) = (await on.http.get("/workers")).json()["items"]
+        assert worker["queues"] == ["default", "unheard.of"]
+
+
+async def test_a_processor_that_was_told_its_queues_takes_from_no_other(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    app = Observatory()
+
+    @app.job("quick")
+    async def quick() -> None: ...
+
+    async with served(app, tmp_path, empty_database, queues="default") as on:
+        elsewhere = await on.submit("quick", queue="unheard.of")
+        await on.reached(await on.submit("quick"))
+        await asyncio.sleep(1.2)  # more than two looks for queues
+        assert (await on.job(elsewhere))["state"] == "queued"
+
+
 async def test_a_pause_outlives_the_process(tmp_path: Path, empty_database: Path) -> None:
     app = Observatory()
 

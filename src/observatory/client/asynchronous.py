@@ -149,6 +149,14 @@ class AsyncClient:
         answer = await self.run(self.operations.command(job_id, "retry", retry_body(payload)))
         return AsyncJobHandle(self, answer["jobId"])
 
+    async def pause_queue(self, queue: str) -> Json:
+        """Have every processor leave a queue alone; its jobs wait, those running go on."""
+        return await self.run(self.operations.set_paused(queue, True))
+
+    async def resume_queue(self, queue: str) -> Json:
+        """Have processors take a paused queue up again."""
+        return await self.run(self.operations.set_paused(queue, False))
+
     async def read(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         """What the read API answers at a path, as decoded JSON."""
         return await self.run(self.operations.read(path, params))

@@ -166,6 +166,14 @@ class Client:
         answer = self.run(self.operations.command(job_id, "retry", retry_body(payload)))
         return JobHandle(self, answer["jobId"])
 
+    def pause_queue(self, queue: str) -> Json:
+        """Have every processor leave a queue alone; its jobs wait, those running go on."""
+        return self.run(self.operations.set_paused(queue, True))
+
+    def resume_queue(self, queue: str) -> Json:
+        """Have processors take a paused queue up again."""
+        return self.run(self.operations.set_paused(queue, False))
+
     def read(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         """What the read API answers at a path, as decoded JSON."""
         return self.run(self.operations.read(path, params))

@@ -145,6 +145,12 @@ class Operations:
         request = Request("POST", path, headers=_JSON, content=content, repeatable=False)
         return body_of((yield from self.exchange(request)))
 
+    def set_paused(self, queue: str, paused: bool) -> Steps[Json]:
+        """POST /queues/{queue}/pause or /resume; safe to repeat."""
+        verb = "pause" if paused else "resume"
+        path = f"/queues/{quote(queue, safe='', errors='replace')}/{verb}"
+        return body_of((yield from self.exchange(Request("POST", path))))
+
     def wait(self, job_id: str, timeout_s: float | None) -> Steps[Job]:
         """Long polls until the job is terminal. A job is read at least once, also with 0."""
         deadline = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)

@@ -181,6 +181,11 @@ class StoreLiveness(Protocol):
         """Due scheduled and retrying jobs → queued."""
         ...
 
+    async def waiting_queues(self, job_types: Sequence[str], known: Sequence[str]) -> list[str]:
+        """Queues other than the known ones in which jobs of these types wait, as far as their
+        longest waiting thousand jobs tell."""
+        ...
+
     async def next_due(self) -> int | None:
         """When the next scheduled or retrying job falls due."""
         ...

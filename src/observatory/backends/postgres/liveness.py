@@ -20,6 +20,7 @@ from observatory.core.store import Pulse
 
 _FORGET_KEYS: Final = statement("forget_keys")
 _DUE: Final = statement("select_due")
+_WAITING: Final = statement("select_waiting_queues")
 _ORPHANS: Final = statement("select_orphans")
 _PRUNABLE: Final = statement("select_prunable")
 _UNPUBLISHED: Final = statement("select_unpublished")
@@ -97,6 +98,15 @@ class PostgresLiveness(PostgresReads):
         """See `StoreLiveness.lead`."""
         return await self._database.write(
             lambda db: bool(db.execute(_LEAD, (worker, db.now + lease_us, db.now)))
+        )
+
+    # What is waiting
+
+    async def waiting_queues(self, job_types: Sequence[str], known: Sequence[str]) -> list[str]:
+        """See `StoreLiveness.waiting_queues`."""
+        values = (list(known), list(job_types))
+        return await self._database.read(
+            lambda db: [queue for (queue,) in db.execute(_WAITING, values)]
         )
 
     # What is due

@@ -20,6 +20,7 @@ from observatory.core.store import Pulse
 
 QUEUE: Final = statement("queue_job")
 _DUE: Final = statement("select_due")
+_WAITING: Final = statement("select_waiting_queues")
 _ORPHANED: Final = statement("select_orphaned")
 
 IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
@@ -104,6 +105,15 @@ class SqliteLiveness(SqliteReads):
             return bool(holder == worker)
 
         return await self._database.write(work)
+
+    # What is waiting
+
+    async def waiting_queues(self, job_types: Sequence[str], known: Sequence[str]) -> list[str]:
+        """See `StoreLiveness.waiting_queues`."""
+        values = (_encode(known).decode(), _encode(job_types).decode())
+        return await self._database.read(
+            lambda db: [queue for (queue,) in db.execute(_WAITING, values)]
+        )
 
     # What is due
 

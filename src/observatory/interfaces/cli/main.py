@@ -37,6 +37,7 @@ COMMANDS: Final = (
     Command("migrate", f"{_CLI}.migrate:migrate", "Bring the PostgreSQL store to this schema."),
     Command("submit", f"{_CLI}.submit:submit", "Submit a job."),
     Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs."),
+    Command("queues", f"{_CLI}.queues:queues", "List, pause or resume queues."),
     Command("stats", f"{_CLI}.stats:stats", "Counts, rates and percentiles."),
     Command("events", f"{_CLI}.events:events", "Read or follow the event log."),
     Command("contracts", f"{_CLI}.contracts:contracts", "Check the contracts."),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import anyio
+import msgspec
 import structlog
 
 from observatory.core.errors import ObservatoryError, StoreUnavailable
@@ -30,7 +31,8 @@ _log = structlog.get_logger(__name__)
 
 _NOTES_INTERVAL_S: Final = 0.25
 _CANARY_INTERVAL_S: Final = 5.0
-_PAUSES_INTERVAL_S: Final = 0.5
+_QUEUES_INTERVAL_S: Final = 0.5
+"""Within this a pause is heeded, and a queue that is new is taken from."""
 _CUT_SHORT: Final = frozenset({OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED})
 """Outcomes after which a handler may still be going on."""
 _TASK_SLOTS: Final = 100
@@ -100,7 +102,7 @@ class Processor:
         self._maintenance = Maintenance(store, spine, dispatcher, self.worker, settings)
         self._note_loop = Loop("notes", self._write_notes, _NOTES_INTERVAL_S)
         self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
-        self._pause_loop = Loop("pauses", self._heed_pauses, _PAUSES_INTERVAL_S)
+        self._queues_loop = Loop("queues", self._follow_queues, _QUEUES_INTERVAL_S)
         self._claim_loop = Loop("claim", self._claim, 0)
 
     @property
@@ -134,13 +136,13 @@ class Processor:
         self._note_loop.start()
         self._canary_loop.start()
         self._claimer.open(await self._open_queues())
-        self._pause_loop.start()
+        self._queues_loop.start()
         self._claim_loop.start()
 
     async def stop(self) -> None:
         """Drain: claim no more, let runs end within the grace time, hand back the rest."""
         self._state = "draining"
-        await self._pause_loop.stop()
+        await self._queues_loop.stop()
         await self._claimer.close()
         self._slot_freed.set()
         await self._claim_loop.stop()
@@ -177,8 +179,21 @@ class Processor:
         paused = set(await self._store.paused_queues())
         return [queue for queue in self._record.queues if queue not in paused]
 
-    async def _heed_pauses(self) -> None:
+    async def _follow_queues(self) -> None:
+        if not self._settings.queue_names:
+            await self._adopt_queues()
         await self._claimer.limit_to(await self._open_queues())
+
+    async def _adopt_queues(self) -> None:
+        # A job may be submitted to any queue; without this it would wait for ever where nobody
+        # was told to take from that one.
+        found = await self._store.waiting_queues(self._record.job_types, self._record.queues)
+        if not found:
+            return
+        queues = tuple(sorted({*self._record.queues, *found}))
+        self._record = msgspec.structs.replace(self._record, queues=queues)
+        _log.info("worker.adopted", queues=found)
+        await self._store.register_worker(self._record)
 
     async def _claim(self) -> bool:
         # The loop never cuts a claim off: its jobs would be owned and not run.

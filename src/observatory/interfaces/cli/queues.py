@@ -1,0 +1,80 @@
+"""`observatory queues`: list, pause and resume."""
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from observatory.interfaces.cli.address import Address
+from observatory.interfaces.cli.exit_codes import ExitCode
+from observatory.interfaces.cli.output import AsJson, print_json, print_table, say, seconds
+
+queues = App(name="queues", help="List, pause or resume queues.", help_format="plaintext")
+
+_Name = Annotated[str, Parameter(name="QUEUE")]
+
+
+@queues.command(name="list")
+def list_queues(*, address: Address | None = None, as_json: AsJson = False) -> int:
+    """List queues: what waits and runs in each, since when, and whether it is paused.
+
+    For example:
+      observatory queues list
+    """
+    with (address or Address()).client() as client:
+        found = list(client.items("/queues"))
+    if as_json:
+        print_json({"items": found})
+    elif not found:
+        say("no queue has had a job yet")
+    else:
+        _print_list(found)
+    return ExitCode.OK
+
+
+def _print_list(found: list[dict[str, Any]]) -> None:
+    headings = ("QUEUE", "PAUSED", "QUEUED", "RUNNING", "OLDEST", "DONE/S", "WAIT P95")
+    rows = [
+        (
+            queue["name"],
+            "paused" if queue["paused"] else "-",
+            queue["states"]["queued"],
+            queue["states"]["running"],
+            seconds(queue["oldestAgeSeconds"]),
+            f"{queue['finishedPerSecond']:.1f}",
+            seconds(queue["waitSeconds"]["p95"] if queue["waitSeconds"] else None),
+        )
+        for queue in found
+    ]
+    print_table(headings, rows, numbers=headings[2:])
+
+
+@queues.command
+def pause(queue: _Name, /, *, address: Address | None = None, as_json: AsJson = False) -> int:
+    """Have every processor leave a queue alone. Its jobs wait; those running go on.
+
+    For example:
+      observatory queues pause mail
+
+    Args:
+        queue: The queue's name.
+    """
+    with (address or Address()).client() as client:
+        answer = client.pause_queue(queue)
+    print_json(answer) if as_json else say(f"{queue} is paused")
+    return ExitCode.OK
+
+
+@queues.command
+def resume(queue: _Name, /, *, address: Address | None = None, as_json: AsJson = False) -> int:
+    """Have processors take a paused queue up again.
+
+    For example:
+      observatory queues resume mail
+
+    Args:
+        queue: The queue's name.
+    """
+    with (address or Address()).client() as client:
+        answer = client.resume_queue(queue)
+    print_json(answer) if as_json else say(f"{queue} is served")
+    return ExitCode.OK
