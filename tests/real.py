@@ -79,6 +79,10 @@ class RunningSystem:
         self._arguments = list(arguments)
         self._environment = environment
 
+    def configure(self, **settings: str) -> None:
+        """Change the environment of the next start."""
+        self._environment |= settings
+
     @property
     def output(self) -> str:
         """All the process has printed so far, over all its starts."""

@@ -9,7 +9,10 @@ from conformance.making import (
     OTHER_WORKER,
     WORKER,
     accept,
+    all_published,
+    completed,
     ended,
+    finish,
     keyed,
     named,
     running,
@@ -107,6 +110,7 @@ async def test_an_outcome_and_a_rescue_at_once_leave_one_of_them(stores: Stores)
     for _ in range(20):
         await first.register_worker(worker(WORKER))
         job = await running(first, by=OTHER_WORKER)
+        await all_published(first)
 
         (recorded, _), (_, rescued) = await asyncio.gather(
             first.finish([ended(job)], OTHER_WORKER), second.rescue(WORKER, 1, 100)
@@ -118,6 +122,62 @@ async def test_an_outcome_and_a_rescue_at_once_leave_one_of_them(stores: Stores)
         assert history[-1].outcome is (
             OutcomeKind.COMPLETED if recorded == [True] else OutcomeKind.LOST
         )
+
+
+@pytest.mark.parametrize("change", ["promote", "rescue", "cancel", "requeue", "prune"])
+async def test_the_log_is_told_of_no_change_before_the_one_it_follows(
+    stores: Stores, change: str
+) -> None:
+    """A process has a change on record and has not published it; another changes the job further."""
+    first, second, _ = stores
+    if change == "promote":
+        job = await running(first)
+        await finish(first, ended(job, outcome=OutcomeKind.ERROR))
+        assert await second.promote(10) is None
+        assert len(await first.history(job)) == 3, "a moment later it may be on its way"
+        await asyncio.sleep(1.1)
+        commit = await second.promote(10)
+    elif change == "rescue":
+        job = await running(first, by="gone.example:1:boot")
+        _, commit = await second.rescue(WORKER, 1, 10)
+    elif change == "cancel":
+        (job,) = await accept(first)
+        _, commit = await second.cancel(job, None)
+    elif change == "requeue":
+        job = await completed(first)
+        _, commit = await second.requeue(job)
+    else:
+        job = await completed(first)
+        commit = await second.prune(await first.now() + 1, 10)
+    (at_once,) = await accept(second)
+
+    assert commit is None, "whoever made the change would publish it"
+    told = await first.unpublished(0, 100)
+    versions = [t.version for c in told for t in c.transitions if t.job == job]
+    assert versions == list(range(1, len(versions) + 1))
+    late = next(
+        c for c in told for t in c.transitions if t.job == job and c.publisher == "boot-1.relayed"
+    )
+    assert late.number == 1
+    assert not await second.unpublished(60_000_000, 100), "not before its turn"
+    for c in told:
+        if c.publisher != late.publisher and at_once not in {t.job for t in c.transitions}:
+            await first.published([c.number], c.publisher)
+    (turn,) = await second.unpublished(60_000_000, 100)
+    assert turn == late
+
+
+async def test_a_change_that_follows_what_was_published_is_published_at_once(
+    stores: Stores,
+) -> None:
+    first, second, _ = stores
+    (job,) = await accept(first)
+    await all_published(first)
+
+    _, commit = await second.cancel(job, None)
+
+    assert commit is not None
+    assert [t.version for t in commit.transitions] == [2]
 
 
 async def test_one_of_all_leads(stores: Stores) -> None:

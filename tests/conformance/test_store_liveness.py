@@ -7,6 +7,7 @@ from conformance.making import (
     OTHER_WORKER,
     WORKER,
     accept,
+    all_published,
     claim,
     completed,
     ended,
@@ -375,6 +376,7 @@ async def test_queued_jobs_are_told_by_age_in_id_order(store_bench: StoreBench) 
     middle = await store.now()
     await store_bench.advance(60)
     await accept(store)
+    await all_published(store)
 
     first = await store.queued(middle, "", 4)
     rest = await store.queued(middle, first[-1].job, 4)

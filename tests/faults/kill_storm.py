@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import oracle  # noqa: E402
+import records  # noqa: E402
 from workload import CONCURRENCY, JOBS, LEDGER, Storm, result_of, settings  # noqa: E402
 
 from real import running_system  # noqa: E402
@@ -61,7 +62,7 @@ def main() -> int:
         code = system.stop()
         took_s = time.monotonic() - began
         verdict = oracle.judge(
-            record=oracle.Record(system.data),
+            record=records.embedded(system.data),
             client=storm.client,
             ran=oracle.effects(folder / LEDGER),
             stats=stats,

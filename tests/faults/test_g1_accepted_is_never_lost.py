@@ -7,6 +7,7 @@ from pathlib import Path
 
 import oracle
 import pytest
+import records
 from workload import (
     CONCURRENCY,
     JOBS,
@@ -36,7 +37,7 @@ def test_jobs_accepted_while_the_process_is_killed_all_end_once(tmp_path: Path) 
         assert system.stop() == 0, system.output[-3000:]
 
         verdict = oracle.judge(
-            record=oracle.Record(system.data),
+            record=records.embedded(system.data),
             client=storm.client,
             ran=oracle.effects(tmp_path / LEDGER),
             stats=stats,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import oracle
 import pytest
+import records
 from oracle import ClientLedger
 from workload import CONCURRENCY, JOBS, LEDGER, settings
 
@@ -35,7 +36,7 @@ def judged(system: RunningSystem, client: ClientLedger, *, kills: int) -> oracle
     stats = oracle.wait_until_quiet(system.http, accepted=client.acknowledged, timeout_s=30)
     assert system.stop() == 0, system.output[-3000:]
     return oracle.judge(
-        record=oracle.Record(system.data),
+        record=records.embedded(system.data),
         client=client,
         ran=oracle.effects(system.folder / LEDGER),
         stats=stats,
@@ -75,7 +76,7 @@ def test_a_job_that_kills_its_worker_fails_as_poison_after_three_starts(tmp_path
         assert (events[-1]["type"], events[-1]["data"]["reason"]) == ("job.failed", "poison")
         verdict = judged(system, client, kills=deaths)
         verdict.demand()
-        record = oracle.Record(system.data)
+        record = records.embedded(system.data)
         starts = Counter(e.job for e in oracle.effects(tmp_path / LEDGER) if e.phase == "start")
         assert starts[poison] == 3
         assert {record.jobs[id]["state"] for id in neighbours} == {"completed"}
@@ -102,7 +103,7 @@ def test_a_drain_finishes_what_it_can_and_hands_back_the_rest(tmp_path: Path) ->
         took_s = time.monotonic() - began
         assert took_s < 10, f"the drain took {took_s:.1f} s with a grace of one second"
 
-        record = oracle.Record(system.data)
+        record = records.embedded(system.data)
         jobs = record.jobs
         assert {jobs[id]["state"] for id in short} == {"completed"}
         assert [(jobs[id]["state"], jobs[id]["failures"], jobs[id]["crashes"]) for id in long] == [
@@ -119,7 +120,7 @@ def test_a_drain_finishes_what_it_can_and_hands_back_the_rest(tmp_path: Path) ->
             assert answer.status_code in (202, 409), answer.text
         verdict = judged(system, client, kills=1)
         verdict.demand()
-        record = oracle.Record(system.data)
+        record = records.embedded(system.data)
         assert {record.jobs[id]["attempt"] for id in long} == {2}
         assert sum(record.jobs[id]["state"] == "cancelled" for id in long) >= 4
 

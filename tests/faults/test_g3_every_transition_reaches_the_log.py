@@ -10,6 +10,7 @@ from pathlib import Path
 
 import oracle
 import pytest
+import records
 from workload import CONCURRENCY, JOBS, LEDGER, Storm, result_of, settings
 
 from real import running_system
@@ -28,7 +29,7 @@ def test_the_log_is_whole_and_in_order_after_many_short_lives(tmp_path: Path) ->
         for _ in range(LIVES):
             time.sleep(chance.uniform(0.1, 0.4))
             system.kill()
-            record = oracle.Record(system.data)
+            record = records.embedded(system.data)
             outbox_left += len(record.outbox)
             system.start()
         for client in clients:
@@ -44,7 +45,7 @@ def test_the_log_is_whole_and_in_order_after_many_short_lives(tmp_path: Path) ->
             for event in system.http.get(f"/jobs/{job}/events").json()["items"]
         }
         assert system.stop() == 0, system.output[-3000:]
-        record = oracle.Record(system.data)
+        record = records.embedded(system.data)
         logged = {event["id"] for *_, batch in record.log for event in batch}
         assert ids
         assert ids <= logged

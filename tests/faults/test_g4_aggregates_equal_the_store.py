@@ -5,6 +5,7 @@ from pathlib import Path
 
 import oracle
 import pytest
+import records
 from workload import CONCURRENCY, JOBS, LEDGER, Storm, result_of, settings
 
 from real import RunningSystem, running_system, until
@@ -34,7 +35,7 @@ def test_damaged_aggregates_are_rebuilt_exactly(tmp_path: Path, damage: str) -> 
     with running_system(JOBS, tmp_path, **settings(tmp_path)) as system:
         storm = _ran(system, jobs=60)
         assert system.stop() == 0
-        whole = oracle.Record(system.data)
+        whole = records.embedded(system.data)
         with sqlite3.connect(system.data / "observatory.db") as db:
             for statement in DAMAGES[damage]:
                 assert db.execute(statement).rowcount, f"vacuous: {statement} changed nothing"
@@ -42,7 +43,7 @@ def test_damaged_aggregates_are_rebuilt_exactly(tmp_path: Path, damage: str) -> 
         stats = oracle.wait_until_quiet(system.http, accepted=60, timeout_s=15)
         until(lambda: "aggregates.rebuilt" in system.output)
         assert system.stop() == 0
-        record = oracle.Record(system.data)
+        record = records.embedded(system.data)
         verdict = oracle.judge(
             record=record,
             client=storm.client,

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import oracle
 import pytest
+import records
 from oracle import ClientLedger
 from workload import CONCURRENCY, JOBS, LEDGER, settings
 
@@ -114,7 +115,7 @@ def test_a_full_disk_refuses_keeps_and_resumes(
         stats = oracle.wait_until_quiet(system.http, accepted=client.acknowledged, timeout_s=30)
         assert system.stop() == 0, system.output[-3000:]
         oracle.judge(
-            record=oracle.Record(system.data),
+            record=records.embedded(system.data),
             client=client,
             ran=oracle.effects(tmp_path / LEDGER),
             stats=stats,
@@ -142,7 +143,7 @@ def test_sigterm_with_a_full_disk_ends_it_and_loses_nothing(tmp_path: Path) -> N
         stats = oracle.wait_until_quiet(system.http, accepted=5, timeout_s=20)
         assert system.stop() == 0
         oracle.judge(
-            record=oracle.Record(system.data),
+            record=records.embedded(system.data),
             client=client,
             ran=oracle.effects(tmp_path / LEDGER),
             stats=stats,

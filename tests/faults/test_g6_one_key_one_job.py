@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import oracle
+import records
 from workload import JOBS, LEDGER, settings
 
 from real import RunningSystem, running_system
@@ -96,7 +97,7 @@ def _at_once(system: RunningSystem, count: int, request: Any) -> list[httpx.Resp
 def _one_job_ran_once(system: RunningSystem, tmp_path: Path) -> None:
     oracle.wait_until_quiet(system.http, accepted=1, timeout_s=10)
     assert system.stop() == 0
-    record = oracle.Record(system.data)
+    record = records.embedded(system.data)
     assert len(record.jobs) == len(record.keys) == 1
     ran = oracle.effects(tmp_path / LEDGER)
     assert [e.phase for e in ran] == ["start", "end"]

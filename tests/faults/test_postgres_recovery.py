@@ -11,7 +11,7 @@ import pytest
 
 from conformance.making import WORKER, accept, ended, keyed, named, running, submission, worker
 from development.postgres import PostgresServer
-from faults.line import Line
+from faults.proxy import Proxy
 from observatory.backends.postgres import database as database_module
 from observatory.backends.postgres import writer as writer_module
 from observatory.backends.postgres.connection import RowRefused
@@ -56,13 +56,13 @@ async def store(url: str) -> AsyncIterator[PostgresStore]:
 
 
 @pytest.fixture
-async def line(url: str) -> AsyncIterator[Line]:
-    with Line(url) as line:
+async def line(url: str) -> AsyncIterator[Proxy]:
+    with Proxy(url) as line:
         yield line
 
 
 @pytest.fixture
-async def far(line: Line) -> AsyncIterator[PostgresStore]:
+async def far(line: Proxy) -> AsyncIterator[PostgresStore]:
     """A store at the other end of a line."""
     database = Database(line.url)
     yield PostgresStore(database, "boot-far")
@@ -161,7 +161,7 @@ async def test_the_store_comes_back_with_the_server(
 
 
 async def test_a_commit_whose_answer_was_lost_is_found_to_be_one(
-    line: Line, far: PostgresStore, store: PostgresStore
+    line: Proxy, far: PostgresStore, store: PostgresStore
 ) -> None:
     await accept(far)
     line.cut_after = b"COMMIT\0"
@@ -178,7 +178,7 @@ async def test_a_commit_whose_answer_was_lost_is_found_to_be_one(
 
 
 async def test_a_commit_that_never_arrived_is_refused_and_nothing_is_recorded(
-    line: Line, far: PostgresStore, store: PostgresStore
+    line: Proxy, far: PostgresStore, store: PostgresStore
 ) -> None:
     await accept(far)
     line.cut_before = b"COMMIT\0"
@@ -198,7 +198,7 @@ async def test_a_commit_that_never_arrived_is_refused_and_nothing_is_recorded(
 
 
 async def test_where_nobody_can_tell_the_caller_is_told_so(
-    line: Line, far: PostgresStore, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    line: Proxy, far: PostgresStore, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_module, "_RESOLVE_WITHIN_S", 0.5)
     await accept(far)
@@ -234,7 +234,7 @@ async def test_a_connection_that_died_in_its_sleep_is_not_noticed(
 
 
 async def test_a_beat_that_gets_no_answer_fails_in_time(
-    line: Line, far: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    line: Proxy, far: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "_BEAT_WITHIN_S", 0.5)
     await far.register_worker(worker())
@@ -252,7 +252,7 @@ async def test_a_beat_that_gets_no_answer_fails_in_time(
 
 
 async def test_a_write_that_gets_no_answer_fails_and_the_next_ones_do_not(
-    line: Line, far: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    line: Proxy, far: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_module, "_WRITE_WITHIN_S", 0.5)
     await accept(far)

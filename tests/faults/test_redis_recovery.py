@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from development.redis import RedisServer
-from faults.line import Line
+from faults.proxy import Proxy
 from observatory.backends.redis import aggregates as aggregates_module
 from observatory.backends.redis.aggregates import RedisAggregates
 from observatory.core.aggregates import RESOLUTIONS_S, Deltas, Position
@@ -73,7 +73,7 @@ async def test_a_batch_whose_answer_was_lost_is_counted_once(
     server: RedisServer, aggregates: RedisAggregates
 ) -> None:
     await aggregates.replace(at(10, a=1), jobs(5))
-    with Line(server.url()) as line:
+    with Proxy(server.url()) as line:
         far = RedisAggregates(line.url)
         assert await far.position() == at(10, a=1)
         assert await counted(far) == 5

@@ -272,6 +272,80 @@ class Storm:
         return kill
 
 
+class Stream(Storm):
+    """Clients like a storm's that go on, at a steady pace, until they are told that it is enough."""
+
+    def __init__(self, url: str, *, seed: int, pace_s: float, pause_s: float) -> None:
+        self.url = url
+        self.client = ClientLedger()
+        self.kills = []
+        self.errors: list[str] = []
+        self._seed = seed
+        self._pace_s = pace_s
+        self._pause_s = pause_s
+        self._enough = threading.Event()
+        self._deadline = float("inf")
+        self._open = 0
+        self._lock = threading.Lock()
+        self._bodies: dict[str, dict[str, Any]] = {}
+        self._threads: list[threading.Thread] = []
+
+    def start(self, singles: int = 2, batchers: int = 2) -> None:
+        """Begin: so many clients send single jobs, and so many send batches of 1 to 20."""
+        for number in range(singles + batchers):
+            size = 1 if number < singles else 20
+            thread = threading.Thread(target=self._go_on, args=(number, size), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def end(self, timeout_s: float) -> None:
+        """Enough; returns once every submit has its answer."""
+        self._enough.set()
+        self._deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(timeout_s + 15)
+            assert not thread.is_alive(), "a client still waits for an answer"
+
+    def _go_on(self, number: int, size_max: int) -> None:
+        chance = random.Random(f"{self._seed}-{number}")
+        send = self._send_one if size_max == 1 else self._send_batch
+        count = 0
+        with httpx.Client(base_url=self.url, timeout=10.0, trust_env=False) as http:
+            while not self._enough.is_set():
+                group: list[Submit] = []
+                for _ in range(chance.randint(1, size_max)):
+                    count += 1
+                    group.append(
+                        self._wanted(chance, f"stream-{self._seed}-{number}-{count}", count)
+                    )
+                while not send(http, group):
+                    if time.monotonic() > self._deadline:
+                        self.errors.append(f"gave up on {[s.key for s in group]}")
+                        return
+                    time.sleep(0.1)
+                time.sleep(self._pace_s)
+
+    def _wanted(self, chance: random.Random, key: str, number: int) -> Submit:
+        kind = chance.choice(TYPES)
+        submit = self.client.want(key, kind, number)
+        pause_s = chance.uniform(0, 2 * self._pause_s)
+        body: dict[str, Any] = {"type": kind, "payload": {"n": number, "pause": pause_s}}
+        if chance.random() < 0.1:
+            body["delaySeconds"] = round(chance.uniform(0.05, 0.5), 3)
+        if chance.random() < 0.2:
+            body["priority"] = chance.choice(("high", "low"))
+        self._bodies[key] = body
+        return submit
+
+    def probe(self, http: httpx.Client, number: int) -> str | None:
+        """Submit a job of the highest priority; its id, or None where it was not taken."""
+        submit = self.client.want(f"probe-{self._seed}-{number}", "wait", number)
+        payload = {"n": number, "pause": 0.0}
+        self._bodies[submit.key] = {"type": "wait", "payload": payload, "priority": "high"}
+        self._send_one(http, [submit])
+        return next(iter(submit.job_ids), None)
+
+
 def demand_that_the_kills_hit(kills: list[Kill], wanted: int) -> None:
     """A scenario whose faults did not fire proves nothing: it fails."""
     effective = [k for k in kills if k.in_flight]

@@ -138,7 +138,7 @@ class StoreWrites(Protocol):
         """
         ...
 
-    async def requeue(self, job_id: str) -> tuple[int, Commit]:
+    async def requeue(self, job_id: str) -> tuple[int, Commit | None]:
         """Run a job again by an operator's wish; its retry budget starts anew. Returns its version.
 
         Raises:
@@ -207,7 +207,8 @@ class StoreLiveness(Protocol):
 
     async def queued(self, before: int, after_id: str, limit: int) -> list[Transition]:
         """Jobs queued before an instant, as their last transitions, in id order: what the
-        reconciler compares with the work queues."""
+        reconciler compares with the work queues. Those of which the outbox still has to tell may
+        be left out."""
         ...
 
     async def prune(self, before: int, limit: int) -> Commit | None:

@@ -8,7 +8,7 @@ import msgspec
 
 from observatory.backends.postgres.database import Database
 from observatory.backends.postgres.reads import PostgresReads, worker_records
-from observatory.backends.postgres.recording import PRUNE, QUEUE, end_runs, record
+from observatory.backends.postgres.recording import PRUNE, QUEUE, end_lost_runs, record_in_order
 from observatory.backends.postgres.rows import QueuedRow, body, current_rows, encode
 from observatory.backends.postgres.sql import statement
 from observatory.backends.postgres.transaction import Transaction
@@ -36,6 +36,9 @@ IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
 
 _KEYS_FORGOTTEN_MAX: Final = 10_000
 """How many keys one pruning removes at most."""
+
+_PROMOTES_LATER_US: Final = 1_000_000
+"""How long a due job is left alone while its last change is on its way to the log."""
 
 _decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
 
@@ -140,7 +143,9 @@ class PostgresLiveness(PostgresReads):
             QueuedRow(t.job, t.version, t.at, row.failures, row.crashes, body(t))
             for row, t in zip(rows, transitions, strict=True)
         ]
-        return record(db, QUEUE, changed, transitions, self._publisher)
+        return record_in_order(
+            db, QUEUE, changed, transitions, self._publisher, patience_us=_PROMOTES_LATER_US
+        )
 
     # What was left behind
 
@@ -168,7 +173,7 @@ class PostgresLiveness(PostgresReads):
         rows = current_rows(db, [id for (id,) in found]) if found else []
         retries = _retries(db, {row.type for row in rows})
         ended = [(row, lost(row, retries.get(row.type), self._jitter())) for row in rows]
-        return dead, end_runs(db, ended, self._publisher)
+        return dead, end_lost_runs(db, ended, self._publisher)
 
     async def unpublished(self, older_than_us: int, limit: int) -> list[Commit]:
         """See `StoreLiveness.unpublished`."""
@@ -239,7 +244,7 @@ class PostgresLiveness(PostgresReads):
             return None
         transitions = [row.transition(Move.PRUNE, db.now, None) for row in rows]
         changed = [{"id": t.job, "body": body(t)} for t in transitions]
-        return record(db, PRUNE, changed, transitions, self._publisher)
+        return record_in_order(db, PRUNE, changed, transitions, self._publisher)
 
 
 def _next_due(db: Transaction) -> int | None:

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from observatory.backends.postgres.liveness import PostgresLiveness
-from observatory.backends.postgres.recording import ACCEPT, CLAIM, FINISH, QUEUE, end_runs, record
+from observatory.backends.postgres.recording import (
+    ACCEPT,
+    CLAIM,
+    FINISH,
+    QUEUE,
+    end_runs,
+    record,
+    record_in_order,
+)
 from observatory.backends.postgres.rows import (
     ClaimedRow,
     QueuedRow,
@@ -177,19 +185,21 @@ class PostgresStore(PostgresLiveness):
             db.execute(_ASK_TO_END, (row.id, requested, row.cancel_reason or reason))
             return Cancellation(state, row.version, requested), None
         changed, transition = cancellation(row, reason, db.now)
-        commit = record(db, FINISH, [ended_row(changed, transition)], [transition], self._publisher)
+        rows = [ended_row(changed, transition)]
+        commit = record_in_order(db, FINISH, rows, [transition], self._publisher)
         return Cancellation(State.CANCELLED, transition.version, None), commit
 
-    async def requeue(self, job_id: str) -> tuple[int, Commit]:
+    async def requeue(self, job_id: str) -> tuple[int, Commit | None]:
         """See `StoreWrites.requeue`."""
 
-        def work(db: Transaction) -> tuple[int, Commit]:
+        def work(db: Transaction) -> tuple[int, Commit | None]:
             row = one_row(db, job_id)
             transition = row.transition(
                 Move.REQUEUE_BY_OPERATOR, db.now, None, reason="retried", suspect=False
             )
             changed = QueuedRow(row.id, transition.version, db.now, 0, 0, body(transition))
-            return transition.version, record(db, QUEUE, [changed], [transition], self._publisher)
+            commit = record_in_order(db, QUEUE, [changed], [transition], self._publisher)
+            return transition.version, commit
 
         return await self._database.write(work)
 

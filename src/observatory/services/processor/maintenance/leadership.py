@@ -45,8 +45,8 @@ class Maintenance:
             Loop("leadership", self._lead, _LEAD_INTERVAL_S),
             Loop("promoter", self._while_leading(self._promoter.tick), 0.2),
             Loop("rescuer", self._while_leading(self._rescuer.tick), 2.0),
-            Loop("relay", self._while_leading(self._relay.tick), 2.0),
-            Loop("reconciler", self._while_leading(self._reconciler.tick), 30.0),
+            Loop("relay", self._while_leading(self._relay.tick), 1.0),
+            Loop("reconciler", self._while_leading(self._reconciler.tick), 5.0),
             Loop("pruner", self._while_leading(self._pruner.tick), 60.0),
         ]
 

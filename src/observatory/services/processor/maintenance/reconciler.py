@@ -11,7 +11,7 @@ from observatory.core.store import Store
 
 _log = structlog.get_logger(__name__)
 
-_QUIET_FOR_S: Final = 30.0
+_QUIET_FOR_S: Final = 8.0
 """Only jobs that have waited longer are looked at: younger ones are still on their way."""
 
 _JOBS_MAX: Final = 20_000
