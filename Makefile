@@ -25,9 +25,9 @@ format: ## Format the Python sources and sort imports
 bench: ## Measure throughput against the raw floor
 	.venv/bin/python -m benchmarks
 
-faults: ## Break things on purpose: every guarantee under kills, at full size
-	.venv/bin/pytest tests/faults
+faults: ## Break things on purpose: every guarantee under every fault, at full size
 	.venv/bin/python tests/faults/kill_storm.py
+	.venv/bin/python tests/faults/fault_table.py
 
 services: ## Run RabbitMQ, PostgreSQL and Redis until Ctrl-C, from installed binaries
 	@.venv/bin/python -m development --install

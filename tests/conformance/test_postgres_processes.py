@@ -167,6 +167,23 @@ async def test_the_log_is_told_of_no_change_before_the_one_it_follows(
     assert turn == late
 
 
+async def test_what_waits_for_its_turn_is_not_taken_along_by_what_waits_longer(
+    stores: Stores,
+) -> None:
+    first, second, _ = stores
+    (early,) = await accept(first)
+    await second.cancel(early, None)
+    (told,) = [c for c in await first.unpublished(0, 10) if c.publisher == "boot-0"]
+    await first.published([told.number])
+    await asyncio.sleep(0.6)
+    (young,) = await accept(first)
+    await second.cancel(young, None)
+
+    found = await second.unpublished(500_000, 10)
+
+    assert [t.job for c in found for t in c.transitions] == [early], "the log knows no other"
+
+
 async def test_a_change_that_follows_what_was_published_is_published_at_once(
     stores: Stores,
 ) -> None:

@@ -249,6 +249,33 @@ def test_without_rabbitmq_jobs_are_taken_and_run_when_it_is_back(
     assert outcomes(shared_backends["OBSERVATORY_STORE_URL"]) == Counter({1: 40})
 
 
+def test_started_without_rabbitmq_it_takes_jobs_and_runs_them_later(
+    tmp_path: Path, shared_backends: dict[str, str]
+) -> None:
+    with rabbitmq.RabbitmqServer(tmp_path / "rabbitmq") as broker:
+        broker.stop()
+        settings = QUICK | shared_backends | {"OBSERVATORY_SPINE_URL": broker.url()}
+        with running_system(JOBS, tmp_path, start=False, **settings) as system:
+            system.start(wait=False)
+            until(lambda: answers(system.http), timeout_s=20)
+            ids = submit(system.http, "square", [{"n": n} for n in range(5)])
+            assert system.http.get("/readyz").status_code == 503
+            assert system.alive
+
+            broker.start()
+            jobs = ended(system.http, ids)
+            assert {job["state"] for job in jobs.values()} == {"completed"}
+            until(lambda: system.http.get("/readyz").status_code == 200, timeout_s=20)
+
+
+def answers(http: httpx.Client) -> bool:
+    """Whether anybody listens."""
+    try:
+        return http.get("/livez").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def test_without_postgresql_jobs_are_refused_and_what_ran_is_recorded_later(
     tmp_path: Path, shared_backends: dict[str, str]
 ) -> None:

@@ -11,7 +11,7 @@ import anyio
 import msgspec
 import structlog
 
-from observatory.core.errors import ObservatoryError, StoreUnavailable
+from observatory.core.errors import ObservatoryError, SpineUnavailable, StoreUnavailable
 from observatory.core.event import progress_event, worker_event
 from observatory.core.job import ClaimedJob, FinishedAttempt, WorkerRecord
 from observatory.core.job_type import DEFAULT_QUEUE, Handler
@@ -131,8 +131,8 @@ class Processor:
         await self._store.register_job_types([h.job_type for h in self._handlers.values()])
         await self._store.register_worker(self._record)
         await self._maintenance.start()
-        await self._announce("started")
         self._heartbeat.start()
+        await self._announce("started")
         self._note_loop.start()
         self._canary_loop.start()
         self._claimer.open(await self._open_queues())
@@ -162,9 +162,9 @@ class Processor:
         try:
             await self._write_notes()
             await self._store.unregister_worker(self.worker)
-            await self._announce("stopped")
         except ObservatoryError as error:
-            _log.warning("worker.left_unannounced", error=str(error))
+            _log.warning("worker.left_on_record", error=str(error))
+        await self._announce("stopped")
 
     async def _runs_ended(self, timeout_s: float | None) -> None:
         with contextlib.suppress(TimeoutError):
@@ -313,4 +313,8 @@ class Processor:
     async def _announce(self, kind: str) -> None:
         event = worker_event(kind, self._record, self._now(), self.source)
         event.data["running"] = len(self._runs)
-        await self._dispatcher.announce([event])
+        try:
+            await self._dispatcher.announce([event])
+        except SpineUnavailable as error:
+            # The record decides; the event is for those who watch. Work goes on without the log.
+            _log.warning("worker.unannounced", kind=kind, error=str(error))

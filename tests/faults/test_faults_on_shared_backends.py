@@ -1,0 +1,96 @@
+"""The fault catalogue in its short form: a few faults one after another on one installation.
+
+`fault_table.py` is the long form: an installation, servers and a row of the table for each.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from catalogue import Fault, named
+from installation import Installation, Servers, servers
+
+pytestmark = pytest.mark.slow
+
+RECOVERED_WITHIN_S = 15.0
+
+
+@pytest.fixture(scope="module")
+def on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with servers(tmp_path_factory.mktemp("servers")) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(
+            named(
+                "gateway dies before the commit",
+                "gateway dies after the commit",
+                "gateway dies after publishing",
+                "gateway dies before the answer",
+                "payload bombs",
+            ),
+            id="gateway",
+        ),
+        pytest.param(
+            named(
+                "processor is killed",
+                "processor dies after claiming",
+                "processor dies after recording outcomes",
+                "promoter dies after promoting",
+                "relay dies after publishing",
+                "processors restart in turn",
+                "processor is frozen",
+            ),
+            id="processor",
+        ),
+        pytest.param(
+            named(
+                "engine dies before applying",
+                "engine dies after applying",
+                "Redis is killed",
+                "Redis is emptied",
+            ),
+            id="aggregates",
+        ),
+        pytest.param(
+            named(
+                "commits are cut off",
+                "PostgreSQL is killed",
+                "PostgreSQL is slow",
+                "one key a hundred times at once",
+                "processor cut off from PostgreSQL",
+            ),
+            id="store",
+        ),
+        pytest.param(
+            named(
+                "broker drops everybody",
+                "broker has no memory",
+                "work queues are emptied",
+                "work queues are deleted",
+                "gateways cut off from the broker",
+                "processor cut off from the broker",
+            ),
+            id="spine",
+        ),
+        pytest.param(
+            named("event log is deleted", "every line slow and shaky", "broker restarts"),
+            id="log",
+        ),
+    ],
+)
+def test_nothing_is_lost_doubled_or_miscounted(
+    faults: list[Fault], tmp_path: Path, on: Servers
+) -> None:
+    with Installation(tmp_path, on, seed=20261124, pace_s=0.1) as system:
+        system.runs_cut_off = sum(fault.runs_cut_off for fault in faults)
+        system.stream.start()
+        for fault in faults:
+            system.under_load()
+            fault.inject(system)
+            took_s = system.seconds_to_recover()
+            assert took_s <= RECOVERED_WITHIN_S, f"{took_s:.1f} s after {fault.name}"
+        system.end(log_kept=all(fault.log_kept for fault in faults)).demand()
