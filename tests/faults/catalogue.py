@@ -126,10 +126,12 @@ def processor_is_frozen(on: Installation) -> None:
     on.under_load()
     victim = on.services["processor-1"]
     fired(on.running, "it ran nothing")
+    assert victim.process is not None
+    lost = f"SELECT 1 FROM workers WHERE state = 'lost' AND pid = {victim.process.pid}"
     victim.signal(signal.SIGSTOP)
     try:
         until(
-            lambda: "lost" in {w["state"] for w in on.reads.get("/workers").json()["items"]},
+            lambda: on.on.postgres.psql(lost, on.database),
             timeout_s=LEASE_S + 20,
             why=lambda: "vacuous: nobody took it for dead",
         )

@@ -5,7 +5,7 @@
 BEGIN;
 SELECT pg_current_xact_id()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
        set_config('lock_timeout', '2s', true),
-       set_config('idle_in_transaction_session_timeout', '15s', true),
+       set_config('idle_in_transaction_session_timeout', '5s', true),
        set_config('enable_seqscan', 'off', true),
        set_config('enable_hashjoin', 'off', true),
        set_config('enable_mergejoin', 'off', true),
