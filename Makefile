@@ -1,6 +1,6 @@
 # Thin names for the commands of this repository; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench faults services
+.PHONY: help demo test check format bench peers faults services
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -24,6 +24,9 @@ format: ## Format the Python sources and sort imports
 
 bench: ## Measure throughput against the raw floor
 	.venv/bin/python -m benchmarks
+
+peers: ## Measure beside Celery, Dramatiq and Taskiq, on the same servers
+	.venv/bin/python -m benchmarks.peers
 
 faults: ## Break things on purpose: every guarantee under every fault, at full size
 	.venv/bin/python tests/faults/kill_storm.py

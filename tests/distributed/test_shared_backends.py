@@ -249,6 +249,28 @@ def test_without_rabbitmq_jobs_are_taken_and_run_when_it_is_back(
     assert outcomes(shared_backends["OBSERVATORY_STORE_URL"]) == Counter({1: 40})
 
 
+def test_jobs_that_outlast_the_brokers_patience_run_once(
+    tmp_path: Path, shared_backends: dict[str, str]
+) -> None:
+    patience_s = 10.0
+    with rabbitmq.RabbitmqServer(
+        tmp_path / "rabbitmq",
+        consumer_timeout_s=patience_s,
+        settings={"channel_tick_interval": "1000"},
+    ) as broker:
+        settings = shared_backends | {
+            "OBSERVATORY_SPINE_URL": broker.url(),
+            "OBSERVATORY_CONCURRENCY": "2",
+        }
+        with running_system(JOBS, tmp_path, **settings) as system:
+            # Two run, the others wait at hand or in the queue for as long.
+            ids = submit(system.http, "slow", [{"seconds": patience_s + 3}] * 4)
+            jobs = ended(system.http, ids, timeout_s=4 * patience_s)
+        assert {(job["state"], job["attempt"]) for job in jobs.values()} == {("completed", 1)}
+        assert len((tmp_path / "ledger.txt").read_text().splitlines()) == len(ids)
+        assert "consumer_timeout" in (tmp_path / "rabbitmq" / "rabbitmq.conf").read_text()
+
+
 def test_started_without_rabbitmq_it_takes_jobs_and_runs_them_later(
     tmp_path: Path, shared_backends: dict[str, str]
 ) -> None:

@@ -1,0 +1,1 @@
+"""The system on RabbitMQ, PostgreSQL and Redis beside Celery, Dramatiq and Taskiq."""
