@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,17 +25,12 @@ from typing import TypeVar
 
 import httpx
 
+from development.process import free_port
+
 MODULE_NAME = "jobs_under_test"
 """The module a test's source is written to; also what `observatory up` is given."""
 
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from workload import JOBS, settings
 
-from real import MODULE_NAME, environment, free_port, running_system
+from development.process import free_port
+from real import MODULE_NAME, environment, running_system
 
 
 def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:

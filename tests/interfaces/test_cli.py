@@ -16,13 +16,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from development.process import free_port
 from observatory.client import Job
 from observatory.interfaces.cli.doctor import sqlite_version
 from observatory.interfaces.cli.jobs import print_facts
 from observatory.interfaces.cli.main import COMMANDS
 from observatory.interfaces.cli.output import safe, seconds
 from observatory.interfaces.cli.submit import read_payload
-from real import RunningSystem, environment, free_port, running_system, until
+from real import RunningSystem, environment, running_system, until
 
 CLI = [sys.executable, "-m", "observatory.interfaces.cli.main"]
 

@@ -12,6 +12,7 @@ import anyio
 import httpx
 import pytest
 
+from development.process import free_port
 from observatory.client import (
     AsyncClient,
     Client,
@@ -29,7 +30,7 @@ from observatory.client import (
     operations,
     requests,
 )
-from real import RunningSystem, free_port, running_system
+from real import RunningSystem, running_system
 
 JOBS = """
 import time

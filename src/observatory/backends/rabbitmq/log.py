@@ -91,6 +91,8 @@ class EventLog:
         self._publisher = publisher
         self._current: _Tail | None = None
         self._starting = asyncio.Lock()
+        self._attempts = 0
+        self._failure: SpineUnavailable | None = None
         self._following: asyncio.Task[None] | None = None
         self._first: tuple[_Tail, int, float, int] | None = None
 
@@ -167,10 +169,20 @@ class EventLog:
         return tail
 
     async def _tail(self) -> _Tail:
+        attempts = self._attempts
         async with self._starting:
             if self._current is None or self._current.session.lost.is_set():
                 self._current = None
-                self._current = await self._start()
+                if self._attempts > attempts and self._failure is not None:
+                    # Made while this call waited for its turn; each of many would take as long.
+                    raise SpineUnavailable(str(self._failure))
+                self._attempts += 1
+                try:
+                    self._current = await self._start()
+                except SpineUnavailable as error:
+                    self._failure = error
+                    raise
+                self._failure = None
                 self._following = asyncio.create_task(self._follow(self._current))
             return self._current
 
@@ -225,7 +237,12 @@ class EventLog:
             first, last = 0, 0
             reader = await StreamReader.open(tail.session, start, _PREFETCH)
             try:
-                while (incoming := await reader.next(DEADLINE_S)) is not None:
+                while True:
+                    incoming = await reader.next(DEADLINE_S)
+                    if incoming is None:
+                        # Just restarted, a broker may know the log's end and give none of it.
+                        tail.session.lose("the log gives nothing")
+                        raise SpineUnavailable("the log does not give what is in it")
                     position = incoming.message.offset
                     first = first or position
                     self._publisher.learn_floor(incoming.epoch, incoming.floor)

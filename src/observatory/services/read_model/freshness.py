@@ -1,5 +1,6 @@
 """How old a view is: the aggregates' position against the log's end."""
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -15,6 +16,10 @@ _KEPT_US: Final = MICROSECONDS // 4
 
 _AWAY_US: Final = 2 * MICROSECONDS
 """How long after no answer came the next is asked for; each may have to be waited for."""
+
+
+_PATIENCE_S: Final = 2.0
+"""How long a view waits to learn its age."""
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -46,6 +51,7 @@ class Clock:
         self._known: Freshness | None = None
         self._kept_until = 0
         self._looked_at: int | None = None
+        self._looking: asyncio.Task[Freshness] | None = None
 
     async def freshness(self) -> Freshness:
         """The freshness now, at most a quarter of a second old itself.
@@ -56,9 +62,17 @@ class Clock:
         now = await self._store.now()
         if self._known is not None and self._known.as_of <= now < self._kept_until:
             return self._known
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(now))
+        # Whoever asks is not to wait for as long as a broker may take to answer.
+        looking = self._looking
+        await asyncio.wait([looking], timeout=_PATIENCE_S)
+        if not looking.done():
+            return self._unknown(now)
         try:
-            self._known = await self._look(now)
-            self._looked_at, self._kept_until = now, now + _KEPT_US
+            self._known = looking.result()
+            self._looked_at = self._known.as_of
+            self._kept_until = self._known.as_of + _KEPT_US
         except (AggregatesUnavailable, SpineUnavailable):
             self._known, self._kept_until = self._unknown(now), now + _AWAY_US
         return self._known
