@@ -162,7 +162,8 @@ async def test_what_was_not_acknowledged_outlives_the_process(spine_bench: Spine
     await spine_bench.restart()
 
     again = spine_bench.spine.consume(["q"])
-    assert await messages(again, 2) == [kept, never_taken]
+    # In which order what was given back and what was never taken come is not promised.
+    assert set(await messages(again, 2)) == {kept, never_taken}
     assert await again.take(1, NEVER_S) == []
 
 

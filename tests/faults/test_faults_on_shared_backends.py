@@ -77,7 +77,7 @@ def on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
             id="spine",
         ),
         pytest.param(
-            named("event log is deleted", "every line slow and shaky", "broker restarts"),
+            named("event log is deleted", "every line slow and shaky"),
             id="log",
         ),
     ],

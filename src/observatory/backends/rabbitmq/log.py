@@ -237,12 +237,7 @@ class EventLog:
             first, last = 0, 0
             reader = await StreamReader.open(tail.session, start, _PREFETCH)
             try:
-                while True:
-                    incoming = await reader.next(DEADLINE_S)
-                    if incoming is None:
-                        # Just restarted, a broker may know the log's end and give none of it.
-                        tail.session.lose("the log gives nothing")
-                        raise SpineUnavailable("the log does not give what is in it")
+                while (incoming := await reader.next(DEADLINE_S)) is not None:
                     position = incoming.message.offset
                     first = first or position
                     self._publisher.learn_floor(incoming.epoch, incoming.floor)
