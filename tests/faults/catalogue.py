@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
+import oracle
 
 from real import until
 
@@ -86,9 +87,12 @@ def processor_is_killed(on: Installation) -> None:
     """SIGKILL to a processor in the middle of its runs."""
     victim = on.services["processor-1"]
     on.under_load()
-    before = on.running
+    assert victim.process is not None
+    pid = victim.process.pid
+    until(lambda: oracle.in_flight(oracle.effects(on.ledger), pid), timeout_s=30)
     victim.kill()
-    fired(before, "it ran nothing")
+    # What had begun and did not end was cut off.
+    fired(oracle.in_flight(oracle.effects(on.ledger), pid), "it ran nothing")
     victim.start()
 
 

@@ -1,6 +1,9 @@
 """The fault catalogue in its short form: a few faults one after another on one installation.
 
-`fault_table.py` is the long form: an installation, servers and a row of the table for each.
+    pytest tests/faults/short_faults.py
+
+takes about five minutes, and is run when it is named. `fault_table.py` is the long form: an
+installation, servers and a row of the table for each.
 """
 
 from collections.abc import Iterator
