@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from conformance.benches import SqliteBench
 from observatory.backends.sqlite import spine as sqlite_spine
 from observatory.backends.sqlite.database import FILE_NAME, Database
 from observatory.backends.sqlite.migrate import HEAD, MIGRATIONS, revision
+from observatory.backends.sqlite.sql import statement
 from observatory.backends.sqlite.store import SqliteStore
 from observatory.core.errors import StoreUnavailable
 from observatory.core.job import Reference
@@ -194,3 +196,15 @@ async def test_a_file_of_the_first_schema_is_brought_to_the_newest(tmp_path: Pat
         assert await store.paused_queues() == ["mail"]
     finally:
         await database.close()
+
+
+def test_the_queues_in_which_jobs_wait_are_sought_and_not_scanned(empty_database: Path) -> None:
+    with closing(sqlite3.connect(empty_database)) as db:
+        plan = db.execute(f"EXPLAIN QUERY PLAN {statement('select_oldest_queued')}").fetchall()
+
+    steps = [detail for *_, detail in plan if "jobs" in detail]
+    assert steps == [
+        "SEARCH jobs USING INDEX jobs_waiting",
+        "SEARCH jobs USING INDEX jobs_waiting (queue>?)",
+        "SEARCH jobs USING INDEX jobs_waiting (queue=?)",
+    ]

@@ -152,7 +152,6 @@ def test_changes_find_their_rows_by_index_at_every_size(
         ("select_orphans", (100, "worker.0"), 1000),
         ("select_queued", (id_at(0), AT * 2, 100), 400),
         ("select_oldest_queued", (), 400),
-        ("select_waiting_queues", (["queue.1"], ["type.3"]), 400),
         ("select_failures", (None, None, None, 10), 2000),
         ("beat", ("worker.3", 1, "active", 0), 400),
     ],

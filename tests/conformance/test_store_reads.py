@@ -239,25 +239,6 @@ async def test_the_longest_waiting_job_of_each_queue_is_known(store_bench: Store
     assert oldest["q2"] < oldest["q1"]
 
 
-async def test_queues_in_which_jobs_of_some_types_wait_are_found(store: Store) -> None:
-    assert await store.waiting_queues(["work"], []) == []
-    _, _, _, taken = await accept(
-        store,
-        submission(queue="q1"),
-        submission(queue="q2"),
-        submission("other", queue="q3"),
-        submission(queue="q4"),
-    )
-    await accept(store, submission(queue="q5", delay_us=HOUR * MICROSECONDS))
-    await accept(store, submission("other", queue="q2"))
-    await claim(store, taken)
-
-    assert sorted(await store.waiting_queues(["work", "more"], [])) == ["q1", "q2"]
-    assert sorted(await store.waiting_queues(["other"], [])) == ["q2", "q3"]
-    assert await store.waiting_queues(["work"], ["q1", "default"]) == ["q2"]
-    assert await store.waiting_queues([], []) == []
-
-
 async def test_workers_are_shown_newest_first_with_what_they_run(store: Store) -> None:
     old = worker(WORKER, started_at=1, queues=("a", "b"), job_types=("x", "y"))
     new = worker(OTHER_WORKER, started_at=2)

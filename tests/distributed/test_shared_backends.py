@@ -360,7 +360,4 @@ def test_a_paused_queue_waits_and_loses_nothing(
         assert system.http.post("/queues/default/resume").json()["paused"] is False
         jobs = ended(system.http, ids)
         assert {job["attempt"] for job in jobs.values()} == {1}
-        elsewhere = {"type": "square", "payload": {"n": 3}, "queue": "unheard.of"}
-        id = system.http.post("/jobs", json=elsewhere).json()["jobId"]
-        assert ended(system.http, [id])[id]["result"] == 9
-        until(lambda: states(system.http) == Counter(completed=101), timeout_s=20)
+        until(lambda: states(system.http) == Counter(completed=100), timeout_s=20)

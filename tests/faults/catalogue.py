@@ -135,7 +135,7 @@ def processor_is_frozen(on: Installation) -> None:
     victim.signal(signal.SIGSTOP)
     try:
         until(
-            lambda: on.on.postgres.psql(lost, on.database),
+            lambda: on.servers.postgres.psql(lost, on.database),
             timeout_s=LEASE_S + 20,
             why=lambda: "vacuous: nobody took it for dead",
         )
@@ -162,7 +162,7 @@ def everything_is_killed(on: Installation) -> None:
     for service in on.services.values():
         service.kill()
     waiting = int(
-        on.on.postgres.psql("SELECT count(*) FROM jobs WHERE state = 'queued'", on.database)
+        on.servers.postgres.psql("SELECT count(*) FROM jobs WHERE state = 'queued'", on.database)
     )
     fired(waiting >= 200, f"only {waiting} jobs were waiting")
     for service in on.services.values():
@@ -177,9 +177,9 @@ def everything_is_killed(on: Installation) -> None:
 def broker_restarts(on: Installation) -> None:
     """The broker's application is stopped and started."""
     on.under_load()
-    on.on.rabbitmq.ctl("stop_app")
+    on.servers.rabbitmq.ctl("stop_app")
     during = _submitted_during(on, seconds=2.0)
-    on.on.rabbitmq.ctl("start_app")
+    on.servers.rabbitmq.ctl("start_app")
     fired(during, "no job was taken while it was away")
 
 
@@ -187,12 +187,12 @@ def broker_is_killed(on: Installation) -> None:
     """SIGKILL to the broker."""
     # RabbitMQ 3.10 forgets a stream that it was told of less than a few minutes before it is
     # killed, unless it was shut down in between.
-    on.on.rabbitmq.restart()
+    on.servers.rabbitmq.restart()
     on.seconds_to_recover()
     on.under_load()
-    on.on.rabbitmq.kill()
+    on.servers.rabbitmq.kill()
     during = _submitted_during(on, seconds=2.0)
-    on.on.rabbitmq.start()
+    on.servers.rabbitmq.start()
     fired(during, "no job was taken while it was away")
 
 
@@ -201,27 +201,30 @@ def broker_drops_everybody(on: Installation) -> None:
     for _ in range(5):
         on.under_load(accepted=5)
         # It answers that nothing was there to close if nothing was.
-        fired(on.on.rabbitmq.ctl("list_connections", "pid"), "there was no connection to be closed")
-        on.on.rabbitmq.ctl("close_all_connections", "-p", on.vhost, "a test")
+        fired(
+            on.servers.rabbitmq.ctl("list_connections", "pid"),
+            "there was no connection to be closed",
+        )
+        on.servers.rabbitmq.ctl("close_all_connections", "-p", on.vhost, "a test")
 
 
 def broker_has_no_memory(on: Installation) -> None:
     """The memory alarm blocks everybody who publishes."""
     on.under_load()
-    on.on.rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1")
+    on.servers.rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1")
     try:
         until(
-            lambda: "block" in on.on.rabbitmq.ctl("list_connections", "state"),
+            lambda: "block" in on.servers.rabbitmq.ctl("list_connections", "state"),
             timeout_s=20,
             why=lambda: "vacuous: nobody was blocked",
         )
         fired(_submitted_during(on, seconds=3.0), "no job was taken meanwhile")
     finally:
-        on.on.rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
+        on.servers.rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
 
 
 def _work_queues(on: Installation) -> dict[str, int]:
-    listed = on.on.rabbitmq.ctl("list_queues", "-p", on.vhost, "name", "messages", "--silent")
+    listed = on.servers.rabbitmq.ctl("list_queues", "-p", on.vhost, "name", "messages", "--silent")
     pairs = [line.split() for line in listed.splitlines()]
     return {name: int(count) for name, count in pairs if name.startswith("observatory.work.")}
 
@@ -243,7 +246,7 @@ def work_queues_are_emptied(on: Installation) -> None:
     with _work_piled_up(on) as queues:
         for name, messages in queues.items():
             if messages:
-                on.on.rabbitmq.ctl("purge_queue", "-p", on.vhost, name)
+                on.servers.rabbitmq.ctl("purge_queue", "-p", on.vhost, name)
         fired(sum(queues.values()), "there was nothing to throw away")
 
 
@@ -252,14 +255,14 @@ def work_queues_are_deleted(on: Installation) -> None:
     on.under_load()
     queues = _work_queues(on)
     for name in queues:
-        on.on.rabbitmq.ctl("delete_queue", "-p", on.vhost, name)
+        on.servers.rabbitmq.ctl("delete_queue", "-p", on.vhost, name)
     fired(queues, "there was no queue")
 
 
 def log_is_deleted(on: Installation) -> None:
     """The event log is deleted."""
     on.under_load()
-    on.on.rabbitmq.ctl("delete_queue", "-p", on.vhost, "observatory.events")
+    on.servers.rabbitmq.ctl("delete_queue", "-p", on.vhost, "observatory.events")
 
 
 # The store
@@ -279,10 +282,10 @@ def commits_are_cut_off(on: Installation) -> None:
 def postgres_is_killed(on: Installation) -> None:
     """SIGKILL to PostgreSQL under load, and recovery from its log."""
     on.under_load()
-    on.on.postgres.kill()
+    on.servers.postgres.kill()
     refused = on.services["gateway"].http.get("/readyz")
     time.sleep(1.0)
-    on.on.postgres.start()
+    on.servers.postgres.start()
     fired(refused.status_code == 503, "nobody noticed")
 
 
@@ -325,11 +328,11 @@ def one_key_at_once(on: Installation) -> None:
                     return
                 time.sleep(0.2)
 
-    on.on.postgres.kill()
+    on.servers.postgres.kill()
     with ThreadPoolExecutor(100) as clients:
         asked = [clients.submit(ask, number) for number in range(100)]
         time.sleep(0.5)
-        on.on.postgres.start()
+        on.servers.postgres.start()
         for one in asked:
             one.result(timeout=60)
     fired(503 in answers, "PostgreSQL was there all the time")
@@ -343,24 +346,24 @@ def one_key_at_once(on: Installation) -> None:
 def redis_is_killed(on: Installation) -> None:
     """SIGKILL to Redis; it comes back with what it had written down."""
     on.under_load()
-    on.on.redis.kill()
+    on.servers.redis.kill()
     until(
         lambda: on.reads.get("/stats").status_code == 503,
         timeout_s=20,
         why=lambda: "vacuous: the views never missed it",
     )
     fired(_submitted_during(on, seconds=1.0), "no job was taken meanwhile")
-    on.on.redis.start()
+    on.servers.redis.start()
 
 
 def redis_is_emptied(on: Installation) -> None:
     """Redis forgets everything."""
     on.under_load()
-    before = on.on.redis.cli("HGET", "{observatory}:current", "generation")
-    on.on.redis.cli("FLUSHALL")
+    before = on.servers.redis.cli("HGET", "{observatory}:current", "generation")
+    on.servers.redis.cli("FLUSHALL")
     until(
         lambda: (
-            on.on.redis.cli("HGET", "{observatory}:current", "generation")
+            on.servers.redis.cli("HGET", "{observatory}:current", "generation")
             not in ("", "(nil)", before)
         ),
         timeout_s=60,

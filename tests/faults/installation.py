@@ -60,7 +60,7 @@ class Installation:
 
     def __init__(self, folder: Path, on: Servers, *, seed: int, pace_s: float) -> None:
         self.folder = folder
-        self.on = on
+        self.servers = on
         self.seed = seed
         self.ledger = folder / LEDGER
         number = next(_numbers)
@@ -83,9 +83,9 @@ class Installation:
 
     def _urls(self) -> dict[str, str]:
         return {
-            STORE: self.on.postgres.url(self.database),
-            SPINE: self.on.rabbitmq.url(self.vhost),
-            AGGREGATES: self.on.redis.url(),
+            STORE: self.servers.postgres.url(self.database),
+            SPINE: self.servers.rabbitmq.url(self.vhost),
+            AGGREGATES: self.servers.redis.url(),
         }
 
     def _migrate(self) -> None:
@@ -204,7 +204,7 @@ class Installation:
             assert code == 0, f"{name} ended with {code}:\n{service.output[-3000:]}"
         urls = self._urls()
         return oracle.judge(
-            record=records.shared(urls[STORE], self.on.rabbitmq, self.vhost, urls[AGGREGATES]),
+            record=records.shared(urls[STORE], self.servers.rabbitmq, self.vhost, urls[AGGREGATES]),
             client=self.stream.client,
             ran=oracle.effects(self.ledger),
             stats=stats,

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from observatory import Observatory
+from observatory.backends.sqlite.store import SqliteStore
+from observatory.core.errors import QueryTooBroad
 from services.embedding import served, until
 
 pytestmark = pytest.mark.anyio
@@ -75,6 +77,54 @@ async def test_a_queue_that_nobody_named_is_served_once_a_job_waits_in_it(
         assert worker["queues"] == ["default", "unheard.of"]
 
 
+async def test_a_queue_that_is_paused_is_not_taken_up(tmp_path: Path, empty_database: Path) -> None:
+    app = Observatory()
+
+    @app.job("quick")
+    async def quick() -> None: ...
+
+    async with served(app, tmp_path, empty_database) as on:
+        processor = on.system.processor
+        assert processor is not None
+        await on.http.post("/queues/unheard.of/pause")
+        waiting = await on.submit("quick", queue="unheard.of")
+        for _ in range(2):
+            await processor._follow_queues()
+        await on.reached(await on.submit("quick"))
+        assert (await on.job(waiting))["state"] == "queued"
+
+
+async def test_a_pause_is_heeded_where_new_queues_cannot_be_asked_for(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Observatory()
+
+    async def refused(_: SqliteStore) -> None:
+        raise QueryTooBroad("too much waits")
+
+    monkeypatch.setattr(SqliteStore, "oldest_queued", refused)
+    async with served(app, tmp_path, empty_database) as on:
+        processor = on.system.processor
+        assert processor is not None
+        await on.http.post("/queues/default/pause")
+        await until(lambda: processor._claimer._queues == ())
+
+
+async def test_a_worker_that_drains_takes_up_no_queue(tmp_path: Path, empty_database: Path) -> None:
+    app = Observatory()
+
+    @app.job("quick")
+    async def quick() -> None: ...
+
+    async with served(app, tmp_path, empty_database) as on:
+        processor = on.system.processor
+        assert processor is not None
+        processor._state = "draining"
+        await on.submit("quick", queue="unheard.of")
+        await processor._follow_queues()
+        assert processor._record.queues == ("default",)
+
+
 async def test_a_processor_that_was_told_its_queues_takes_from_no_other(
     tmp_path: Path, empty_database: Path
 ) -> None:
@@ -84,9 +134,12 @@ async def test_a_processor_that_was_told_its_queues_takes_from_no_other(
     async def quick() -> None: ...
 
     async with served(app, tmp_path, empty_database, queues="default") as on:
+        processor = on.system.processor
+        assert processor is not None
         elsewhere = await on.submit("quick", queue="unheard.of")
         await on.reached(await on.submit("quick"))
-        await asyncio.sleep(1.2)  # more than two looks for queues
+        for _ in range(2):
+            await processor._follow_queues()
         assert (await on.job(elsewhere))["state"] == "queued"
 
 

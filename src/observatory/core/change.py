@@ -138,14 +138,9 @@ def acceptance(s: Submission, now: int) -> Transition:
     )
 
 
-def owns(job: Current | None, attempt: FinishedAttempt, worker: str) -> bool:
-    """Whether the outcome of this attempt is the worker's to record: nobody else's run is it."""
-    return (
-        job is not None
-        and job.state == State.RUNNING
-        and job.attempt == attempt.attempt
-        and job.worker == worker
-    )
+def owns(job: Current, attempt: FinishedAttempt, worker: str) -> bool:
+    """Whether this attempt is the one under way, and the worker is who runs it."""
+    return job.state == State.RUNNING and job.attempt == attempt.attempt and job.worker == worker
 
 
 def lost(job: Current, retry: Retry | None, jitter: float) -> FinishedAttempt:

@@ -102,6 +102,10 @@ LIST_MAX: Final = 200
 """Most rows one read returns."""
 
 
+IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
+"""How long an Idempotency-Key is remembered at least."""
+
+
 class StoreWrites(Protocol):
     """What the gateway and the processor change."""
 
@@ -179,11 +183,6 @@ class StoreLiveness(Protocol):
 
     async def promote(self, limit: int) -> Commit | None:
         """Due scheduled and retrying jobs → queued."""
-        ...
-
-    async def waiting_queues(self, job_types: Sequence[str], known: Sequence[str]) -> list[str]:
-        """Queues other than the known ones in which jobs of these types wait, as far as their
-        longest waiting thousand jobs tell."""
         ...
 
     async def next_due(self) -> int | None:

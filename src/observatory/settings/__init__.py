@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     queues: str = Field(
         default="",
         description="queues a processor takes from, separated by commas; those of its job types, "
-        "default, and any other in which jobs of its types wait",
+        "and default; in the embedded system every queue",
     )
     lease_seconds: float = Field(
         default=15.0, gt=0, description="a worker not seen for this long is dead"

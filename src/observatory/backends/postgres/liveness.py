@@ -16,11 +16,10 @@ from observatory.core.change import lost
 from observatory.core.job import Commit, Transition, WorkerRecord
 from observatory.core.job_type import JobType, Retry
 from observatory.core.lifecycle import Move, State, allows
-from observatory.core.store import Pulse
+from observatory.core.store import IDEMPOTENCY_KEPT_US, Pulse
 
 _FORGET_KEYS: Final = statement("forget_keys")
 _DUE: Final = statement("select_due")
-_WAITING: Final = statement("select_waiting_queues")
 _ORPHANS: Final = statement("select_orphans")
 _PRUNABLE: Final = statement("select_prunable")
 _UNPUBLISHED: Final = statement("select_unpublished")
@@ -30,9 +29,6 @@ _BEAT: Final = statement("beat")
 _LEAD: Final = statement("lead")
 
 _LOWEST_ID: Final = "00000000-0000-0000-0000-000000000000"
-
-IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
-"""How long an Idempotency-Key is remembered at least."""
 
 _KEYS_FORGOTTEN_MAX: Final = 10_000
 """How many keys one pruning removes at most."""
@@ -101,15 +97,6 @@ class PostgresLiveness(PostgresReads):
         """See `StoreLiveness.lead`."""
         return await self._database.write(
             lambda db: bool(db.execute(_LEAD, (worker, db.now + lease_us, db.now)))
-        )
-
-    # What is waiting
-
-    async def waiting_queues(self, job_types: Sequence[str], known: Sequence[str]) -> list[str]:
-        """See `StoreLiveness.waiting_queues`."""
-        values = (list(known), list(job_types))
-        return await self._database.read(
-            lambda db: [queue for (queue,) in db.execute(_WAITING, values)]
         )
 
     # What is due

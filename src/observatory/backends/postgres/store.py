@@ -140,9 +140,9 @@ class PostgresStore(PostgresLiveness):
         ended: list[tuple[Current, FinishedAttempt]] = []
         for attempt in attempts:
             row = rows.get(attempt.job)
-            owned = owns(row, attempt, worker)
-            recorded.append(owned)
-            if owned and row is not None:
+            recorded.append(False)
+            if row is not None and owns(row, attempt, worker):
+                recorded[-1] = True
                 ended.append((row, attempt))
                 del rows[attempt.job]
         return recorded, end_runs(db, ended, self._publisher)

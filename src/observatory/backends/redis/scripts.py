@@ -9,6 +9,7 @@ The keys, behind a prefix whose hash tag keeps them on one node of a cluster:
 - ``<generation>:<resolution>:<bucket>``: the same in one bucket; ``<generation>:<resolution>`` is
   the sorted set of the buckets.
 - ``<generation>:numbers``: publisher → its last number; ``<generation>:seen`` is when that came.
+- ``<generation>:parts``: the parts of a generation that is being written.
 
 Names come in as values and are used as fields, never as part of a script or of a key.
 """

@@ -9,22 +9,17 @@ import msgspec
 
 from observatory.backends.sqlite.database import Database
 from observatory.backends.sqlite.reads import SqliteReads, worker_records
-from observatory.backends.sqlite.recording import end_runs, keep_history, number_commit
+from observatory.backends.sqlite.recording import QUEUE, end_runs, keep_history, number_commit
 from observatory.backends.sqlite.rows import current_rows
 from observatory.backends.sqlite.sql import statement
 from observatory.core.change import lost
 from observatory.core.job import Commit, Transition, WorkerRecord
 from observatory.core.job_type import JobType, Retry
 from observatory.core.lifecycle import Move, State, allows
-from observatory.core.store import Pulse
+from observatory.core.store import IDEMPOTENCY_KEPT_US, Pulse
 
-QUEUE: Final = statement("queue_job")
 _DUE: Final = statement("select_due")
-_WAITING: Final = statement("select_waiting_queues")
 _ORPHANED: Final = statement("select_orphaned")
-
-IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
-"""How long an Idempotency-Key is remembered at least."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
@@ -105,15 +100,6 @@ class SqliteLiveness(SqliteReads):
             return bool(holder == worker)
 
         return await self._database.write(work)
-
-    # What is waiting
-
-    async def waiting_queues(self, job_types: Sequence[str], known: Sequence[str]) -> list[str]:
-        """See `StoreLiveness.waiting_queues`."""
-        values = (_encode(known).decode(), _encode(job_types).decode())
-        return await self._database.read(
-            lambda db: [queue for (queue,) in db.execute(_WAITING, values)]
-        )
 
     # What is due
 

@@ -29,6 +29,7 @@ _COLUMNS: Final = (
 )
 
 _FAILURES: Final = statement("select_failures")
+_OLDEST_QUEUED: Final = statement("select_oldest_queued")
 
 _WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
 """Workers that ended longer ago are not shown."""
@@ -132,18 +133,7 @@ class SqliteReads:
 
     async def oldest_queued(self) -> dict[str, int]:
         """See `StoreReads.oldest_queued`."""
-        # A loose index scan: one seek a queue, however many jobs wait in it.
-        query = (
-            "WITH RECURSIVE waiting (queue) AS ("
-            " SELECT min(queue) FROM jobs WHERE state = 'queued'"
-            " UNION ALL SELECT (SELECT min(queue) FROM jobs"
-            "  WHERE state = 'queued' AND jobs.queue > waiting.queue)"
-            " FROM waiting WHERE queue IS NOT NULL)"
-            "SELECT queue, (SELECT min(queued_at) FROM jobs"
-            " WHERE state = 'queued' AND jobs.queue = waiting.queue)"
-            " FROM waiting WHERE queue IS NOT NULL"
-        )
-        return await self._database.read(lambda db: dict(db.execute(query).fetchall()))
+        return await self._database.read(lambda db: dict(db.execute(_OLDEST_QUEUED).fetchall()))
 
     async def workers(self) -> list[WorkerRecord]:
         """See `StoreReads.workers`."""

@@ -12,6 +12,7 @@ from observatory.core.change import Ending, ending
 from observatory.core.job import Commit, FinishedAttempt, Transition
 
 FINISH: Final = statement("finish_job")
+QUEUE: Final = statement("queue_job")
 
 _encode = msgspec.json.Encoder().encode
 

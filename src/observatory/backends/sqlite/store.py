@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
-from observatory.backends.sqlite.liveness import QUEUE, SqliteLiveness
+from observatory.backends.sqlite.liveness import SqliteLiveness
 from observatory.backends.sqlite.recording import (
     FINISH,
+    QUEUE,
     columns,
     end_runs,
     keep_history,
@@ -158,9 +159,9 @@ class SqliteStore(SqliteLiveness):
         ended: list[tuple[Row, FinishedAttempt]] = []
         for attempt in attempts:
             row = rows.get(attempt.job)
-            owned = row is not None and owns(row.job, attempt, worker)
-            recorded.append(owned)
-            if owned and row is not None:
+            recorded.append(False)
+            if row is not None and owns(row.job, attempt, worker):
+                recorded[-1] = True
                 ended.append((row, attempt))
                 del rows[attempt.job]
         return recorded, end_runs(db, ended, now, self._publisher)

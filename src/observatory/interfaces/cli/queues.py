@@ -60,8 +60,7 @@ def pause(queue: _Name, /, *, address: Address | None = None, as_json: AsJson = 
     """
     with (address or Address()).client() as client:
         answer = client.pause_queue(queue)
-    print_json(answer) if as_json else say(f"{queue} is paused")
-    return ExitCode.OK
+    return _told(answer, as_json=as_json)
 
 
 @queues.command
@@ -76,5 +75,12 @@ def resume(queue: _Name, /, *, address: Address | None = None, as_json: AsJson =
     """
     with (address or Address()).client() as client:
         answer = client.resume_queue(queue)
-    print_json(answer) if as_json else say(f"{queue} is served")
+    return _told(answer, as_json=as_json)
+
+
+def _told(answer: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        print_json(answer)
+    else:
+        say(f"{answer['queue']} is {'paused' if answer['paused'] else 'no longer paused'}")
     return ExitCode.OK

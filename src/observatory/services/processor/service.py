@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 _NOTES_INTERVAL_S: Final = 0.25
 _CANARY_INTERVAL_S: Final = 5.0
 _QUEUES_INTERVAL_S: Final = 0.5
-"""Within this a pause is heeded, and a queue that is new is taken from."""
+"""Within this a pause is heeded."""
 _CUT_SHORT: Final = frozenset({OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED})
 """Outcomes after which a handler may still be going on."""
 _TASK_SLOTS: Final = 100
@@ -180,20 +180,20 @@ class Processor:
         return [queue for queue in self._record.queues if queue not in paused]
 
     async def _follow_queues(self) -> None:
-        if not self._settings.queue_names:
-            await self._adopt_queues()
         await self._claimer.limit_to(await self._open_queues())
+        if self._store.sole_process and not self._settings.queue_names:
+            await self._take_up_queues()
 
-    async def _adopt_queues(self) -> None:
-        # A job may be submitted to any queue; without this it would wait for ever where nobody
-        # was told to take from that one.
-        found = await self._store.waiting_queues(self._record.job_types, self._record.queues)
-        if not found:
+    async def _take_up_queues(self) -> None:
+        # A job may be submitted to any queue, and where this is the only processor nobody else
+        # would ever take it. Where there are others, which takes from which is for them to be told.
+        waiting = await self._store.oldest_queued()
+        if self._state != "active" or waiting.keys() <= set(self._record.queues):
             return
-        queues = tuple(sorted({*self._record.queues, *found}))
-        self._record = msgspec.structs.replace(self._record, queues=queues)
-        _log.info("worker.adopted", queues=found)
-        await self._store.register_worker(self._record)
+        queues = tuple(sorted({*self._record.queues, *waiting}))
+        record = msgspec.structs.replace(self._record, queues=queues, running=len(self._runs))
+        await self._store.register_worker(record)
+        self._record = record
 
     async def _claim(self) -> bool:
         # The loop never cuts a claim off: its jobs would be owned and not run.
