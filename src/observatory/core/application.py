@@ -13,10 +13,10 @@ from observatory.core.job_type import (
     Handler,
     JobType,
     Retry,
-    contract_from_struct,
     parameters_struct,
     payload_parameters,
 )
+from observatory.core.payload_contract import contract_from_struct
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -117,26 +117,6 @@ def _default(value: Any) -> Any:
     return value
 
 
-def contract_from_struct(parameters: type[msgspec.Struct]) -> dict[str, Any]:
-    """The JSON Schema 2020-12 of a payload, inlined so that it stands alone.
-
-    Raises:
-        ConfigurationError: a type hint that JSON Schema cannot express.
-    """
-    try:
-        (schema,), components = msgspec.json.schema_components(
-            [parameters], ref_template="#/$defs/{name}"
-        )
-    except TypeError as error:
-        raise ConfigurationError(f"the payload's type hints have no contract: {error}") from error
-    own = components.pop(parameters.__name__, schema)
-    contract: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema", **own}
-    contract.pop("title", None)
-    if components:
-        contract["$defs"] = dict(components)
-    return contract
-
-
 def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
     try:
         return get_type_hints(function, include_extras=True)
