@@ -52,6 +52,7 @@ export interface JobSummary {
   crashes: number;
   timeoutSeconds: number | null;
   cancelRequestedAt: Timestamp | null;
+  cancelReason: string | null;
   idempotencyKey: string | null;
 }
 

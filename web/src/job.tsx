@@ -119,6 +119,11 @@ export function JobPage({
         {job.cancelRequestedAt && !isTerminal(job.state) && (
           <span class="warning">cancel requested {clock(Date.parse(job.cancelRequestedAt))}</span>
         )}
+        {job.cancelReason && (
+          <span class="job-attempt">
+            reason: <Text of={job.cancelReason} limit={200} />
+          </span>
+        )}
       </header>
       {error && (
         <p class="warning">

@@ -30,6 +30,7 @@ const QUEUED: JobSummary = {
   crashes: 0,
   timeoutSeconds: null,
   cancelRequestedAt: null,
+  cancelReason: null,
   idempotencyKey: null,
 };
 

@@ -61,10 +61,16 @@ class JobFailed(ObservatoryError):
     """The job ended without a result: its handler failed, or it was cancelled."""
 
     def __init__(self, job: Job) -> None:
-        error = job.error or JobError(type=job.state, message="no error was recorded")
         self.job = job
+        if job.state == "cancelled":
+            # Its last error may be of an attempt long before; what ended it is the cancelling.
+            error = JobError("Cancelled", job.cancel_reason or "no reason was given")
+            text = f"was cancelled: {error.message}"
+        else:
+            error = job.error or JobError("Failed", "no error was recorded")
+            text = f"failed: {error.type}: {error.message}"
         self.type, self.message, self.traceback = error.type, error.message, error.traceback
-        super().__init__(f"job {job.id} {job.state}: {self.type}: {self.message}")
+        super().__init__(f"job {job.id} {text}")
 
 
 class WaitTimeout(ObservatoryError):

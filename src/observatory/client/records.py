@@ -51,6 +51,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     crashes: int = 0
     timeout_seconds: float | None = None
     cancel_requested_at: datetime | None = None
+    cancel_reason: str | None = None
     idempotency_key: str | None = None
 
     @property

@@ -11,6 +11,7 @@ from observatory.core.failure import fingerprint
 from observatory.core.job import ClaimedJob, FinishedAttempt, Submission, Transition
 from observatory.core.job_type import Retry
 from observatory.core.lifecycle import (
+    POISON,
     TERMINAL,
     ErrorInfo,
     Move,
@@ -109,6 +110,8 @@ class Ending(msgspec.Struct, frozen=True):
     error_type: str | None = None
     error_message: str | None = None
     error_fingerprint: str | None = None
+    cancel_reason: str | None = None
+    """Set by a cancellation; what was set before stays."""
 
 
 def acceptance(s: Submission, now: int) -> Transition:
@@ -169,6 +172,12 @@ def ending(job: Current, attempt: FinishedAttempt, now: int) -> tuple[Ending, Tr
         move = Move.CANCEL
     due = now + (decision.delay_us or 0) if move is Move.SCHEDULE_RETRY else None
     error = attempt.error if move is not Move.COMPLETE else None
+    if error is not None and decision.reason == POISON:
+        error = msgspec.structs.replace(
+            error,
+            message=f"{error.message}; {decision.crashes} workers have died while running this "
+            "job, so it is poison and is not run again by itself",
+        )
     transition = job.transition(
         move,
         now,
@@ -210,6 +219,7 @@ def cancellation(job: Current, reason: str | None, now: int) -> tuple[Ending, Tr
         queued_at=job.queued_at,
         scheduled_at=job.scheduled_at,
         finished_at=now,
+        cancel_reason=reason,
     )
     return row, transition
 

@@ -1,7 +1,8 @@
 """Payload contracts: compiled validators whose refusals point at each fault (RFC 6901)."""
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import jsonschema_rs
 
@@ -46,13 +47,13 @@ class Contract:
         """What is wrong with an instance, the first twenty; `at` is the pointer of its place."""
         if self._validator.is_valid(instance):
             return ()
-        found: list[Fault] = []
-        for error in self._validator.iter_errors(instance):
-            pointer = "".join(f"/{escape(str(token))}" for token in error.instance_path)
-            found.append(Fault(at + pointer, _detail(error)))
-            if len(found) == _FAULTS_MAX:
-                break
-        return tuple(found)
+        found: dict[tuple[str, str], Fault] = {}
+        for error in islice(self._validator.iter_errors(instance), _FAULTS_MAX):
+            for fault in _faults_of(error, at):
+                # One fault is told once, whichever keywords have found it.
+                kind = "form" if isinstance(error.kind, _OF_FORM) else fault.detail
+                found.setdefault((fault.pointer, kind), fault)
+        return tuple(islice(found.values(), _FAULTS_MAX))
 
     def check(self, instance: Any, what: str, at: str = "") -> None:
         """Refuse an instance that does not meet the contract.
@@ -62,6 +63,42 @@ class Contract:
         """
         if faults := self.faults(instance, at):
             raise ValidationFailed(f"{what} does not meet its contract", faults=faults)
+
+
+_Kind: Final = jsonschema_rs.ValidationErrorKind
+_OF_FORM: Final = (_Kind.Pattern, _Kind.Format)
+
+
+def _faults_of(error: jsonschema_rs.ValidationError, at: str) -> list[Fault]:
+    pointer = at + "".join(f"/{escape(str(token))}" for token in error.instance_path)
+    kind = error.kind
+    if isinstance(kind, _Kind.AdditionalProperties | _Kind.UnevaluatedProperties):
+        return [
+            Fault(f"{pointer}/{escape(name)}", "is not a known member") for name in kind.unexpected
+        ]
+    if isinstance(kind, _Kind.AnyOf):
+        # A value that may be null and is something else was meant to be the other thing.
+        meant = [branch for branch in kind.context if not _wants_null(branch)]
+        if len(meant) == 1:
+            return [fault for inner in meant[0] for fault in _faults_of(inner, at)]
+        if types := _types_wanted(kind.context):
+            return [Fault(pointer, f"is of none of the types {types}")]
+    return [Fault(pointer, _detail(error))]
+
+
+def _wants_null(branch: list[jsonschema_rs.ValidationError]) -> bool:
+    return any(isinstance(e.kind, _Kind.Type) and e.kind.types == ["null"] for e in branch)
+
+
+def _types_wanted(branches: list[list[jsonschema_rs.ValidationError]]) -> str | None:
+    """The types of the alternatives, where the value has the wrong one for each."""
+    wanted: list[str] = []
+    for branch in branches:
+        kinds = [e.kind for e in branch]
+        if len(kinds) != 1 or not isinstance(kinds[0], _Kind.Type):
+            return None
+        wanted += kinds[0].types
+    return ", ".join(wanted)
 
 
 def _detail(error: jsonschema_rs.ValidationError) -> str:

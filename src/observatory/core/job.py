@@ -174,6 +174,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: int | None
     worker: str | None
     cancel_requested_at: int | None
+    cancel_reason: str | None
+    """What whoever cancelled it gave as the reason."""
     correlation_id: str
     parent_id: str | None
     contract_version: int

@@ -140,6 +140,7 @@ class Decision(msgspec.Struct, frozen=True):
     delay_us: int | None = None
 
 
+POISON: Final = "poison"
 POISON_CRASHES: Final = 3
 """A job whose worker died this often while running it is not run again (Sidekiq's poison pill)."""
 
@@ -164,7 +165,7 @@ def decide(outcome: OutcomeKind, standing: Standing, retry: Retry, jitter: float
         case OutcomeKind.LOST:
             crashes += 1
             if crashes >= POISON_CRASHES:
-                return Decision(Move.FAIL, "poison", failures, crashes)
+                return Decision(Move.FAIL, POISON, failures, crashes)
             delay = _delay_us(retry, crashes, jitter)
             return Decision(Move.SCHEDULE_RETRY, "lost", failures, crashes, delay)
         case OutcomeKind.NOT_RETRYABLE | OutcomeKind.UNSERIALISABLE:

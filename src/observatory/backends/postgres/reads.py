@@ -271,6 +271,7 @@ def _job(
         finished_at=row[15],
         worker=row[16],
         cancel_requested_at=row[17],
+        cancel_reason=row[25],
         correlation_id=row[18],
         parent_id=row[19],
         contract_version=row[20],

@@ -142,7 +142,7 @@ def ended_row(row: Ending, t: Transition, document: str | None = None) -> EndedR
     return EndedRow(
         row.id, row.state, row.version, row.failures, row.crashes, row.queued_at,
         row.scheduled_at, row.finished_at, row.error_type, row.error_message,
-        row.error_fingerprint, body(t), document,
+        row.error_fingerprint, row.cancel_reason, body(t), document,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ _COLUMNS: Final = (
     "id, type, queue, priority, state, attempt, failures, crashes, version, max_attempts, "
     "timeout_s, created_at, scheduled_at, queued_at, started_at, finished_at, worker, "
     "cancel_requested_at, correlation_id, parent_id, contract_version, idempotency_key, "
-    "progress, error_type, error_message"
+    "progress, error_type, error_message, cancel_reason"
 )
 
 _FAILURES: Final = statement("select_failures")
@@ -289,6 +289,7 @@ def _job(
         finished_at=row[15],
         worker=row[16],
         cancel_requested_at=row[17],
+        cancel_reason=row[25],
         correlation_id=row[18],
         parent_id=row[19],
         contract_version=row[20],

@@ -228,6 +228,7 @@ def print_facts(job: "Job") -> None:
         ("scheduled", clock(job.scheduled_at) if job.scheduled_at else None),
         ("started", clock(job.started_at)),
         ("finished", clock(job.finished_at)),
+        ("cancelled", _cancelled(job)),
         ("worker", job.worker),
         ("correlation", job.correlation_id),
         ("parent", job.parent_id),
@@ -237,6 +238,16 @@ def print_facts(job: "Job") -> None:
     for name, value in facts:
         if value is not None:
             say(f"{name:<12} {value}")
+
+
+def _cancelled(job: "Job") -> str | None:
+    """What is known of a cancelling that was asked for."""
+    if job.state == "cancelled":
+        return job.cancel_reason or "without a reason"
+    if job.cancel_requested_at is None:
+        return None
+    reason = f": {job.cancel_reason}" if job.cancel_reason else ""
+    return f"asked for at {clock(job.cancel_requested_at)}{reason}"
 
 
 def _suspect(job: "Job") -> str | None:

@@ -57,6 +57,7 @@ def summary(job: Job) -> dict[str, Any]:
         "crashes": job.crashes,
         "timeoutSeconds": job.timeout_s,
         "cancelRequestedAt": optional_rfc3339(job.cancel_requested_at),
+        "cancelReason": job.cancel_reason,
         "idempotencyKey": job.idempotency_key,
     }
 
