@@ -306,3 +306,12 @@ def test_what_is_wrong_is_said(body: bytes, said: str) -> None:
     with pytest.raises(MalformedJson) as refusal:
         decode(body)
     assert said in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"), [(b'{"a":{"b":1e400}}', "/a/b"), (b"[1,-1e999]", "/1"), (b"1e400", "")]
+)
+def test_a_number_out_of_range_is_pointed_at(body: bytes, pointer: str) -> None:
+    with pytest.raises(MalformedJson, match="must fit a double") as caught:
+        decode(body)
+    assert caught.value.faults[0].pointer == pointer

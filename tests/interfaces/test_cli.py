@@ -28,7 +28,7 @@ from real import RunningSystem, environment, running_system, until
 CLI = [sys.executable, "-m", "observatory.interfaces.cli.main"]
 
 JOBS = r"""
-from observatory import NonRetryable, Observatory
+from observatory import JobContext, NonRetryable, Observatory
 
 app = Observatory()
 
@@ -39,6 +39,12 @@ def double(n: int) -> int:
 @app.job("echo", queue="voices")
 def echo(text: str) -> str:
     return text
+
+@app.job("tell")
+def tell(ctx: JobContext) -> None:
+    ctx.progress(0.25, "a quarter")
+    for n in range(250):
+        ctx.log.info("line", n=n)
 
 @app.job("hostile")
 def hostile() -> None:
@@ -325,7 +331,7 @@ def test_attempts_beyond_those_of_one_try_are_no_fraction(system: RunningSystem)
     cli("jobs", "retry", job, url=system.url)
     until(lambda: system.http.get(f"/jobs/{job}").json()["finishedAt"])
     shown = cli("jobs", "show", job, url=system.url).stdout
-    assert "attempt      2 (1 allowed a try)\n" in shown
+    assert "attempt      2 (ends after 1 failed)\n" in shown
     assert "waits" not in shown
     listed = cli("jobs", "list", "--type", "hostile", url=system.url).stdout
     row = next(line.split() for line in listed.splitlines() if line.startswith(job))
@@ -578,9 +584,62 @@ def test_the_doctor_names_what_fails_and_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_doctor_names_a_wrong_setting() -> None:
-    answer = cli("doctor", OBSERVATORY_CONCURRENCY="none")
+    answer = cli("doctor", OBSERVATORY_CONCURRENCY="none", OBSERVATORY_LOG_LEVEL="loud")
     assert answer.returncode == 1
     assert "OBSERVATORY_CONCURRENCY" in answer.stdout
+    assert "OBSERVATORY_LOG_LEVEL" in answer.stdout
+
+
+def test_the_doctor_names_what_is_no_setting() -> None:
+    kubernetes = {"OBSERVATORY_SERVICE_HOST": "10.0.0.1", "OBSERVATORY_PORT_80_TCP": "tcp://x"}
+    answer = cli("doctor", "--json", OBSERVATORY_CONCURENCY="3", **kubernetes)
+    found = {one["subject"]: one for one in json.loads(answer.stdout)["findings"]}
+    assert found["settings"]["verdict"] == "WARN"
+    assert found["settings"]["detail"] == "no such setting: OBSERVATORY_CONCURENCY"
+
+
+def test_the_doctor_reads_the_data_file(tmp_path: Path, system: RunningSystem) -> None:
+    good = json.loads(cli("doctor", "--json", "--data", str(system.data)).stdout)["findings"]
+    assert next(one for one in good if one["subject"] == "data file")["verdict"] == "PASS"
+    (tmp_path / "observatory.db").write_bytes(os.urandom(20_000))
+    answer = cli("doctor", "--json", "--data", str(tmp_path))
+    found = {one["subject"]: one for one in json.loads(answer.stdout)["findings"]}
+    assert (answer.returncode, found["data file"]["verdict"]) == (1, "FAIL")
+    assert "not a database" in found["data file"]["detail"]
+
+
+def test_progress_and_log_lines_of_a_job_are_shown(system: RunningSystem) -> None:
+    shown = cli("submit", "tell", "--wait", url=system.url).stdout
+    assert "progress     25% a quarter\n" in shown
+    job = shown.split()[1]
+    assert f"observatory jobs logs {job}" in shown
+    lines = cli("jobs", "logs", job, url=system.url).stdout.splitlines()
+    assert len(lines) == 250
+    assert lines[-1].endswith("#1 info    line n=249")
+    few = json.loads(cli("jobs", "logs", job, "--limit", "3", "--json", url=system.url).stdout)
+    assert [line["fields"]["n"] for line in few["items"]] == [0, 1, 2]
+
+
+def test_with_json_an_error_is_json_too(system: RunningSystem) -> None:
+    refused = cli("submit", "double", "n=x", "--json", url=system.url)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    error = json.loads(refused.stderr)
+    assert error["error"] == "usage"
+    assert error["problem"]["errors"][0]["pointer"] == "/payload/n"
+    unknown = cli("jobs", "show", "0198f3a2-6f2e-7c31-9a51-2d9f3c7e8b10", "--json", url=system.url)
+    assert json.loads(unknown.stderr)["error"] == "not_found"
+    usage = cli("jobs", "list", "--bogus", "--json", url=system.url)
+    assert json.loads(usage.stderr)["problem"] is None
+
+
+def test_a_mistake_in_a_module_is_placed_in_that_module(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(
+        "from observatory import Observatory\napp = Observatory()\n\n"
+        "@app.job('x', max_attempts=0)\ndef x() -> None: ...\n"
+    )
+    answer = cli("up", "wrong", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "wrong.py, line 4)" in answer.stderr
 
 
 @pytest.mark.parametrize(

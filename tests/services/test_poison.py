@@ -42,6 +42,7 @@ def test_a_job_that_kills_its_worker_three_times_is_poison(tmp_path: Path) -> No
         types = [event["type"] for event in events]
         assert types.count("job.started") == types.count("job.attempt_failed") == 3
         assert events[-1]["data"]["reason"] == "poison"
+        assert "3 workers have died while running this job" in str(ended["error"])
         good = system.http.post("/jobs", json={"type": "good", "payload": {"n": 7}}).json()["jobId"]
         until(lambda: job(system, good)["state"] == "completed")
         assert job(system, good)["result"] == 7

@@ -13,6 +13,7 @@ import pytest
 
 from observatory import JobContext, NonRetryable, Observatory, Retry
 from observatory.core.lifecycle import Move, OutcomeKind
+from observatory.services.processor.run import LOG_LINES_MAX
 from services.embedding import SOON_S, Served, assert_aggregates_equal_the_store, served, until
 
 pytestmark = pytest.mark.anyio
@@ -775,3 +776,105 @@ async def test_once_quiet_the_aggregates_equal_the_store(app: Observatory, folde
         assert stats["states"]["failed"] == 10
         assert (stats["states"]["scheduled"], stats["states"]["cancelled"]) == (2, 1)
         assert system.system.follower.rebuilds == 1, "it started empty, and then only followed"
+
+
+async def test_a_handler_that_blocks_past_its_timeout_is_said_so(
+    app: Observatory, folder: Path
+) -> None:
+    @app.job("blocks", timeout=0.1)
+    async def blocks() -> None:
+        time.sleep(0.8)
+
+    async with served(app, folder) as system:
+        job_id = await system.submit("blocks")
+        assert (await system.reached(job_id))["state"] == "completed"
+        (line,) = (await system.http.get(f"/jobs/{job_id}/logs")).json()["items"]
+
+    assert line["level"] == "warning"
+    assert "past its timeout of 0.1 s" in line["message"]
+
+
+async def test_lines_that_are_not_kept_are_counted(app: Observatory, folder: Path) -> None:
+    @app.job("talks")
+    def talks(ctx: JobContext) -> None:
+        for n in range(LOG_LINES_MAX + 7):
+            ctx.log.info("line", n=n)
+
+    async with served(app, folder) as system:
+        job_id = await system.submit("talks")
+        await system.reached(job_id)
+        lines = await system.system.store.job_logs(job_id, LOG_LINES_MAX - 1, 10)
+
+    assert [line.message for _, line in lines][-1] == (
+        f"7 more lines were written; {LOG_LINES_MAX} of an attempt are kept"
+    )
+
+
+async def test_a_field_of_a_log_line_may_have_any_name(app: Observatory, folder: Path) -> None:
+    @app.job("talks")
+    def talks(ctx: JobContext) -> None:
+        ctx.log.info("said", message="hello", self="me", level="high")
+
+    async with served(app, folder) as system:
+        job_id = await system.submit("talks")
+        assert (await system.reached(job_id))["state"] == "completed"
+        (line,) = (await system.http.get(f"/jobs/{job_id}/logs")).json()["items"]
+
+    assert line["fields"] == {"message": "hello", "self": "me", "level": "high"}
+
+
+class Name(str):
+    pass
+
+
+class Share(float):
+    pass
+
+
+async def test_a_result_of_a_class_derived_from_a_json_type_is_that_type(
+    app: Observatory, folder: Path
+) -> None:
+    @app.job("derives")
+    def derives(share: float = 0.5) -> Any:
+        return {"name": Name("ann"), "share": Share(share), Name("key"): Name("null")}
+
+    async with served(app, folder) as system:
+        job_id = await system.submit("derives")
+        expected = {"name": "ann", "share": 0.5, "key": "null"}
+        assert (await system.reached(job_id))["result"] == expected
+
+
+async def test_a_result_too_deep_is_called_the_result(app: Observatory, folder: Path) -> None:
+    @app.job("digs")
+    def digs() -> Any:
+        value: list[Any] = []
+        for _ in range(100):
+            value = [value]
+        return value
+
+    async with served(app, folder) as system:
+        job = await system.reached(await system.submit("digs"))
+
+    assert job["error"]["message"].startswith("the result is nested deeper")
+
+
+@pytest.mark.parametrize(("reason", "shown"), [("wrong list", "wrong list"), (None, None)])
+async def test_why_a_job_was_cancelled_is_shown(
+    app: Observatory, folder: Path, reason: str | None, shown: str | None
+) -> None:
+    @app.job("waits")
+    async def waits() -> None:
+        await asyncio.sleep(60)
+
+    body = {} if reason is None else {"reason": reason}
+    async with served(app, folder) as system:
+        queued = await system.submit("waits", delaySeconds=60)
+        running = await system.submit("waits")
+        await system.reached(running, "running")
+        for job_id in (queued, running):
+            await system.http.post(f"/jobs/{job_id}/cancel", json=body)
+            job = await system.reached(job_id)
+            assert (job["state"], job["cancelReason"]) == ("cancelled", shown)
+
+        await system.http.post(f"/jobs/{queued}/retry")
+        assert (await system.reached(queued, "running"))["cancelReason"] is None

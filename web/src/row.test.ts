@@ -122,7 +122,7 @@ describe("what a row says in words", () => {
   it("is no fraction once attempts outnumber those of one try", () => {
     const [within, beyond] = [2, 4].map((attempt) => ({ ...QUEUED, attempt }));
     expect([attemptOf(within!), attemptInColumn(within!)]).toEqual(["2 of 3", "2/3"]);
-    expect([attemptOf(beyond!), attemptInColumn(beyond!)]).toEqual(["4 (3 allowed a try)", "4"]);
+    expect([attemptOf(beyond!), attemptInColumn(beyond!)]).toEqual(["4 (ends after 3 failed)", "4"]);
   });
 
   it("tells why a suspect waits, while it waits", () => {

@@ -90,7 +90,7 @@ export function ran(row: JobSummary, nowMs: number): Spell | null {
 /** Attempt 2 of 3. After a retry, or where workers were lost, attempts may outnumber those that one
  * try is allowed; then the two are no fraction. */
 export function attemptOf({ attempt, maxAttempts }: JobSummary): string {
-  return attempt > maxAttempts ? `${attempt} (${maxAttempts} allowed a try)` : `${attempt} of ${maxAttempts}`;
+  return attempt > maxAttempts ? `${attempt} (ends after ${maxAttempts} failed)` : `${attempt} of ${maxAttempts}`;
 }
 
 /** The same in a narrow column. */

@@ -30,10 +30,10 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors
 """The page has one style of ours and no script at all."""
 
 
-def documentation_routes(document: Mapping[str, Any]) -> list[Route]:
-    """The routes that show an OpenAPI document."""
+def documentation_routes(document: Mapping[str, Any], *others: Mapping[str, Any]) -> list[Route]:
+    """The routes that show an OpenAPI document; the page shows the `others` below it."""
     encoded = msgspec.json.encode(document)
-    page = _page(document)
+    page = _page(document, *others)
 
     async def openapi(request: Request) -> Response:
         Parameters(request, ())
@@ -50,7 +50,17 @@ def documentation_routes(document: Mapping[str, Any]) -> list[Route]:
     ]
 
 
-def _page(document: Mapping[str, Any]) -> str:
+def _page(*documents: Mapping[str, Any]) -> str:
+    title = escape(documents[0]["info"]["title"])
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+        + "".join(_interface(document) for document in documents)
+        + f'<p><a href="openapi.json">openapi.json</a> is the whole contract of {title}.</p></html>'
+    )
+
+
+def _interface(document: Mapping[str, Any]) -> str:
     info = document["info"]
     operations = "".join(
         _operation(document, method, path, item[method])
@@ -59,12 +69,8 @@ def _page(document: Mapping[str, Any]) -> str:
         if method in item
     )
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}'
-        '</title><meta name="viewport" content="width=device-width">'
-        f"<style>{_STYLE}</style><h1>{escape(info['title'])} {escape(info['version'])}</h1>"
-        f"<p>{escape(info.get('description', ''))}</p>"
-        '<p><a href="openapi.json">openapi.json</a> is the whole contract.</p>'
-        f"{operations}</html>"
+        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
+        f"<p>{escape(info.get('description', ''))}</p>{operations}"
     )
 
 

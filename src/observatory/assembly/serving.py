@@ -34,6 +34,7 @@ async def serve(
     services: frozenset[Service],
     page: Path | None,
     on_ready: Callable[[str], Awaitable[None] | None],
+    on_stopping: Callable[[int], None] = lambda running: None,
 ) -> int:
     """Run services in this process until SIGTERM or SIGINT; returns the exit code.
 
@@ -45,6 +46,7 @@ async def serve(
         services: which of the services; all of them for the whole system.
         page: the folder of the built page, or None.
         on_ready: called with the base URL once requests are answered.
+        on_stopping: called with the number of runs under way when the end has been asked for.
 
     Raises:
         ConfigurationError: a setting, a backend, the address or the port cannot be used.
@@ -81,6 +83,7 @@ async def serve(
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        on_stopping(system.running)
         await system.end_streams()
         server.should_exit = True
         await serving

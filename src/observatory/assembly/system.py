@@ -96,10 +96,13 @@ class System:
         ]
         gateway = Gateway(self.store, self.dispatcher, documents, settings)
         self.read_model = ReadModel(self.store, self.spine, self.aggregates, documents, settings)
-        write = [*own, *documentation_routes(bundled(tree, "openapi/gateway.v1.json"))]
+        write_document = bundled(tree, "openapi/gateway.v1.json")
+        read_document = bundled(tree, "openapi/read-model.v1.json")
+        write = [*own, *documentation_routes(write_document)]
         read = [
             *own,
-            *documentation_routes(bundled(tree, "openapi/read-model.v1.json")),
+            # Where the two share an origin, its GET /docs comes here.
+            *documentation_routes(read_document, write_document),
             *(page_routes(page) if page is not None else []),
         ]
         both = [*gateway.routes(), *write, *self.read_model.routes(), *read]
@@ -153,6 +156,11 @@ class System:
             "processor": (processor, {Service.PROCESSOR}),
         }
         return {name: check for name, (check, needing) in every.items() if self._services & needing}
+
+    @property
+    def running(self) -> int:
+        """Runs under way."""
+        return 0 if self.processor is None else self.processor.running
 
     @property
     def abandoned(self) -> int:

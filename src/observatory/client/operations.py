@@ -130,7 +130,7 @@ class Operations:
 
     def job(self, job_id: str) -> Steps[Job]:
         """GET /jobs/{id}."""
-        return msgspec.convert((yield from self.read(_job_path(job_id))), Job)
+        return msgspec.convert((yield from self.read(job_path(job_id))), Job)
 
     def page(self, path: str, params: Mapping[str, str]) -> Steps[tuple[list[Json], str | None]]:
         """One page of a list, and the cursor of the next."""
@@ -140,7 +140,7 @@ class Operations:
     def command(self, job_id: str, verb: str, body: Json) -> Steps[Json]:
         """POST /jobs/{id}/cancel or /retry."""
         # Not repeatable: a second cancel or retry would be told 409 for what the first one did.
-        path = f"{_job_path(job_id)}/{verb}"
+        path = f"{job_path(job_id)}/{verb}"
         content = msgspec.json.encode(body)
         request = Request("POST", path, headers=_JSON, content=content, repeatable=False)
         return body_of((yield from self.exchange(request)))
@@ -160,7 +160,7 @@ class Operations:
             poll_s = int(min(LONGEST_POLL_S, left_s))
             request = Request(
                 "GET",
-                _job_path(job_id),
+                job_path(job_id),
                 headers={"prefer": f"wait={poll_s}"} if poll_s else {},
                 timeout_s=poll_s + 30.0,
                 pause_s=min(pause_s, left_s),
@@ -175,7 +175,8 @@ class Operations:
             pause_s = 0.0 if "preference-applied" in response.headers else 0.2
 
 
-def _job_path(job_id: str) -> str:
+def job_path(job_id: str) -> str:
+    """The path of a job, whatever its id may hold."""
     # An id with a slash or a question mark would name another route.
     return "/jobs/" + quote(job_id, safe="", errors="replace")
 

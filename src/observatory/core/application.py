@@ -24,19 +24,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 class JobLog(Protocol):
     """Writes lines that are kept with the job. Each takes a message and named fields."""
 
-    def debug(self, message: str, **fields: Any) -> None:
+    def debug(self, message: str, /, **fields: Any) -> None:
         """Something of interest while searching for a fault."""
         ...
 
-    def info(self, message: str, **fields: Any) -> None:
+    def info(self, message: str, /, **fields: Any) -> None:
         """Something worth knowing."""
         ...
 
-    def warning(self, message: str, **fields: Any) -> None:
+    def warning(self, message: str, /, **fields: Any) -> None:
         """Something that may need a look."""
         ...
 
-    def error(self, message: str, **fields: Any) -> None:
+    def error(self, message: str, /, **fields: Any) -> None:
         """Something that went wrong."""
         ...
 

@@ -38,41 +38,47 @@ _SURROGATES: Final = re.compile(
 _PAIR_LENGTH: Final = len(r"\ud83d\ude00")
 
 
-def decode(body: bytes) -> Any:
-    """Decode a body strictly.
+_OUT_OF_RANGE: Final = "a number must fit a double; send a larger one as a string"
+
+
+def decode(body: bytes, what: str = "the body") -> Any:
+    """Decode a body strictly; `what` names it in the error.
 
     Raises:
         MalformedJson: with the place as far as it can be told.
     """
-    value = _parse(body)
+    value = _parse(body, what)
     if _needs_a_walk(body, value):
-        _refuse_duplicate_names(body)
-        _walk(value)
+        _refuse_duplicate_names(body, what)
+        _walk(value, what)
     return value
 
 
-def _parse(body: bytes) -> Any:
+def _parse(body: bytes, what: str) -> Any:
     if body.startswith(b"\xef\xbb\xbf"):
-        raise MalformedJson("the body starts with a byte order mark; send plain UTF-8")
+        raise MalformedJson(f"{what} starts with a byte order mark; send plain UTF-8")
     try:
         return msgspec.json.decode(body)
     except RecursionError:
-        raise MalformedJson(f"the body is nested deeper than {DEPTH_MAX} levels") from None
+        raise MalformedJson(f"{what} is nested deeper than {DEPTH_MAX} levels") from None
     except UnicodeDecodeError as error:
-        raise MalformedJson(f"the body is not UTF-8: {error.reason}") from None
+        raise MalformedJson(f"{what} is not UTF-8: {error.reason}") from None
     except msgspec.DecodeError as error:
-        raise MalformedJson(_why_not_json(body, error)) from None
+        if "out of range" in str(error):
+            _refuse_duplicate_names(body, what)
+            _walk(json.loads(body, parse_int=len), what)
+        raise MalformedJson(_why_not_json(body, error, what)) from None
 
 
-def _why_not_json(body: bytes, error: msgspec.DecodeError) -> str:
+def _why_not_json(body: bytes, error: msgspec.DecodeError, what: str) -> str:
     """What msgspec does not say itself: it calls both of these truncated."""
     if not body.strip(_WHITE_SPACE):
-        return "the body is empty"
+        return f"{what} is empty"
     for pair in _SURROGATES.finditer(body):
         if len(pair[1]) < _PAIR_LENGTH:
             escape = pair[1][:6].decode()
             return f"text must not hold a lone surrogate ({escape}, byte {pair.start(1)})"
-    return f"the body is not JSON: {error}"
+    return f"{what} is not JSON: {error}"
 
 
 def _needs_a_walk(body: bytes, value: Any) -> bool:
@@ -82,7 +88,7 @@ def _needs_a_walk(body: bytes, value: Any) -> bool:
     return msgspec.json.encode(value).count(b'":') != body.count(b'":')
 
 
-def _refuse_duplicate_names(body: bytes) -> None:
+def _refuse_duplicate_names(body: bytes, what: str) -> None:
     def pairs(items: list[tuple[str, Any]]) -> None:
         names = {name for name, _ in items}
         if len(names) != len(items):
@@ -94,19 +100,19 @@ def _refuse_duplicate_names(body: bytes) -> None:
         # Numbers are not converted: a long run of digits must not cost quadratic time.
         json.loads(body, object_pairs_hook=pairs, parse_int=len, parse_float=len)
     except RecursionError:
-        raise MalformedJson(f"the body is nested deeper than {DEPTH_MAX} levels") from None
+        raise MalformedJson(f"{what} is nested deeper than {DEPTH_MAX} levels") from None
     except UnicodeDecodeError as error:
-        raise MalformedJson(f"the body is not UTF-8: {error.reason}") from None
+        raise MalformedJson(f"{what} is not UTF-8: {error.reason}") from None
     except json.JSONDecodeError as error:
-        raise MalformedJson(f"the body is not JSON: {error}") from None
+        raise MalformedJson(f"{what} is not JSON: {error}") from None
 
 
-def _walk(root: Any) -> None:
+def _walk(root: Any, what: str) -> None:
     stack: list[tuple[Any, str, int]] = [(root, "", 1)]
     while stack:
         value, pointer, depth = stack.pop()
         if depth > DEPTH_MAX and isinstance(value, dict | list):
-            raise MalformedJson(f"the body is nested deeper than {DEPTH_MAX} levels")
+            raise MalformedJson(f"{what} is nested deeper than {DEPTH_MAX} levels")
         if isinstance(value, dict):
             for name, member in value.items():  # pyright: ignore[reportUnknownVariableType]
                 _check_text(str(name), pointer)  # pyright: ignore[reportUnknownArgumentType]
@@ -118,7 +124,7 @@ def _walk(root: Any) -> None:
         elif isinstance(value, int) and not INTEGER_MIN <= value <= INTEGER_MAX:
             _refuse(pointer, "an integer must fit 64 bits; send a longer one as a string")
         elif isinstance(value, float) and value in (float("inf"), float("-inf")):
-            _refuse(pointer, "a number must fit a double; send a larger one as a string")
+            _refuse(pointer, _OUT_OF_RANGE)
 
 
 def _check_text(text: str, pointer: str) -> None:

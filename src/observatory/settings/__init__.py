@@ -1,8 +1,11 @@
 """Settings: the environment (``OBSERVATORY_*``), read once at the start of a process."""
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, Final, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from observatory.core.form import QUEUE
@@ -33,7 +36,9 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="name:scope+scope:sha256hex entries, separated by commas",
     )
-    log_level: str = Field(default="warning", description="debug, info, warning or error")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="warning", description="debug, info, warning or error"
+    )
 
     concurrency: int | None = Field(
         default=None,
@@ -60,7 +65,9 @@ class Settings(BaseSettings):
 
     body_bytes_max: int = Field(default=1 << 20, ge=1024, description="largest body of one job")
     batch_bytes_max: int = Field(default=16 << 20, ge=1024, description="largest body of a batch")
-    batch_jobs_max: int = Field(default=1000, ge=1, description="most jobs in a batch")
+    batch_jobs_max: int = Field(
+        default=1000, ge=1, le=1000, description="most jobs in a batch, 1,000 at most"
+    )
     result_bytes_max: int = Field(default=1 << 20, ge=1024, description="largest result kept")
     backlog_max: int = Field(
         default=10_000,
@@ -79,6 +86,11 @@ class Settings(BaseSettings):
         """`queues`, apart."""
         return [name.strip() for name in self.queues.split(",") if name.strip()]
 
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_small_letters(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
     @field_validator("queues")
     @classmethod
     def _names_of_queues(cls, value: str) -> str:
@@ -96,3 +108,32 @@ class Settings(BaseSettings):
                 f"heartbeat_seconds ({self.heartbeat_seconds:g})"
             )
         return self
+
+
+_PREFIX: Final = "OBSERVATORY_"
+_OF_CLIENTS: Final = frozenset({"URL", "API_KEY"})
+_OF_KUBERNETES: Final = re.compile(r"(.*_)?SERVICE_(HOST|PORT)(_.*)?|(.*_)?PORT_[0-9]+_(TCP|UDP).*")
+"""What Kubernetes sets in every pod beside a Service of this name."""
+
+
+def unknown_settings(environment: Iterable[str]) -> list[str]:
+    """Names in the environment that look like settings and are none, sorted."""
+    known = {name.upper() for name in Settings.model_fields} | _OF_CLIENTS
+    names = (name for name in environment if name.startswith(_PREFIX))
+    return sorted(
+        name
+        for name in names
+        if (short := name.removeprefix(_PREFIX)) not in known
+        and not _OF_KUBERNETES.fullmatch(short)
+    )
+
+
+def wrong_settings(error: ValidationError) -> list[str]:
+    """What is wrong with the settings, one text for each, without the values."""
+    return [_wrong(one) for one in error.errors(include_input=False, include_url=False)]
+
+
+def _wrong(fault: Mapping[str, Any]) -> str:
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    name = "_".join(map(str, fault["loc"])).upper()
+    return f"{_PREFIX}{name}: {text}" if name else text

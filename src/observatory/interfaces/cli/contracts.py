@@ -56,4 +56,5 @@ def _report(faults: "Sequence[Fault]", folder: Path, *, as_json: bool) -> None:
         return
     for fault in faults:
         say(fault)
-    say(f"{folder}: {f'{len(faults)} faults' if faults else 'no fault found'}")
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    say(f"{folder}: {count if faults else 'no fault found'}")

@@ -4,11 +4,14 @@ It talks to the system over HTTP as any client would, from a thread of its own, 
 shows is what everybody sees. The job types are in examples/standard_library.py.
 """
 
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.output import (
@@ -37,8 +40,9 @@ TERMINAL: Final = ("completed", "failed", "cancelled")
 class Demo:
     """One run of the demo, in a thread beside the server."""
 
-    def __init__(self, *, when_done: Callable[[], None]) -> None:
+    def __init__(self, *, when_done: Callable[[], None], goes_on: bool) -> None:
         self._when_done = when_done
+        self._goes_on = goes_on
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed = False
@@ -90,7 +94,9 @@ class Demo:
         if self._stopped.is_set():
             return True  # Ctrl-C before the end is no failure of the demo
         print_summary(summary)
-        say(f"\nLook at {url.rstrip('/')}/ or ask `observatory stats`. Ctrl-C ends it.")
+        if self._goes_on:
+            where = "" if urlsplit(url).port == 8080 else f" --url {url}"
+            say(f"\nLook at {url.rstrip('/')}/ or ask `{command()} stats{where}`. Ctrl-C ends it.")
         return summary.state == "completed" and not refused
 
     def _watch(
@@ -111,6 +117,15 @@ class Demo:
             if summary.refresh().job.finished:
                 return
             self._stopped.wait(REFRESH_S)
+
+
+def command() -> str:
+    """How this program is called from where the user is: it need not be on the PATH."""
+    program = Path(sys.argv[0])
+    if shutil.which("observatory") or program.name != "observatory":
+        return "observatory"
+    here = Path.cwd()
+    return str(program.relative_to(here)) if program.is_relative_to(here) else str(program)
 
 
 def new_run_id() -> str:

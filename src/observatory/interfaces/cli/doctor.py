@@ -1,13 +1,15 @@
 """`observatory doctor`: what is wrong here, and what to do about it."""
 
+import contextlib
 import os
 import shutil
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
@@ -77,9 +79,10 @@ def _examine(data: Path | None, port: int | None, address: Address) -> Iterator[
     if isinstance(settings, Finding):
         yield settings
         return
-    yield Finding("PASS", "settings", _settings_detail())
+    yield settings_found(os.environ)
     folder = data or settings.data
     yield data_folder(folder)
+    yield from data_file(folder)
     yield disk_space(folder)
     running = list(running_system(address))
     yield from running
@@ -117,21 +120,26 @@ def sqlite_version(version: tuple[int, ...]) -> Finding:
 def _settings() -> "Settings | Finding":
     from pydantic import ValidationError
 
-    from observatory.settings import Settings
+    from observatory.settings import Settings, wrong_settings
 
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"OBSERVATORY_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}"
-            for e in error.errors(include_input=False)
-        )
+        wrong = "; ".join(wrong_settings(error))
         return Finding("FAIL", "settings", wrong, "correct or unset these environment variables")
 
 
-def _settings_detail() -> str:
-    names = sorted(name for name in os.environ if name.startswith("OBSERVATORY_"))
-    return f"from the environment: {', '.join(names)}" if names else "all at their defaults"
+def settings_found(environment: Iterable[str]) -> Finding:
+    """Which settings the environment sets, and which names it sets that are no settings."""
+    from observatory.settings import unknown_settings
+
+    environment = list(environment)
+    if unknown := unknown_settings(environment):
+        advice = "correct or unset these environment variables; docs/guide/operating.md lists all"
+        return Finding("WARN", "settings", f"no such setting: {', '.join(unknown)}", advice)
+    names = sorted(name for name in environment if name.startswith("OBSERVATORY_"))
+    found = f"from the environment: {', '.join(names)}" if names else "all at their defaults"
+    return Finding("PASS", "settings", found)
 
 
 def data_folder(folder: Path) -> Finding:
@@ -144,12 +152,34 @@ def data_folder(folder: Path) -> Finding:
     return Finding("FAIL", "data folder", f"{folder}, not writable", advice)
 
 
+def data_file(folder: Path) -> Iterator[Finding]:
+    """The embedded system's file: that SQLite can read it; nothing where there is none yet."""
+    path = folder / "observatory.db"
+    if not path.exists():
+        return
+    try:
+        # Read only: a second connection that may write is what the WAL-reset bug needs.
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+        ) as file:
+            tables = file.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    except sqlite3.Error as error:
+        advice = "put back a copy of the file, or move it away: `observatory up` makes a new one"
+        yield Finding("FAIL", "data file", f"{path}, {error}", advice)
+    else:
+        yield Finding(
+            "PASS",
+            "data file",
+            f"{path}, {path.stat().st_size / 1024**2:.1f} MiB, {tables} tables and indexes",
+        )
+
+
 def disk_space(folder: Path) -> Finding:
     """Room for the store to grow."""
     free = shutil.disk_usage(_nearest_existing(folder)).free
     text = f"{free / 1024**3:.1f} GiB free"
     if free < LEAST_DISK_BYTES:
-        return Finding("FAIL", "disk", text, "free some space: nothing can be accepted without")
+        return Finding("FAIL", "disk", text, "free some space: soon nothing can be accepted")
     if free < COMFORTABLE_DISK_BYTES:
         return Finding("WARN", "disk", text, "free some space, or keep jobs for fewer days")
     return Finding("PASS", "disk", text)

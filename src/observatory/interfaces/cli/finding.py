@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+import observatory
 from observatory.core.application import Observatory
 from observatory.interfaces.cli.output import Mistake
 
@@ -53,7 +54,10 @@ def _why_not_imported(name: str, error: BaseException) -> str:
         return f"there is no module {name!r} here ({Path.cwd()}) or in the environment"
     if isinstance(error, ValueError | TypeError) and not name.strip("."):
         return f"{name!r} is not the name of a module"
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    # Where the user's code called ours with something it cannot take, the line to mend is theirs.
+    own = str(Path(observatory.__file__).parent)
+    place = next((f for f in reversed(frames) if not f.filename.startswith(own)), frames[-1])
     text = " ".join(str(error).split())
     return (
         f"{name} cannot be imported: {type(error).__name__}: {text} "

@@ -29,7 +29,11 @@ State = Literal["scheduled", "queued", "running", "retrying", "completed", "fail
 _PAGE_MAX = 200
 """Jobs of one answer; more are read page by page."""
 
-jobs = App(name="jobs", help="List, show, cancel or retry jobs.", help_format="plaintext")
+jobs = App(
+    name="jobs",
+    help="List, show, cancel or retry jobs, and read their logs.",
+    help_format="plaintext",
+)
 
 
 @jobs.command(name="list")
@@ -143,6 +147,42 @@ def show(
 
 
 @jobs.command
+def logs(
+    job_id: Annotated[str, Parameter(name="ID")],
+    /,
+    *,
+    limit: int | None = None,
+    address: Address | None = None,
+    as_json: AsJson = False,
+) -> int:
+    """Print the lines that a job's handler wrote, oldest first.
+
+    For example:
+      observatory jobs logs 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10
+
+    Args:
+        job_id: The job's id.
+        limit: How many at most, from 1 up; all of them if left out.
+    """
+    from itertools import islice
+
+    from observatory.client.operations import job_path
+
+    count = None if limit is None else at_least_one(limit)
+    page = {"limit": str(min(_PAGE_MAX, count or _PAGE_MAX))}
+    with (address or Address()).client() as client:
+        lines = islice(client.items(job_path(job_id) + "/logs", page), count)
+        if as_json:
+            print_json({"items": list(lines)})
+            return ExitCode.OK
+        for line in lines:
+            fields = " ".join(f"{name}={value}" for name, value in line["fields"].items())
+            words = (line["at"], f"#{line['attempt']}", f"{line['level']:<7}", line["message"])
+            say(" ".join(filter(None, (*words, fields))))
+    return ExitCode.OK
+
+
+@jobs.command
 def cancel(
     job_id: Annotated[str, Parameter(name="ID")],
     /,
@@ -211,6 +251,8 @@ def print_job(client: "Client", job: "Job", *, as_json: bool) -> None:
         _print_attempts(attempts)
     if job.error:
         say(f"\n{job.error.traceback or f'{job.error.type}: {job.error.message}'}")
+    if client.read(f"/jobs/{job.id}/logs", {"limit": "1"})["items"]:
+        say(f"\nIt wrote log lines: observatory jobs logs {job.id}")
 
 
 def print_facts(job: "Job") -> None:
@@ -228,6 +270,7 @@ def print_facts(job: "Job") -> None:
         ("scheduled", clock(job.scheduled_at) if job.scheduled_at else None),
         ("started", clock(job.started_at)),
         ("finished", clock(job.finished_at)),
+        ("progress", _progress(job)),
         ("cancelled", _cancelled(job)),
         ("worker", job.worker),
         ("correlation", job.correlation_id),
@@ -238,6 +281,16 @@ def print_facts(job: "Job") -> None:
     for name, value in facts:
         if value is not None:
             say(f"{name:<12} {value}")
+
+
+def _progress(job: "Job") -> str | None:
+    """The last progress that the handler reported."""
+    if job.progress is None:
+        return None
+    fraction, message = job.progress["fraction"], job.progress["message"]
+    return " ".join(
+        text for text in (None if fraction is None else f"{fraction:.0%}", message) if text
+    )
 
 
 def _cancelled(job: "Job") -> str | None:

@@ -9,13 +9,23 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from observatory import __version__
 from observatory.interfaces.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from cyclopts import App
+
+
+class Complaint(NamedTuple):
+    """Why a command did not do what it was asked to."""
+
+    message: str
+    code: ExitCode
+    hint: str | None = None
+    problem: dict[str, Any] | None = None
+    """What the server answered, RFC 9457."""
 
 
 class Command(NamedTuple):
@@ -36,7 +46,7 @@ COMMANDS: Final = (
     Command("read-model", f"{_CLI}.services:read_model", "Serve the read API and page alone."),
     Command("migrate", f"{_CLI}.migrate:migrate", "Bring the PostgreSQL store to this schema."),
     Command("submit", f"{_CLI}.submit:submit", "Submit a job."),
-    Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs."),
+    Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs, and read their logs."),
     Command("queues", f"{_CLI}.queues:queues", "List, pause or resume queues."),
     Command("stats", f"{_CLI}.stats:stats", "Counts, rates and percentiles."),
     Command("events", f"{_CLI}.events:events", "Read or follow the event log."),
@@ -90,10 +100,13 @@ def run(arguments: list[str]) -> int:
     try:
         code = application()(arguments)
     except CycloptsError as error:
-        return _complain(str(error), ExitCode.USAGE, hint=_help_hint(arguments))
+        complaint = Complaint(str(error), ExitCode.USAGE, hint=_help_hint(arguments))
     except Exception as error:
-        return _explain(error)
-    return code if isinstance(code, int) else ExitCode.OK
+        complaint = _explained(error)
+    else:
+        return code if isinstance(code, int) else ExitCode.OK
+    _complain(complaint, as_json="--json" in arguments)
+    return complaint.code
 
 
 def front_page() -> str:
@@ -132,24 +145,33 @@ def _help_hint(arguments: list[str]) -> str:
     return f"see: observatory {command}{' ' if command else ''}--help"
 
 
-def _complain(message: str, code: ExitCode, *, hint: str | None = None) -> ExitCode:
+def _complain(complaint: Complaint, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        error: dict[str, Any] = {
+            "error": complaint.code.name.lower(),
+            "message": complaint.message.strip(),
+            "problem": complaint.problem,
+        }
+        print(json.dumps(error, indent=2), file=sys.stderr)
+        return
     from observatory.interfaces.cli.output import safe
 
-    print(f"observatory: {safe(message.strip(), lines=True)}", file=sys.stderr)
-    if hint:
-        print(hint, file=sys.stderr)
-    return code
+    print(f"observatory: {safe(complaint.message.strip(), lines=True)}", file=sys.stderr)
+    if complaint.hint:
+        print(complaint.hint, file=sys.stderr)
 
 
-def _explain(error: Exception) -> ExitCode:
-    """The exit code of an error that has an explanation; any other is a fault of ours: raised."""
+def _explained(error: Exception) -> Complaint:
+    """An error that has an explanation, as a complaint; any other is a fault of ours: raised."""
     from observatory.core.errors import ConfigurationError, SpineUnavailable, StoreUnavailable
     from observatory.interfaces.cli.output import Mistake
 
     if isinstance(error, Mistake | ConfigurationError):
-        return _complain(str(error), ExitCode.USAGE)
+        return Complaint(str(error), ExitCode.USAGE)
     if isinstance(error, StoreUnavailable | SpineUnavailable):
-        return _complain(str(error), ExitCode.UNREACHABLE)
+        return Complaint(str(error), ExitCode.UNREACHABLE)
     if "observatory.client" not in sys.modules:
         raise error
     from observatory import client
@@ -163,7 +185,8 @@ def _explain(error: Exception) -> ExitCode:
     )
     for kind, code in kinds:
         if isinstance(error, kind):
-            return _complain(str(error), code)
+            problem = error.problem if isinstance(error, client.Refused) else None
+            return Complaint(str(error), code, problem=problem)
     raise error
 
 

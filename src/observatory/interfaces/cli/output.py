@@ -136,7 +136,7 @@ def attempt_of(attempt: int, allowed: int) -> str:
     outnumber those that one try is allowed, and then the two are no fraction."""
     if attempt <= allowed:
         return f"{attempt} of {allowed}"
-    return f"{attempt} ({allowed} allowed a try)"
+    return f"{attempt} (ends after {allowed} failed)"
 
 
 def seconds(value: float | None) -> str:

@@ -1,11 +1,13 @@
 """Serving from the command line: settings from flags and environment, and one event loop."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from observatory.interfaces.cli.output import Mistake
+from observatory.interfaces.cli.output import Mistake, say
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -33,14 +35,14 @@ def read_settings(
 def _environment() -> "Settings":
     from pydantic import ValidationError
 
-    from observatory.settings import Settings
+    from observatory.settings import Settings, unknown_settings, wrong_settings
 
+    if unknown := unknown_settings(os.environ):
+        print(f"observatory: no such setting, not heeded: {', '.join(unknown)}", file=sys.stderr)
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = "_".join(map(str, first["loc"])).upper()
-        raise Mistake(f"OBSERVATORY_{name}: {first['msg']}") from error
+        raise Mistake("; ".join(wrong_settings(error))) from error
 
 
 def run_services(
@@ -52,8 +54,21 @@ def run_services(
     """Serve until the process is told to end; returns the exit code."""
     from observatory.assembly.serving import serve
 
+    def on_stopping(running: int) -> None:
+        runs = "1 run has" if running == 1 else f"{running} runs have"
+        wait = f"{runs} {settings.grace_seconds:g} s to end; " if running else ""
+        say(f"stopping; {wait}a second Ctrl-C or SIGTERM ends it at once")
+        sys.stdout.flush()
+
     return _run(
-        serve(application, settings, services=services, page=built_page(), on_ready=on_ready)
+        serve(
+            application,
+            settings,
+            services=services,
+            page=built_page(),
+            on_ready=on_ready,
+            on_stopping=on_stopping,
+        )
     )
 
 

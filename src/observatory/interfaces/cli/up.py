@@ -80,7 +80,7 @@ def _demo(*, until_done: bool) -> "Demo":
         if until_done:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    return Demo(when_done=end)
+    return Demo(when_done=end, goes_on=not until_done)
 
 
 def _serve(application: "Observatory", settings: "Settings", demo: "Demo | None") -> int:

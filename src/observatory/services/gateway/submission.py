@@ -57,6 +57,8 @@ class JobTypes:
         if self._allow_unknown:
             return _unregistered(name), None
         known = ", ".join(sorted(self._known)[:_NAMES_SHOWN])
+        if (more := len(self._known) - _NAMES_SHOWN) > 0:
+            known += f" and {more} more (GET /contracts lists them)"
         hint = f"known are {known}" if known else "none is registered; start a processor"
         raise UnknownJobType(
             f"no processor has registered the job type {name!r}; {hint}",

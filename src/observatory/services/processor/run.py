@@ -15,6 +15,7 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 import msgspec
+import structlog
 
 from observatory.core import strict_json
 from observatory.core.errors import MalformedJson, NonRetryable
@@ -32,7 +33,22 @@ LINES_WAITING_MAX: Final = 10_000
 _ABANDON_AFTER_S: Final = 5.0
 """How long a cancelled run may take to end before its slot is given to another."""
 
-_encoder = msgspec.json.Encoder()
+_OVER_TIME_S: Final = 0.5
+"""How far past its timeout a run may end before it is said that the timeout did not bite."""
+
+_log = structlog.get_logger(__name__)
+
+
+def _as_its_base(value: Any) -> Any:
+    """A value of a class of the user's (or numpy's) that is a JSON value under another name."""
+    bases: tuple[Any, ...] = (str, int, float, list, tuple, dict)
+    for base in bases:
+        if isinstance(value, base):
+            return base(value)
+    raise TypeError(f"a {type(value).__qualname__} cannot be kept as JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_as_its_base)
 
 
 def clean(text: str, chars_max: int) -> str:
@@ -108,6 +124,7 @@ class Run:
         self._ending: OutcomeKind | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._started = 0.0
         self._thread: int | None = None
         """The thread in which the handler is, while it is in one."""
         self._hung_at: list[tuple[FrameType, int]] = []
@@ -115,8 +132,9 @@ class Run:
     def start(self) -> None:
         """Begin to run in a task of its own."""
         timeout_s = self.job.timeout_s
+        loop = asyncio.get_running_loop()
+        self._started = loop.time()
         if timeout_s is not None:
-            loop = asyncio.get_running_loop()
             self._timer = loop.call_later(timeout_s, self.end, OutcomeKind.TIMEOUT)
         self._task = asyncio.create_task(self._run(), name=f"job {self.job.id}")
 
@@ -146,6 +164,7 @@ class Run:
     async def _run(self) -> None:
         try:
             outcome, result, error = await self._attempt()
+            self._say_if_over_time()
         except asyncio.CancelledError as failure:
             # Where nobody ended the run, the handler was cancelled by something of its own.
             outcome = self._ending or OutcomeKind.ERROR
@@ -164,14 +183,28 @@ class Run:
             result = _encoder.encode(value)
             if b"null" in result:
                 # msgspec writes NaN and infinity as null; a result must not change on the way.
-                json.dumps(msgspec.to_builtins(value, str_keys=True), allow_nan=False)
-            strict_json.decode(result)
+                plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_as_its_base)
+                json.dumps(plain, allow_nan=False)
+            strict_json.decode(result, "the result")
         except (TypeError, ValueError, OverflowError, RecursionError, MalformedJson) as error:
             return OutcomeKind.UNSERIALISABLE, None, error_info(error)
         if len(result) > self._result_bytes_max:
             text = f"the result has {len(result)} bytes; at most {self._result_bytes_max} are kept"
             return OutcomeKind.UNSERIALISABLE, None, ErrorInfo("ResultTooLarge", text)
         return OutcomeKind.COMPLETED, result.decode(), None
+
+    def _say_if_over_time(self) -> None:
+        took_s = asyncio.get_running_loop().time() - self._started
+        if self.job.timeout_s is None or took_s < self.job.timeout_s + _OVER_TIME_S:
+            return
+        text = (
+            f"it ended after {took_s:.1f} s, past its timeout of {self.job.timeout_s:g} s: an "
+            "async handler that blocks the event loop cannot be cut off, and holds up every other "
+            "run; make it a plain def, which runs in a thread"
+        )
+        _log.warning("run.over_time", job=self.job.id, type=self.job.type, seconds=took_s)
+        line = JobLogLine(self.job.id, self.job.attempt, self._now(), "warning", text, {})
+        self._notes.add(line)
 
     def _arguments(self) -> dict[str, Any]:
         payload: dict[str, Any] = msgspec.json.decode(self.job.payload)
@@ -297,10 +330,14 @@ class Notes:
             if count <= LOG_LINES_MAX:
                 self._lines.append(line)
 
-    def forget(self, job: str, attempt: int) -> bool:
-        """The run has ended; True where it left anything."""
+    def forget(self, job: str, attempt: int, at: int) -> bool:
+        """The run has ended, at `at`; True where it left anything."""
         with self._lock:
-            return self._counts.pop((job, attempt), 0) > 0 or (job, attempt) in self._reports
+            count = self._counts.pop((job, attempt), 0)
+            if (more := count - LOG_LINES_MAX) > 0:
+                text = f"{more} more lines were written; {LOG_LINES_MAX} of an attempt are kept"
+                self._lines.append(JobLogLine(job, attempt, at, "warning", text, {}))
+            return count > 0 or (job, attempt) in self._reports
 
     def take(self) -> tuple[list[ProgressReport], list[JobLogLine]]:
         """What has come since the last call."""
@@ -374,16 +411,16 @@ class _Log:
         )
         self._notes.add(line)
 
-    def debug(self, message: str, **fields: Any) -> None:
+    def debug(self, message: str, /, **fields: Any) -> None:
         self._add("debug", message, fields)
 
-    def info(self, message: str, **fields: Any) -> None:
+    def info(self, message: str, /, **fields: Any) -> None:
         self._add("info", message, fields)
 
-    def warning(self, message: str, **fields: Any) -> None:
+    def warning(self, message: str, /, **fields: Any) -> None:
         self._add("warning", message, fields)
 
-    def error(self, message: str, **fields: Any) -> None:
+    def error(self, message: str, /, **fields: Any) -> None:
         self._add("error", message, fields)
 
 

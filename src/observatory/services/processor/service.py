@@ -251,7 +251,7 @@ class Processor:
         self._claimer.ended(job.id)
         if outcome.outcome in _CUT_SHORT:
             self._abandoned.add(run)
-        if self._notes.forget(job.id, job.attempt):
+        if self._notes.forget(job.id, job.attempt, self._now()):
             # What the handler noted is kept first: a job that has ended takes no more progress.
             self._keep(self._finish_noted(outcome))
         else:
