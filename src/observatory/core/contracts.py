@@ -62,7 +62,8 @@ class Contract:
             ValidationFailed: with the faults.
         """
         if faults := self.faults(instance, at):
-            raise ValidationFailed(f"{what} does not meet its contract", faults=faults)
+            count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+            raise ValidationFailed(f"{what} has {count}", faults=faults)
 
 
 _Kind: Final = jsonschema_rs.ValidationErrorKind

@@ -202,7 +202,7 @@ def _instant(text: str | None) -> int | None:
         return from_rfc3339(text)
     except ValueError as error:
         raise ValidationFailed(
-            "the job does not meet its contract", faults=(Fault("/scheduledAt", str(error)),)
+            "the job has a fault", faults=(Fault("/scheduledAt", str(error)),)
         ) from None
 
 
