@@ -185,3 +185,21 @@ def test_a_client_that_stops_in_the_middle_is_shown_out(server: Server) -> None:
             with contextlib.suppress(ConnectionResetError):
                 data = raw.recv(65536)
                 assert not data or data.startswith(b"HTTP/1.1 4"), data[:200]
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"BREW /pot HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nX-A: a\x00b\r\n\r\n",
+        b"GET /jobs HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+    ids=["unknown method", "NUL in a header", "unknown version", "TLS"],
+)
+def test_what_is_no_request_is_answered_with_a_problem(
+    server: Server, request_bytes: bytes
+) -> None:
+    status, headers, body = server.raw(request_bytes)
+    check_problem(status, headers["content-type"], body, 400, "malformed-request")
+    assert headers["connection"] == "close"

@@ -7,7 +7,11 @@ that never ends, or hold connections open for ever (slowloris).
 import asyncio
 from typing import Any, Final
 
+import uuid_utils
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from observatory.asgi.problem import problem_response
+from observatory.core.errors import MalformedRequest
 
 _HEAD_BYTES_MAX: Final = 64 * 1024
 _HEAD_TIMEOUT_S: Final = 15.0
@@ -66,7 +70,20 @@ class BoundedHeadProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request as every other fault is answered, and hang up."""
+        if self.transport.is_closing():
+            return
+        response = problem_response(MalformedRequest(msg), "/", str(uuid_utils.uuid7()))
+        head = b"".join(b"%s: %s\r\n" % header for header in response.raw_headers)
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\n"
+            + head
+            + b"connection: close\r\n\r\n"
+            + bytes(response.body)
+        )
+        self.transport.close()
+
     def _refuse(self) -> None:
         self._stop_head_timer()
-        if not self.transport.is_closing():
-            self.send_400_response("The head of the request is too large, or did not end in time.")
+        self.send_400_response("the head of the request is too large, or did not end in time")

@@ -79,7 +79,7 @@ def _faults_of(error: jsonschema_rs.ValidationError, at: str) -> list[Fault]:
         ]
     if isinstance(kind, _Kind.AnyOf):
         # A value that may be null and is something else was meant to be the other thing.
-        meant = [branch for branch in kind.context if not _wants_null(branch)]
+        meant = [branch for branch in kind.context if not _wants_null(branch, error)]
         if len(meant) == 1:
             return [fault for inner in meant[0] for fault in _faults_of(inner, at)]
         if types := _types_wanted(kind.context):
@@ -87,8 +87,15 @@ def _faults_of(error: jsonschema_rs.ValidationError, at: str) -> list[Fault]:
     return [Fault(pointer, _detail(error))]
 
 
-def _wants_null(branch: list[jsonschema_rs.ValidationError]) -> bool:
-    return any(isinstance(e.kind, _Kind.Type) and e.kind.types == ["null"] for e in branch)
+def _wants_null(
+    branch: list[jsonschema_rs.ValidationError], choice: jsonschema_rs.ValidationError
+) -> bool:
+    return any(
+        isinstance(e.kind, _Kind.Type)
+        and e.kind.types == ["null"]
+        and e.instance_path == choice.instance_path
+        for e in branch
+    )
 
 
 def _types_wanted(branches: list[list[jsonschema_rs.ValidationError]]) -> str | None:

@@ -37,6 +37,12 @@ class Problem(ObservatoryError):  # noqa: N818 - the field's word, RFC 9457
         self.retry_after_s = retry_after_s
 
 
+class MalformedRequest(Problem):
+    """What came is not an HTTP request that can be read (RFC 9112); the connection is closed."""
+
+    slug, title, status = "malformed-request", "The request is not acceptable HTTP", 400
+
+
 class MalformedJson(Problem):
     """The body is not JSON this system accepts (RFC 8259 plus the limits of strict_json)."""
 
