@@ -15,6 +15,7 @@ SCHEMA: dict[str, Any] = {
         "when": {"type": "string", "format": "date-time", "pattern": "^[0-9]"},
     },
     "additionalProperties": False,
+    "not": {"required": ["n", "when"]},
     "$defs": {"Inner": {"type": "object", "properties": {"q": {"type": "integer"}}}},
 }
 
@@ -49,3 +50,13 @@ def test_a_choice_of_shapes_is_one_fault() -> None:
 
 def test_a_text_of_the_wrong_form_is_told_once() -> None:
     assert [pointer for pointer, _ in faults({"when": "yesterday"})] == ["/payload/when"]
+
+
+def test_of_a_value_of_the_wrong_type_nothing_else_is_said() -> None:
+    assert faults([]) == [("/payload", '[] is not of type "object"')]
+
+
+def test_members_that_exclude_each_other_are_named() -> None:
+    assert faults({"n": 1, "when": "2026-01-01T00:00:00Z"}) == [
+        ("/payload", "must not have n and when together")
+    ]

@@ -620,6 +620,16 @@ def test_progress_and_log_lines_of_a_job_are_shown(system: RunningSystem) -> Non
     assert [line["fields"]["n"] for line in few["items"]] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("option", ["--delay", "--job-timeout"])
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_seconds_are_a_number(option: str, number: str, system: RunningSystem) -> None:
+    answer = cli("submit", "double", "n=1", option, number, url=system.url)
+    assert (answer.returncode, answer.stderr) == (
+        2,
+        f"observatory: {option} is a number of seconds, not {number}\n",
+    )
+
+
 def test_with_json_an_error_is_json_too(system: RunningSystem) -> None:
     refused = cli("submit", "double", "n=x", "--json", url=system.url)
     assert (refused.returncode, refused.stdout) == (2, "")

@@ -51,9 +51,16 @@ class Contract:
         for error in islice(self._validator.iter_errors(instance), _FAULTS_MAX):
             for fault in _faults_of(error, at):
                 # One fault is told once, whichever keywords have found it.
-                kind = "form" if isinstance(error.kind, _OF_FORM) else fault.detail
+                kind = fault.detail
+                if isinstance(error.kind, _OF_FORM):
+                    kind = "form"
+                elif isinstance(error.kind, _Kind.Type):
+                    kind = "type"
                 found.setdefault((fault.pointer, kind), fault)
-        return tuple(islice(found.values(), _FAULTS_MAX))
+        # Of a value of the wrong type nothing else needs to be said.
+        mistyped = {error_at for error_at, kind in found if kind == "type"}
+        told = (f for (place, kind), f in found.items() if kind == "type" or place not in mistyped)
+        return tuple(islice(told, _FAULTS_MAX))
 
     def check(self, instance: Any, what: str, at: str = "") -> None:
         """Refuse an instance that does not meet the contract.
@@ -114,6 +121,10 @@ def _detail(error: jsonschema_rs.ValidationError) -> str:
         words = words_of(error.kind.pattern)
         if words is not None:
             return f"must be {words}"
+    if isinstance(error.kind, _Kind.Not):
+        excluded: Any = error.kind.schema
+        if isinstance(excluded, dict) and excluded.keys() == {"required"}:  # pyright: ignore[reportUnknownMemberType]
+            return f"must not have {' and '.join(excluded['required'])} together"  # pyright: ignore[reportUnknownArgumentType]
     return error.message[:_DETAIL_CHARS_MAX]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from observatory.core.errors import ObservatoryError
+
 _log = structlog.get_logger(__name__)
 
 _PAUSE_AFTER_ERROR_S = 1.0
@@ -62,7 +64,11 @@ class Loop:
                 if await self._tick():
                     continue
             except Exception as error:
-                _log.warning("loop.tick_failed", loop=self.name, error=repr(error), exc_info=True)
+                # What is away is told by its name; only what nobody foresaw needs its frames.
+                unforeseen = not isinstance(error, ObservatoryError)
+                _log.warning(
+                    "loop.tick_failed", loop=self.name, error=repr(error), exc_info=unforeseen
+                )
                 until, pause_s = self._stopping, max(pause_s, _PAUSE_AFTER_ERROR_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):

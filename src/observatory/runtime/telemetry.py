@@ -2,8 +2,45 @@
 
 import logging
 import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
 
 import structlog
+
+_QUIET_FOR_S: Final = 30.0
+"""A line that says the same as one within this time is counted, not written."""
+
+_REMEMBERED: Final = 1000
+
+
+class Repeats:
+    """Leaves out lines that only repeat what was just said: an outage is told by each thing that
+    waits for its end, and whoever reads must still find what else happens.
+
+    A processor of structlog. The line that is written next says how many were left out.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def __call__(
+        self, logger: object, method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        """The line, or `structlog.DropEvent` where it repeats."""
+        key = f"{method} {sorted(event.items(), key=lambda item: item[0])!r}"
+        now = self._clock()
+        at, left_out = self._said.get(key, (float("-inf"), 0))
+        if now - at < _QUIET_FOR_S:
+            self._said[key] = (at, left_out + 1)
+            raise structlog.DropEvent
+        self._said[key] = (now, 0)
+        self._said.move_to_end(key)
+        if len(self._said) > _REMEMBERED:
+            self._said.popitem(last=False)
+        return {**event, "left_out": left_out} if left_out else event
 
 
 def configure_logging(level: str) -> None:
@@ -11,6 +48,7 @@ def configure_logging(level: str) -> None:
     number = logging.getLevelNamesMapping().get(level.upper(), logging.WARNING)
     shared = [
         structlog.contextvars.merge_contextvars,
+        Repeats(),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -31,6 +69,8 @@ def configure_logging(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # It writes a line for each attempt to connect, and what has failed is told by ourselves.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     logging.basicConfig(
         level=number, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )

@@ -176,7 +176,9 @@ class Link(Generic[State]):
                 _on_closing(connection, lambda: session.lose("disconnected"))
                 async with asyncio.timeout(2 * DEADLINE_S):
                     state = await self._setup(session)
-                _log.info("rabbitmq.connected", role=self._role)
+                # Who was told that it had gone is told that it is back.
+                told = _log.info if self._failure is None else _log.warning
+                told("rabbitmq.connected", role=self._role)
                 self._change(state, None)
                 await session.lost.wait()
                 self._change(None, None)

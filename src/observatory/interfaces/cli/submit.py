@@ -1,6 +1,7 @@
 """`observatory submit`: one job from the command line."""
 
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -60,6 +61,9 @@ def submit(
     """
     from observatory.client import SubmitOptions, WaitTimeout
 
+    for name, number in (("--delay", delay), ("--job-timeout", job_timeout)):
+        if number is not None and not math.isfinite(number):
+            raise Mistake(f"{name} is a number of seconds, not {number}")
     options = SubmitOptions(
         idempotency_key=idempotency_key,
         queue=queue,
