@@ -450,6 +450,7 @@ def faults(*, long: bool = False) -> list[Fault]:
     return [
         Fault("F1", "gateway dies before the commit", dies_at(gateway, "gateway.before_commit")),
         Fault("F2", "gateway dies after the commit", dies_at(gateway, "gateway.after_commit")),
+        Fault("F3", "gateway dies between log and queue", dies_at(gateway, "dispatch.before_work")),
         Fault("F3", "gateway dies after publishing", dies_at(gateway, "dispatch.after_publish")),
         Fault("F4", "gateway dies before the answer", dies_at(gateway, "gateway.before_response")),
         Fault("F5", "commits are cut off", commits_are_cut_off, 2),

@@ -18,13 +18,18 @@ from services.embedding import Unreliable, bench, until
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
+@pytest.fixture(params=[True, False], ids=["at once", "log first"])
 async def on(
-    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    empty_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[SqliteBench]:
+    """Log and work are published in one step, as this spine may have it, and one after the other."""
     monkeypatch.setattr("observatory.runtime.loop._PAUSE_AFTER_ERROR_S", 0.001)
     monkeypatch.setattr("observatory.runtime.dispatch._LOOK_S", 0.001)
     async with bench(tmp_path, empty_database) as opened:
+        monkeypatch.setattr(opened.spine, "publishes_at_once", request.param, raising=False)
         yield opened
 
 
@@ -131,6 +136,32 @@ async def test_an_outbox_row_that_could_not_be_forgotten_is_forgotten_later(
     await until(empty)
     await dispatcher.stop()
     assert set(await numbers(on)) == {1, 2}
+
+
+async def test_work_waits_for_the_log_and_the_log_for_no_work(on: SqliteBench) -> None:
+    spine = Unreliable(on.spine, publishes_at_once=False)
+    spine.before("publish", SpineUnavailable("the log takes nothing"))
+    dispatcher = Dispatcher(on.store, spine, SOURCE, 1000)
+    commits = await committed(on, 2)
+    dispatcher.put(commits[0])
+    with pytest.raises(SpineUnavailable):
+        await dispatcher._tell()
+    assert not await dispatcher._send()
+    assert await queued(on) == []
+
+    await dispatcher._tell()
+    spine.before("publish", SpineUnavailable("the work queue takes nothing"))
+    with pytest.raises(SpineUnavailable):
+        await dispatcher._send()
+    dispatcher.put(commits[1])
+    await dispatcher._tell()
+
+    assert await numbers(on) == [1, 2]
+    assert await queued(on) == []
+    assert await on.store.outbox_backlog() == dispatcher.backlog == 2
+    await dispatcher.stop()
+    assert await queued(on) == [c.transitions[0].job for c in commits]
+    assert await on.store.outbox_backlog() == dispatcher.backlog == 0
 
 
 async def test_an_error_nobody_foresaw_does_not_end_the_dispatch(on: SqliteBench) -> None:

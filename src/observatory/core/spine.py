@@ -86,6 +86,12 @@ class Spine(Protocol):
         cannot run at once is better handed on than kept waiting."""
         ...
 
+    @property
+    def publishes_at_once(self) -> bool:
+        """True where `publish` takes log and work in one step; else work may as well be published
+        by itself, after the log has confirmed, while the log takes what came next."""
+        ...
+
     async def open(self) -> None:
         """Begin; parked messages are brought back, as this process may be one that can run
         them. Does not wait for a spine that is not there."""

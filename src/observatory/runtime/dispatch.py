@@ -1,18 +1,23 @@
 """After the commit: publish what it recorded, in order, until the spine confirms it.
 
-The outbox row of a commit is forgotten only after the confirm, so whatever dies between, the
+Three lanes, so that no commit waits for a step of another: what it tells goes to the log, then
+its runnable jobs go to their work queues, then its outbox row is forgotten. The work waits for the
+log's confirm: whoever claims a job has the log tell of it after what came before.
+
+The outbox row of a commit is forgotten only after the confirms, so whatever dies between, the
 relay finds the row and publishes it again. A repeat is recognised by its number.
 """
 
 import asyncio
 from collections import deque
+from itertools import islice
 
 import structlog
 
 from observatory.core.errors import BacklogFull
 from observatory.core.event import Event, encode_batch, encode_commit
 from observatory.core.job import Commit
-from observatory.core.spine import LogEntry, Spine, work_of
+from observatory.core.spine import LogEntry, Spine, WorkMessage, work_of
 from observatory.core.store import StoreLiveness
 from observatory.runtime.failpoints import reach
 from observatory.runtime.loop import Loop
@@ -23,7 +28,11 @@ _COMMITS_MAX = 64
 """Commits published together at most."""
 
 _LOOK_S = 0.5
-"""Commits wake the loop as they arrive; it looks by itself as well after what was refused."""
+"""Commits wake the lanes as they arrive; a lane looks by itself as well after what was refused."""
+
+_FORGET_AFTER_S = 0.02
+"""Rows confirmed within this are forgotten in one write. Nothing waits for it, so there is no
+hurry; but what another process does to a job meanwhile is left to the relay, so not much longer."""
 
 
 class Dispatcher:
@@ -35,13 +44,18 @@ class Dispatcher:
         self._source = source
         self._backlog_max = backlog_max
         self._waiting: deque[Commit] = deque()
-        self._forget: list[int] = []
-        self._loop = Loop("dispatcher", self._step, _LOOK_S)
+        self._logged: deque[Commit] = deque()
+        self._sent: list[int] = []
+        self._lanes = (
+            Loop("dispatch to the log", self._tell, _LOOK_S),
+            Loop("dispatch work", self._send, _LOOK_S),
+            Loop("forget", self._forget_soon, _LOOK_S),
+        )
 
     @property
     def backlog(self) -> int:
         """Commits that are not confirmed yet."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._logged)
 
     def admit(self, waiting: int, waiting_max: int) -> None:
         """Refuse new work while too much waits: to be dispatched, or `waiting` to be committed.
@@ -51,7 +65,7 @@ class Dispatcher:
         """
         if waiting >= waiting_max:
             raise BacklogFull("too many requests wait for the store; slow down", retry_after_s=1)
-        if len(self._waiting) >= self._backlog_max:
+        if self.backlog >= self._backlog_max:
             raise BacklogFull(
                 "the spine has not taken accepted work for a while; try again later",
                 retry_after_s=5,
@@ -61,7 +75,7 @@ class Dispatcher:
         """Publish a commit soon. Must be called in the order of the commits."""
         if commit is not None:
             self._waiting.append(commit)
-            self._loop.wake()
+            self._lanes[0].wake()
 
     @property
     def source(self) -> str:
@@ -74,40 +88,77 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to publish."""
-        self._loop.start()
+        for lane in self._lanes:
+            lane.start()
 
     async def stop(self) -> None:
         """Publish what waits, as far as the spine takes it, and stop."""
-        await self._loop.stop()
+        for lane in self._lanes:
+            await lane.stop()
         try:
-            while await self._step():
-                pass
+            for step in (self._tell, self._send, self._forget):
+                while await step():
+                    pass
         except Exception as error:
             # The outbox holds what is left; the relay publishes it.
-            _log.warning("dispatch.left", error=repr(error), backlog=len(self._waiting))
+            _log.warning("dispatch.left", error=repr(error), backlog=self.backlog)
 
-    async def _step(self) -> bool:
-        if not self._waiting and not self._forget:
+    async def _tell(self) -> bool:
+        commits = list(islice(self._waiting, _COMMITS_MAX))
+        if not commits:
             return False
-        forget, self._forget = self._forget, []
-        commits = [self._waiting[i] for i in range(min(len(self._waiting), _COMMITS_MAX))]
+        at_once = self._spine.publishes_at_once
         reach("dispatch.before_publish")
-        steps = [self._store.published(forget)] if forget else []
-        steps += [self.publish(commits)] if commits else []
-        for outcome in await asyncio.gather(*steps, return_exceptions=True):
-            if outcome is not None:
-                self._forget = forget
-                raise outcome
-        reach("dispatch.after_publish")
-        for _ in commits:
+        await self._spine.publish(self._entries(commits), _work(commits) if at_once else [])
+        for commit in commits:
             self._waiting.popleft()
-        self._forget.extend(commit.number for commit in commits)
+            if at_once:
+                self._sent.append(commit.number)
+            else:
+                self._logged.append(commit)
+        self._lanes[2 if at_once else 1].wake()
+        return True
+
+    async def _send(self) -> bool:
+        commits = list(islice(self._logged, _COMMITS_MAX))
+        if not commits:
+            return False
+        reach("dispatch.before_work")
+        if work := _work(commits):
+            await self._spine.publish([], work)
+        for commit in commits:
+            self._logged.popleft()
+            self._sent.append(commit.number)
+        self._lanes[2].wake()
+        return True
+
+    async def _forget_soon(self) -> bool:
+        if self._sent:
+            await asyncio.sleep(_FORGET_AFTER_S)
+        return await self._forget()
+
+    async def _forget(self) -> bool:
+        if not self._sent:
+            return False
+        reach("dispatch.after_publish")
+        numbers, self._sent = self._sent, []
+        try:
+            await self._store.published(numbers)
+        except BaseException:
+            self._sent = numbers + self._sent
+            raise
         return True
 
     async def publish(self, commits: list[Commit]) -> None:
         """Publish commits, of whichever publisher, once."""
-        entries = [
+        await self._spine.publish(self._entries(commits), _work(commits))
+
+    def _entries(self, commits: list[Commit]) -> list[LogEntry]:
+        return [
             LogEntry(encode_commit(commit, self._source), commit.publisher, commit.number)
             for commit in commits
         ]
-        await self._spine.publish(entries, [m for commit in commits for m in work_of(commit)])
+
+
+def _work(commits: list[Commit]) -> list[WorkMessage]:
+    return [message for commit in commits for message in work_of(commit)]

@@ -20,6 +20,7 @@ NAMES: Final = frozenset(
         "gateway.after_commit",
         "gateway.before_response",
         "dispatch.before_publish",
+        "dispatch.before_work",
         "dispatch.after_publish",
         "processor.before_claim",
         "processor.after_claim",

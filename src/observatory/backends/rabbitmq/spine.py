@@ -40,6 +40,7 @@ class RabbitmqSpine:
     """Work queues and event log on a broker, over two connections: one gives, one takes."""
 
     shared = True
+    publishes_at_once = False
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class SqliteSpine:
     """
 
     shared = False
+    publishes_at_once = True
 
     def __init__(self, database: Database) -> None:
         self._database = database
