@@ -417,26 +417,3 @@ async def test_commits_wait_for_the_disk_where_the_server_would_not(
         assert shown == [("on",)]
     finally:
         await database.close()
-
-
-async def test_nothing_outlives_a_transaction_so_that_a_pooler_may_stand_between(
-    store: PostgresStore,
-) -> None:
-    for _ in range(10):  # psycopg would prepare a statement at its sixth use
-        job = await running(store)
-        await store.finish([ended(job)], WORKER)
-        store.heartbeat(WORKER, 0, "active")
-        await store.job(job)
-    database = store._database  # pyright: ignore[reportPrivateUsage]
-    links = [one for one in database._links if one.connected]  # pyright: ignore[reportPrivateUsage]
-
-    assert len(links) >= 3
-    for link in links:
-        connection = link.connection()
-        for left in (
-            b"SELECT name FROM pg_prepared_statements",
-            b"SELECT name FROM pg_settings WHERE source = 'session'",
-            b"SELECT locktype FROM pg_locks WHERE locktype = 'advisory'",
-            b"SELECT channel FROM pg_listening_channels() AS channel",
-        ):
-            assert connection.execute(left).fetchall() == []
