@@ -61,4 +61,4 @@ server_round_robin = 1
 
     @property
     def _user(self) -> str | None:
-        return self._server._user  # noqa: SLF001
+        return self._server._user

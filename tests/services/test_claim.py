@@ -44,7 +44,7 @@ class Claiming:
         """Put the runnable jobs of commits into their work queues."""
         for commit in commits:
             if commit is not None:
-                await self.on.spine.publish([], work_of(commit))
+                await self.on.spine.publish([], work_of([commit]))
 
     async def accepted(self, *types: str) -> list[str]:
         """Jobs accepted together, so in one message, waiting in a work queue."""

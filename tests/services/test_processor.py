@@ -763,10 +763,12 @@ async def test_once_quiet_the_aggregates_equal_the_store(app: Observatory, folde
         await system.http.post(f"/jobs/{jobs[-1]}/cancel")
         for job in jobs[:30]:
             await system.reached(job)
-        end = (await system.system.spine.log_range()).last
 
         async def followed() -> bool:
+            if await system.system.store.outbox_backlog():
+                return False
             position = await system.system.aggregates.position()
+            end = (await system.system.spine.log_range()).last
             return position is not None and position.offset >= end
 
         await until(followed)

@@ -17,7 +17,7 @@ import structlog
 from observatory.core.errors import BacklogFull
 from observatory.core.event import Event, encode_batch, encode_commit
 from observatory.core.job import Commit
-from observatory.core.spine import LogEntry, Spine, WorkMessage, work_of
+from observatory.core.spine import LogEntry, Spine, work_of
 from observatory.core.store import StoreLiveness
 from observatory.runtime.failpoints import reach
 from observatory.runtime.loop import Loop
@@ -109,7 +109,7 @@ class Dispatcher:
             return False
         at_once = self._spine.publishes_at_once
         reach("dispatch.before_publish")
-        await self._spine.publish(self._entries(commits), _work(commits) if at_once else [])
+        await self._spine.publish(self._entries(commits), work_of(commits) if at_once else [])
         for commit in commits:
             self._waiting.popleft()
             if at_once:
@@ -124,7 +124,7 @@ class Dispatcher:
         if not commits:
             return False
         reach("dispatch.before_work")
-        if work := _work(commits):
+        if work := work_of(commits):
             await self._spine.publish([], work)
         for commit in commits:
             self._logged.popleft()
@@ -151,14 +151,10 @@ class Dispatcher:
 
     async def publish(self, commits: list[Commit]) -> None:
         """Publish commits, of whichever publisher, once."""
-        await self._spine.publish(self._entries(commits), _work(commits))
+        await self._spine.publish(self._entries(commits), work_of(commits))
 
     def _entries(self, commits: list[Commit]) -> list[LogEntry]:
         return [
             LogEntry(encode_commit(commit, self._source), commit.publisher, commit.number)
             for commit in commits
         ]
-
-
-def _work(commits: list[Commit]) -> list[WorkMessage]:
-    return [message for commit in commits for message in work_of(commit)]

@@ -1,6 +1,7 @@
 """The spine on SQLite: work queues and the event log as tables of the one file."""
 
 import asyncio
+import heapq
 import itertools
 import sqlite3
 from collections import deque
@@ -26,6 +27,12 @@ _TAIL_BYTES_MAX: Final = 16 * 1024 * 1024
 
 _TRIM_MAX: Final = 5000
 """Log messages dropped in one transaction at most."""
+
+
+_AHEAD: Final = (
+    "SELECT id, body FROM work_messages WHERE queue = ? AND priority = ? AND id > ? "
+    "AND parked IS NULL ORDER BY id"
+)
 
 
 class SqliteSpine:
@@ -191,7 +198,7 @@ class _Consumer:
         self, database: Database, queues: Sequence[str], consumers: "set[_Consumer]"
     ) -> None:
         self._database = database
-        self._queues = _encode(list(queues)).decode()
+        self._queues = tuple(queues)
         self._cursors = [0] * len(PRIORITIES)
         self._arrived = asyncio.Event()
         self._arrived.set()
@@ -203,7 +210,7 @@ class _Consumer:
         """There may be something to take."""
         self._arrived.set()
 
-    async def take(self, limit: int, timeout_s: float) -> list[Delivery]:
+    async def take(self, jobs: int, timeout_s: float) -> list[Delivery]:
         """See `WorkConsumer.take`."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -214,16 +221,15 @@ class _Consumer:
             return []
         self._arrived.clear()
         try:
-            found, cursors = await self._database.read(lambda db: self._next(db, limit))
+            found, cursors, more = await self._database.read(lambda db: self._next(db, jobs))
         except BaseException:
             self._arrived.set()  # what arrived is still to be read
             raise
         self._cursors = cursors
-        if len(found) == limit:
+        if more:
             self._arrived.set()
         deliveries: list[Delivery] = []
-        for id, body in found:
-            message = _decoded(body)
+        for id, message in found:
             if message is None:
                 self._park_unreadable(id)
             else:
@@ -240,24 +246,23 @@ class _Consumer:
         )
 
     def _next(
-        self, db: sqlite3.Connection, limit: int
-    ) -> tuple[list[tuple[int, bytes]], list[int]]:
-        # The cursors are moved by the caller, once the rows have arrived there.
+        self, db: sqlite3.Connection, jobs: int
+    ) -> tuple[list[tuple[int, WorkMessage | None]], list[int], bool]:
+        """Messages, None for one that cannot be read; cursors behind them; whether there may be
+        more. The cursors are moved by the caller, once the messages have arrived there."""
         cursors = list(self._cursors)
-        found: list[tuple[int, bytes]] = []
+        found: list[tuple[int, WorkMessage | None]] = []
         for priority, cursor in enumerate(self._cursors):
-            rows = db.execute(
-                "SELECT id, body FROM work_messages WHERE priority = ? AND id > ? "
-                "AND parked IS NULL AND queue IN (SELECT value FROM json_each(?)) "
-                "ORDER BY id LIMIT ?",
-                (priority, cursor, self._queues, limit - len(found)),
-            ).fetchall()
-            if rows:
-                cursors[priority] = rows[-1][0]
-                found += rows
-            if len(found) == limit:
-                break
-        return found, cursors
+            # One seek a queue, and no more is read than taken, however long the queues are.
+            by_queue = (db.execute(_AHEAD, (q, priority, cursor)) for q in self._queues)
+            for id, body in heapq.merge(*by_queue):
+                message = _decoded(body)
+                cursors[priority] = id
+                found.append((id, message))
+                jobs -= len(message.jobs) if message else 1
+                if jobs <= 0:
+                    return found, cursors, True
+        return found, cursors, False
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `WorkConsumer.acknowledge`."""

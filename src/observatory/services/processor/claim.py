@@ -14,7 +14,7 @@ import structlog
 from observatory.core.errors import ObservatoryError
 from observatory.core.job import ClaimedJob, Reference
 from observatory.core.job_type import Handler
-from observatory.core.spine import MESSAGE_JOBS_MAX, Delivery, Spine, WorkConsumer, WorkMessage
+from observatory.core.spine import Delivery, Spine, WorkConsumer, WorkMessage
 from observatory.core.store import StoreWrites
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.failpoints import reach
@@ -25,8 +25,6 @@ _TAKE_TIMEOUT_S: Final = 5.0
 _SUSPECTS_PAUSE_S: Final = 0.05
 HAND_ON_AFTER_S: Final = 0.03
 """How long jobs at hand wait for a slot here before they are handed on to whoever has one."""
-_DELIVERIES_MAX: Final = 16
-"""Messages taken at once; each may name fifty jobs."""
 
 
 class Claimer:
@@ -117,9 +115,7 @@ class Claimer:
             return
         if not self._unsorted:
             timeout_s = _SUSPECTS_PAUSE_S if self._suspects else _TAKE_TIMEOUT_S
-            # Where others take as well, no more than can start here: a message may name fifty.
-            messages = -(-free // MESSAGE_JOBS_MAX) if self._spine.shared else free
-            taken = await self._consumer.take(min(messages, _DELIVERIES_MAX), timeout_s)
+            taken = await self._consumer.take(free, timeout_s)
             self._unsorted.extend(taken)
             self._taken_at = time.monotonic()
         while self._unsorted:

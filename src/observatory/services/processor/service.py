@@ -35,7 +35,7 @@ _QUEUES_INTERVAL_S: Final = 0.5
 """Within this a pause is heeded."""
 _CUT_SHORT: Final = frozenset({OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED})
 """Outcomes after which a handler may still be going on."""
-_TASK_SLOTS: Final = 100
+_TASK_SLOTS: Final = 200
 _THREAD_SLOTS: Final = 32
 """Threads share one interpreter: more of them make each, and the event loop, wait longer."""
 _ABANDONED_MAX: Final = 100

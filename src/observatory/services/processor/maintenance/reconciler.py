@@ -33,6 +33,6 @@ class Reconciler:
         missing = await self._spine.missing(queued) if queued else []
         if missing:
             _log.warning("reconciler.puts_back", jobs=len(missing))
-            await self._spine.publish([], work_of(Commit("", 0, tuple(missing))))
+            await self._spine.publish([], work_of([Commit("", 0, tuple(missing))]))
         self._after_id = queued[-1].job if len(queued) == _JOBS_MAX else ""
         return bool(self._after_id)
