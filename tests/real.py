@@ -87,6 +87,13 @@ class RunningSystem:
         """Whether the process is there (it may not be ready)."""
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def cpu_s(self) -> float:
+        """Processor time it has used: what something costs, whatever else the machine does."""
+        assert self.process is not None, "never started"
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def start(self, *, ready_timeout_s: float = 20.0, wait: bool = True) -> None:
         """Start the process on the same port and data; return when `/readyz` says 200."""
         assert not self.alive, "already running"

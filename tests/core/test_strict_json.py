@@ -282,10 +282,10 @@ def test_a_body_of_nothing_but_brackets_is_refused(levels: int) -> None:
     ids=range(16),
 )
 def test_a_megabyte_made_to_be_slow_is_not(body: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.suppress(MalformedJson):
         decode(body)
-    assert time.perf_counter() - start < SLOW_S
+    assert time.process_time() - start < SLOW_S
 
 
 @pytest.mark.parametrize(

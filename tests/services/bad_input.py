@@ -55,6 +55,10 @@ class Server:
         line = next(x for x in status.splitlines() if x.startswith("VmRSS"))
         return int(line.split()[1]) / 1024
 
+    @property
+    def cpu_s(self) -> float:
+        return self.system.cpu_s
+
     def post(self, body: bytes, path: str = "/jobs", **headers: str) -> httpx.Response:
         given = {"Content-Type": "application/json"}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}

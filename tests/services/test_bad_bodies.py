@@ -2,7 +2,6 @@
 early, and leaves nothing behind (the fixture `server` looks)."""
 
 import json
-import time
 
 import pytest
 
@@ -68,9 +67,9 @@ MALFORMED: dict[str, tuple[bytes, str | None]] = {
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_json(server: Server, name: str) -> None:
     body, pointer = MALFORMED[name]
-    began = time.monotonic()
+    before_s = server.cpu_s
     refused(server.post(body), 400, "malformed-json", pointer)
-    assert time.monotonic() - began < 1.0
+    assert server.cpu_s - before_s < 1.0
     refused(server.post(body, "/jobs/batch"), 400, "malformed-json")
 
 

@@ -650,11 +650,11 @@ async def test_an_idle_system_drains_at_once(app: Observatory, folder: Path) -> 
     @app.job("good")
     async def good() -> None: ...
 
-    async with served(app, folder) as system:
+    async with served(app, folder, grace_seconds=60.0) as system:
         await system.reached(await system.submit("good"))
         begun = time.perf_counter()
 
-    assert time.perf_counter() - begun < 2
+    assert time.perf_counter() - begun < 30, "it waited for what was not there"
 
 
 async def test_a_drain_waits_for_what_ends_within_its_grace(app: Observatory, folder: Path) -> None:
