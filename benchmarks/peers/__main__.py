@@ -1,13 +1,14 @@
 """Throughput, latency and cost beside the floor and the peers, on the same servers, in turn.
 
 Each round measures every contestant once, on RabbitMQ, PostgreSQL and Redis servers started anew
-for it. Prints tables, and writes a plot and every round's figures. README.md beside this package
-says what is measured and how.
+for it. Prints tables, and writes a plot and every round's figures. benchmarks/README.md says what
+is measured and how.
 """
 
 import argparse
 import datetime
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,13 +28,15 @@ from benchmarks.peers.figures import BARE
 from benchmarks.peers.kinds import KINDS, Kind, named
 from benchmarks.peers.servers import Servers, serving
 from development import installation
-from development.process import ServerFailed
 
 PLOT = ROOT / "benchmarks" / "results" / "peers.svg"
 
 Step = Callable[[Servers], measure.Figures]
 Done = Callable[[str, bool], None]
 """Told what is being measured, and whether that is complete."""
+
+
+_FAILURES = (RuntimeError, OSError, subprocess.SubprocessError)
 
 
 @dataclass
@@ -90,16 +93,23 @@ class Run:
         place = f"round {number + 1}, {kind.name}, {title}"
         figures: measure.Figures = {}
         done(f"{place}: servers", False)
-        with serving(self.options.folder) as servers:
-            for name, step in steps.items():
-                done(f"{place}: {name}", False)
-                try:
-                    figures |= step(servers)
-                except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-                    # Half an hour of the others is worth more than stopping here.
-                    self.failures.append(f"{place}: {name}: {error}")
-                done(f"{place}: {name}", True)
+        try:
+            with serving(self.options.folder) as servers:
+                for name, step in steps.items():
+                    done(f"{place}: {name}", False)
+                    figures |= self._taken(f"{place}: {name}", partial(step, servers))
+                    done(f"{place}: {name}", True)
+        except _FAILURES as error:
+            self.failures.append(f"{place}: {error}")
         self.results.setdefault(kind.name, {}).setdefault(title, []).append(figures)
+
+    def _taken(self, place: str, step: Callable[[], measure.Figures]) -> measure.Figures:
+        try:
+            return step()
+        except _FAILURES as error:
+            # What the others take half an hour to measure is worth more than stopping here.
+            self.failures.append(f"{place}: {error}")
+            return {}
 
 
 @contextmanager
@@ -160,6 +170,9 @@ def _options() -> argparse.Namespace:
 def main() -> int:
     """Run as a program."""
     options = _options()
+    # So that everything that was started is ended, also where it runs in the background.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(stderr=True)
     results: Path = options.plot.with_suffix(".json")
     if not options.redraw:
@@ -176,12 +189,15 @@ def main() -> int:
         started = datetime.datetime.now().astimezone()
         try:
             run.all_rounds(console)
-        except ServerFailed as error:
-            print(error, file=sys.stderr)
-            return 1
+        except KeyboardInterrupt:
+            print("interrupted; nothing is kept", file=sys.stderr)
+            return 130
         results.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(json.dumps(_document(run, started), indent=2) + "\n")
-    report.show(Console(), json.loads(results.read_text()))
+    shown = Console()
+    if not shown.is_terminal:
+        shown.width = report.WIDTH
+    report.show(shown, json.loads(results.read_text()))
     _draw(peers_python(), results, options.plot)
     print(f"{options.plot}\n{results}")
     return 0

@@ -45,11 +45,12 @@ class Contestant:
         return self.gateway is not None
 
 
-def _service(*words: str) -> Command:
+def service(*words: str) -> Command:
+    """A service of the system, by its words on the command line."""
     return (sys.executable, "-m", "observatory.interfaces.cli.main", *words, "--port", "{port}")
 
 
-_PROCESSOR = _service("processor", "benchmarks.peers.ours_app")
+_PROCESSOR = service("processor", "benchmarks.peers.ours_app")
 _FLOOR = (sys.executable, "-m", "benchmarks.peers.floor_app")
 _CELERY = ("celery", "-A", "benchmarks.peers.celery_app", "worker", "-l", "error")
 _DRAMATIQ = ("dramatiq", "benchmarks.peers.dramatiq_app", "-p", "2")
@@ -72,8 +73,8 @@ OURS = Contestant(
     workers=(_PROCESSOR, _PROCESSOR),
     slotted=(_PROCESSOR, _PROCESSOR),
     servers=("RabbitMQ", "PostgreSQL", "Redis"),
-    gateway=_service("gateway"),
-    others=(_service("metrics-engine"), _service("read-model")),
+    gateway=service("gateway"),
+    others=(service("metrics-engine"), service("read-model")),
 )
 FLOOR = Contestant(
     "floor",
@@ -120,6 +121,7 @@ class Running:
     ) -> None:
         self.contestant = contestant
         self.runs = folder / "runs"
+        self.gateway = ""
         self.processes: list[subprocess.Popen[bytes]] = []
         self._folder = folder
         self._python = Path(sys.executable) if contestant.over_http else python
@@ -135,8 +137,8 @@ class Running:
         """Start all but the workers."""
         contestant = self.contestant
         if contestant.gateway is not None:
-            (gateway,) = self._launch(contestant.gateway)
-            self._environment["BENCH_GATEWAY"] = gateway
+            (self.gateway,) = self._launch(contestant.gateway)
+            self._environment["BENCH_GATEWAY"] = self.gateway
         self._launch(*contestant.others)
 
     def start_workers(self) -> None:
@@ -189,7 +191,10 @@ class Running:
         """Start the producer."""
         command = [str(self._python), "-m", "benchmarks.peers.produce", self.contestant.name]
         command += [str(first), str(jobs), str(sleep_s), *([] if rate is None else [str(rate)])]
-        return subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE)
+        with (self._folder / "output-producer.txt").open("ab") as errors:
+            return subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=errors
+            )
 
 
 @contextmanager

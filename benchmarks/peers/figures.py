@@ -27,11 +27,6 @@ class Measure(NamedTuple):
     more_is_better: bool
     decimals: int = 0
 
-    @property
-    def heading(self) -> str:
-        """With its unit."""
-        return f"{self.title}, {self.unit}"
-
     def show(self, value: float) -> str:
         """A value as it is printed."""
         return f"{value:,.{self.decimals}f}"

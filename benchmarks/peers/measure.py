@@ -5,6 +5,7 @@ Every job says when it begins (`runs.py`). A job counts as ended when it began a
 
 import asyncio
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ RATE = 200.0
 
 _WARM_UP = 200
 _STALLED_S = 90.0
+_PRODUCE_TIMEOUT_S = 600.0
 
 Figures = dict[str, float]
 """By the keys of `figures.MEASURES`."""
@@ -29,14 +31,13 @@ def end_to_end(
     servers: Servers, contestant: Contestant, kind: Kind, jobs: int, python: Path
 ) -> Figures:
     """From the first submission until the last job ended, and what all of it cost."""
-    with servers.system(contestant, kind, python) as system:
+    with servers.system(contestant, python, slotted=kind.slotted) as system:
         system.start_workers()
         _warm_up(system)
         roots = servers.roots(system)
         before = cpu_s(roots)
         with PeakMemory(roots) as memory:
-            producer = system.produce(_WARM_UP, jobs, kind.sleep_s)
-            told = json.loads(producer.communicate(timeout=600)[0])
+            told = _produced(system.produce(_WARM_UP, jobs, kind.sleep_s))
             ran = _all_ran(system, _WARM_UP + jobs)[_WARM_UP:]
         cpu = cpu_s(roots) - before + told["cpu_s"]
     elapsed = max(at for _, at in ran) + kind.sleep_s - told["started"]
@@ -51,12 +52,12 @@ def end_to_end(
 
 def drain(servers: Servers, contestant: Contestant, kind: Kind, jobs: int, python: Path) -> Figures:
     """How fast the workers work off what waits, from their first job on."""
-    with servers.system(contestant, kind, python) as system:
+    with servers.system(contestant, python, slotted=kind.slotted) as system:
         if contestant is OURS:
             # Job types are known from when a worker has registered them once.
             system.start_workers()
             system.stop_workers(len(contestant.workers))
-        system.produce(0, jobs, kind.sleep_s).communicate(timeout=600)
+        _produced(system.produce(0, jobs, kind.sleep_s))
         time.sleep(1.0)
         system.start_workers()
         times = sorted(at for _, at in _all_ran(system, jobs))
@@ -67,12 +68,11 @@ def latency(
     servers: Servers, contestant: Contestant, kind: Kind, seconds: float, python: Path
 ) -> Figures:
     """From when a submission was due until its job began."""
-    with servers.system(contestant, kind, python) as system:
+    with servers.system(contestant, python, slotted=kind.slotted) as system:
         system.start_workers()
         _warm_up(system)
         jobs = int(seconds * RATE)
-        producer = system.produce(_WARM_UP, jobs, 0.0, RATE)
-        told = json.loads(producer.communicate(timeout=seconds + 120)[0])
+        told = _produced(system.produce(_WARM_UP, jobs, 0.0, RATE))
         ran = _all_ran(system, _WARM_UP + jobs)
     due = told["started"] - _WARM_UP / RATE
     return _percentiles([at - due - n / RATE for n, at in ran if n >= _WARM_UP])
@@ -90,8 +90,19 @@ def _percentiles(waits: list[float]) -> Figures:
     return {"start_p50": p50 * 1e3, "start_p99": p99 * 1e3}
 
 
+def _produced(producer: subprocess.Popen[bytes]) -> dict[str, float]:
+    """What the producer tells at its end. Raises RuntimeError."""
+    try:
+        told, _ = producer.communicate(timeout=_PRODUCE_TIMEOUT_S)
+    finally:
+        producer.kill()  # No more than a formality, unless it came too late.
+    if producer.returncode:
+        raise RuntimeError(f"the producer ended with {producer.returncode}")
+    return json.loads(told)
+
+
 def _warm_up(system: Running) -> None:
-    system.produce(0, _WARM_UP, 0.0).communicate(timeout=120)
+    _produced(system.produce(0, _WARM_UP, 0.0))
     _all_ran(system, _WARM_UP)
 
 

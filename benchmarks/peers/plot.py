@@ -46,28 +46,22 @@ _PANELS = {
 def draw(document: dict[str, Any], path: Path) -> None:
     """Write the plot."""
     results: dict[str, dict[str, Rounds]] = document["results"]
-    rows = [
-        (kind, keys[start : start + _COLUMNS])
-        for kind in results
-        for keys in (_PANELS[kind],)
-        for start in range(0, len(keys), _COLUMNS)
-    ]
+    panels = {kind: _PANELS[kind] for kind in results}
+    rows = {kind: -(-len(keys) // _COLUMNS) for kind, keys in panels.items()}
     mpl.rcParams |= {"font.family": "DejaVu Sans", "text.color": _TEXT, "svg.hashsalt": "peers"}
-    height = 2.75 * len(rows) + 1.1
-    figure, axes = plt.subplots(
-        len(rows), _COLUMNS, figsize=(15, height), squeeze=False, layout="constrained"
-    )
-    drawn_before = ""
-    for (kind, panels), row in zip(rows, axes, strict=True):
+    heights = [2.7 * count + 0.7 for count in rows.values()]
+    figure = plt.figure(figsize=(15, sum(heights) + 0.6), layout="constrained")
+    figure.suptitle(_title(document), x=0.01, ha="left", fontsize=10.5, color=_FAINT)
+    parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False, hspace=0.04)
+    for (kind, count), (part,) in zip(rows.items(), parts, strict=True):
+        title = KIND_TITLES[kind]
+        part.suptitle(title[0].upper() + title[1:], x=0.01, ha="left", fontsize=14, weight="bold")
+        axes = part.subplots(count, _COLUMNS, squeeze=False).flatten()
         found = medians(results[kind])
-        for panel, axis in zip(panels, row, strict=False):
-            _panel(axis, found, [_BY_KEY[key] for key in panel])
-        for axis in row[len(panels) :]:
+        for keys, axis in zip(panels[kind], axes, strict=False):
+            _panel(axis, found, [_BY_KEY[key] for key in keys])
+        for axis in axes[len(panels[kind]) :]:
             axis.set_visible(False)
-        if kind != drawn_before:
-            _heading(row[0], KIND_TITLES[kind])
-        drawn_before = kind
-    figure.suptitle(_title(document), x=0.008, ha="left", fontsize=11, color=_FAINT)
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
@@ -82,14 +76,6 @@ def _title(document: dict[str, Any]) -> str:
         f"Medians (rounds: {rounds}); {machine['cores']} cores ({machine['processor']}), shared by "
         f"servers, workers and producer; {document['started'][:10]}"
     )
-
-
-def _heading(axis: Any, text: str) -> None:
-    axis.annotate(
-        text[0].upper() + text[1:],
-        (0, 1), (-4, 34), xycoords="axes fraction", textcoords="offset points",
-        fontsize=14, fontweight="bold", annotation_clip=False,
-    )  # fmt: skip
 
 
 def _panel(axis: Any, found: Medians, measures: list[Measure]) -> None:

@@ -18,6 +18,9 @@ from benchmarks.peers.figures import (
 
 _NOTHING = "–"
 
+WIDTH = 126
+"""Of the widest table; for where the output has no width of its own."""
+
 
 def show(console: Console, document: dict) -> None:
     """Print the results of a run."""
@@ -39,9 +42,9 @@ def _table(kind: str, results: dict[str, Rounds]) -> Group:
     count = max(len(rounds) for rounds in results.values())
     rounds = "1 round" if count == 1 else f"median of {count} rounds"
     shown = Table(title=f"{KIND_TITLES[kind]}: {rounds}", title_justify="left")
-    shown.add_column("")
+    shown.add_column("", no_wrap=True)
     for measure in measures:
-        shown.add_column(measure.heading, justify="right")
+        shown.add_column(f"{measure.title},\n{measure.unit}", justify="right", no_wrap=True)
     for title, figures in found.items():
         cells = (_cell(figures, measure) for measure in measures)
         shown.add_row(title, *cells, style="bold" if title == "observatory" else None)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers.contestants import Contestant, Running, running
-from benchmarks.peers.kinds import Kind
 from development.postgres import PostgresServer
 from development.process import Server
 from development.rabbitmq import RabbitmqServer
@@ -35,7 +34,7 @@ class Servers:
         return used | {process.pid for process in system.processes}
 
     @contextmanager
-    def system(self, contestant: Contestant, kind: Kind, python: Path) -> Iterator[Running]:
+    def system(self, contestant: Contestant, python: Path, *, slotted: bool) -> Iterator[Running]:
         """A contestant without its workers, on an empty database, virtual host and Redis."""
         self.count += 1
         folder = self.folder / f"{self.count}"
@@ -46,7 +45,7 @@ class Servers:
         if contestant.over_http:
             urls |= self._settings(amqp)
         try:
-            with running(contestant, folder, python, urls, slotted=kind.slotted) as system:
+            with running(contestant, folder, python, urls, slotted=slotted) as system:
                 try:
                     yield system
                 except (RuntimeError, subprocess.SubprocessError) as error:
