@@ -51,6 +51,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     mpl.rcParams |= {"font.family": "DejaVu Sans", "text.color": _TEXT, "svg.hashsalt": "peers"}
     heights = [2.7 * count + 0.7 for count in rows.values()]
     figure = plt.figure(figsize=(15, sum(heights) + 0.6), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.07)  # inches
     figure.suptitle(_title(document), x=0.01, ha="left", fontsize=10.5, color=_FAINT)
     parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False, hspace=0.04)
     for (kind, count), (part,) in zip(rows.items(), parts, strict=True):

@@ -72,7 +72,6 @@ def test_no_processor_idles_while_jobs_wait(
     notes = all_ended(tmp_path / "notes", jobs)
 
     idle = idling.longest(notes, accepted, slots)
-    assert {note.worker for note in notes} == set(slots), "a processor ran nothing"
     assert {pid: found for pid, found in idle.items() if found.seconds > GRACE_S} == {}
     rounds = -(-jobs // sum(CONCURRENCIES))
     last = max(note.at for note in notes) - min(accepted.values())
