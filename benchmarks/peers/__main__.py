@@ -194,6 +194,9 @@ def main() -> int:
             return 130
         results.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(json.dumps(_document(run, started), indent=2) + "\n")
+    if not results.exists():
+        print(f"{results} is not there: measure first", file=sys.stderr)
+        return 1
     shown = Console()
     if not shown.is_terminal:
         shown.width = report.WIDTH

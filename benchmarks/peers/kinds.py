@@ -1,5 +1,6 @@
 """Which jobs are measured, how many of them, and in which way."""
 
+from argparse import ArgumentTypeError
 from dataclasses import dataclass
 
 SLOTS = 8
@@ -34,9 +35,9 @@ KINDS = (
 
 
 def named(names: str) -> list[Kind]:
-    """The kinds of a list separated by commas. Raises ValueError."""
+    """The kinds of a list separated by commas. Raises ArgumentTypeError."""
     known = {kind.name: kind for kind in KINDS}
     wanted = [name.strip() for name in names.split(",")]
     if unknown := [name for name in wanted if name not in known]:
-        raise ValueError(f"no such kind: {', '.join(unknown)}; there are {', '.join(known)}")
+        raise ArgumentTypeError(f"no such kind: {', '.join(unknown)}; there are {', '.join(known)}")
     return [known[name] for name in wanted]
