@@ -25,7 +25,7 @@ format: ## Format the Python sources and sort imports
 bench: ## Measure throughput against the raw floor
 	.venv/bin/python -m benchmarks
 
-peers: ## Measure beside Celery, Dramatiq and Taskiq, on the same servers
+peers: ## Measure beside the floor, Celery, Dramatiq and Taskiq, on the same servers
 	.venv/bin/python -m benchmarks.peers
 
 faults: ## Break things on purpose: every guarantee under every fault, at full size
