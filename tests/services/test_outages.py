@@ -15,7 +15,7 @@ from observatory.core.errors import StoreUnavailable
 from observatory.core.job import JobLogLine, ProgressReport
 from observatory.core.lifecycle import Move
 from observatory.services.processor.claim import Claimer
-from observatory.services.processor.run import LINES_WAITING_MAX, Notes
+from observatory.services.processor.notes import LINES_WAITING_MAX, Notes
 from services.embedding import served, until
 
 pytestmark = pytest.mark.anyio
@@ -256,7 +256,7 @@ async def test_how_many_lines_were_dropped_is_said(
     gate = Gate(SqliteStore.note)
     gate.open = False
     gate.stand_before("note", monkeypatch)
-    monkeypatch.setattr("observatory.services.processor.run.LINES_WAITING_MAX", 3)
+    monkeypatch.setattr("observatory.services.processor.notes.LINES_WAITING_MAX", 3)
     monkeypatch.setattr("observatory.runtime.loop._PAUSE_AFTER_ERROR_S", 0.01)
     with capture_logs() as said:
         async with served(app, tmp_path, empty_database) as system:

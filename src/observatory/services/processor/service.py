@@ -11,7 +11,7 @@ import anyio
 import msgspec
 import structlog
 
-from observatory.core.errors import ObservatoryError, SpineUnavailable, StoreUnavailable
+from observatory.core.errors import ObservatoryError, SpineUnavailable
 from observatory.core.event import progress_event, worker_event
 from observatory.core.job import ClaimedJob, FinishedAttempt, WorkerRecord
 from observatory.core.job_type import DEFAULT_QUEUE, Handler
@@ -24,7 +24,8 @@ from observatory.services.processor.claim import HAND_ON_AFTER_S, Claimer
 from observatory.services.processor.finish import Finisher
 from observatory.services.processor.heartbeat import Heartbeat
 from observatory.services.processor.maintenance.leadership import Maintenance
-from observatory.services.processor.run import Notes, Run
+from observatory.services.processor.notes import Notes, NoteWriter
+from observatory.services.processor.run import Run
 from observatory.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -88,6 +89,7 @@ class Processor:
         self._many_freed = asyncio.Event()
         self._threads = anyio.CapacityLimiter(self._slots)
         self._notes = Notes()
+        self._note_writer = NoteWriter(self._notes, store, self.worker)
         self._claimer = Claimer(store, spine, dispatcher, self.worker, handlers)
         self._finisher = Finisher(store, dispatcher, self.worker)
         self._heartbeat = Heartbeat(
@@ -262,7 +264,9 @@ class Processor:
             await self._write_notes()
         except ObservatoryError as error:
             _log.warning("notes.late", job=outcome.job, error=str(error))
-        self._finisher.put(outcome)
+        finally:
+            # Whatever becomes of the notes, an attempt that has ended is not left running.
+            self._finisher.put(outcome)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -272,6 +276,8 @@ class Processor:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._slot_freed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("processor.task_failed", error=repr(error), exc_info=error)
 
     # Being seen
 
@@ -290,18 +296,9 @@ class Processor:
             run.end(OutcomeKind.RELEASED)
 
     async def _write_notes(self) -> None:
-        reports, lines = self._notes.take()
-        if not reports and not lines:
-            return
-        try:
-            await self._store.note(reports, lines, self.worker)
-        except StoreUnavailable:
-            if dropped := self._notes.put_back(reports, lines):
-                _log.warning("notes.dropped", lines=dropped)
-            raise
         events = [
             progress_event(report, run.job.type, run.job.queue, self.source)
-            for report in reports
+            for report in await self._note_writer.write()
             if (run := self._runs.get((report.job, report.attempt))) is not None
         ]
         if events:
