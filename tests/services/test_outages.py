@@ -114,8 +114,10 @@ async def test_an_outage_of_the_store_is_not_held_against_what_runs(
             await until(lambda: gate.refused * 0.02 > 0.3)
             assert (await system.job(job_id))["attempt"] == 1, "nobody else could have run it"
             go.set()
-        job = await system.reached(job_id)
+        else:
+            await system.reached(job_id, "queued")
         gate.open = True
+        job = await system.reached(job_id)
         reached = [transition.move for transition in await system.history(job_id)]
 
     handed_back = [] if sole else [Move.RELEASE, Move.CLAIM]

@@ -112,6 +112,7 @@ class Run:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._started = 0.0
+        self._begun = False
         self._thread: int | None = None
         """The thread in which the handler is, while it is in one."""
         self._hung_at: list[tuple[FrameType, int]] = []
@@ -129,11 +130,18 @@ class Run:
         """End the run early: its handler is cancelled, and abandoned if that does not end it."""
         if self.settled or self._task is None:
             return
-        if self._ending is None:
+        if not self._begun:
+            # Cancelled before its first step, a task takes none: nothing would settle it.
+            self.cancelled = True
+            self._task.cancel()
+            self._settle(outcome, error=self._early_error(outcome))
+        elif self._ending is None:
             self._ending = outcome
             self._hung_at = self._thread_frames()  # before it is told, and goes on
             self.cancelled = True
             loop = asyncio.get_running_loop()
+            if self._timer is not None:
+                self._timer.cancel()  # its timeout's; it would keep the run in memory until then
             self._timer = loop.call_later(_ABANDON_AFTER_S, self._abandon)
             # Once: asked again, as each heartbeat does, it would cut off the handler's clean-up.
             self._task.cancel()
@@ -149,6 +157,7 @@ class Run:
             self._settle(self._ending, error=self._early_error(self._ending))
 
     async def _run(self) -> None:
+        self._begun = True
         try:
             outcome, result, error = await self._attempt()
             self._say_if_over_time()

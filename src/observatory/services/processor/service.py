@@ -82,6 +82,8 @@ class Processor:
             job_types=tuple(sorted(handlers)),
         )
         self._state = "active"
+        self._fenced = False
+        """Others may take this worker for dead: it owns nothing until a beat succeeds."""
         self._runs: dict[tuple[str, int], Run] = {}
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,6 +128,10 @@ class Processor:
         """
         if self._state == "active" and not self._claim_loop.running:
             raise RuntimeError("claiming has ended; the log of this service says why")
+        if self._is_fenced:
+            raise RuntimeError(
+                "its heartbeats do not reach the store; it claims nothing until then"
+            )
         return f"{self.worker} runs {self.running}"
 
     async def start(self) -> None:
@@ -182,7 +188,8 @@ class Processor:
         return [queue for queue in self._record.queues if queue not in paused]
 
     async def _follow_queues(self) -> None:
-        await self._claimer.limit_to(await self._open_queues())
+        # What it may not claim is left to others, with what the spine has sent it already.
+        await self._claimer.limit_to([] if self._is_fenced else await self._open_queues())
         if self._store.sole_process and not self._settings.queue_names:
             await self._take_up_queues()
 
@@ -219,7 +226,12 @@ class Processor:
 
     @property
     def _may_claim(self) -> bool:
-        return self._state == "active" and self.abandoned < _ABANDONED_MAX
+        return self._state == "active" and not self._is_fenced and self.abandoned < _ABANDONED_MAX
+
+    @property
+    def _is_fenced(self) -> bool:
+        # A process that was stopped for a while knows by its clock, before it is told.
+        return self._fenced or self._heartbeat.overdue
 
     async def _slot_comes_free(self) -> None:
         self._slot_freed.clear()
@@ -243,6 +255,8 @@ class Processor:
         )
         self._runs[job.id, job.attempt] = run
         run.start()
+        if self._is_fenced:
+            run.end(OutcomeKind.RELEASED)  # it was fenced while the claim was under way
 
     def _on_settled(self, run: Run, outcome: FinishedAttempt) -> None:
         job = run.job
@@ -285,12 +299,21 @@ class Processor:
         for run in pulse.cancel:
             if run in self._runs:
                 self._runs[run].end(OutcomeKind.CANCELLED)
-        if not pulse.known and self._state == "active":
-            self._fence()
+        if pulse.known:
+            if self._fenced:
+                _log.warning("worker.back", worker=self.worker)
+                self._fenced = False
+                self._queues_loop.wake()
+            return
+        self._fence()
+        if self._state == "active":
+            # The next beat finds it on record, and ends the fence.
             self._keep(self._store.register_worker(self._record))
 
     def _fence(self) -> None:
         _log.error("worker.fenced", worker=self.worker, running=len(self._runs))
+        self._fenced = True
+        self._queues_loop.wake()  # a claim may be waiting for work
         for run in list(self._runs.values()):
             # Handed back: it is not the job's fault. Where it was taken away, that stands.
             run.end(OutcomeKind.RELEASED)
