@@ -258,12 +258,16 @@ class EventLog:
     async def _read_back(self, tail: _Tail, after: int, limit: int, end: int) -> list[LogMessage]:
         """From the broker, up to position `end`."""
         found: list[LogMessage] = []
+        expected: int | None = after + 1
         reader = await StreamReader.open(tail.session, after, min(max(limit, 2), _PREFETCH))
         try:
             while len(found) < limit:
                 incoming = await reader.next(DEADLINE_S)
                 if incoming is None:
                     raise SpineUnavailable("the log does not answer")
+                if expected is not None and incoming.message.offset > expected:
+                    self._first = None  # the broker has dropped more than was known
+                expected = None
                 if incoming.mark is None and incoming.message.offset <= end:
                     found.append(incoming.message)
                 if incoming.message.offset >= end:

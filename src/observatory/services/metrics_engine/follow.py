@@ -63,7 +63,11 @@ class Follower:
                 return True
             return await self._spine.wait_log(position.offset, _WAIT_S)
         try:
-            self._position = await self._apply(position, messages)
+            self._position = (
+                await self._apply(position, messages)
+                if await self._reaches_back(position, messages[0])
+                else None
+            )
         except PositionMismatch as error:
             _log.warning("follow.position_lost", error=str(error))
             self._position = None
@@ -82,6 +86,17 @@ class Follower:
         if kept is None or kept.offset != position.offset:
             return False
         return _unusable(kept, await self._spine.log_range()) is None
+
+    async def _reaches_back(self, position: Position, first: LogMessage) -> bool:
+        # What was trimmed unread leaves no gap in the numbers of a publisher that has ended.
+        # Offsets alone do not tell: a log may use some for itself.
+        if first.offset == position.offset + 1:
+            return True
+        if (why := _unusable(position, await self._spine.log_range())) is None:
+            return True
+        _log.warning("follow.lost_track", why=why, after=position.offset, found=first.offset)
+        await self._aggregates.invalidate()
+        return False
 
     async def _apply(self, position: Position, messages: list[LogMessage]) -> Position | None:
         deltas = Deltas()
