@@ -85,6 +85,25 @@ async def test_a_processor_that_claims_no_more_is_not_ready(
     assert (processor["ok"], "claiming has ended" in processor["detail"]) == (False, True)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["dispatch to the log", "dispatch work", "forget", "follow", "live", "promoter", "notes"],
+)
+async def test_a_process_of_which_a_loop_has_ended_is_not_ready(
+    tmp_path: Path, empty_database: Path, name: str
+) -> None:
+    async with served(Observatory(), tmp_path, empty_database) as system:
+        assert (await system.http.get("/readyz")).status_code == 200
+
+        (loop,) = [task for task in asyncio.all_tasks() if task.get_name() == name]
+        loop.cancel()
+        await asyncio.wait([loop])
+        answer = await system.http.get("/readyz")
+
+    assert answer.status_code == 503
+    assert name in answer.json()["checks"]["loops"]["detail"]
+
+
 # Heartbeats that fail
 
 

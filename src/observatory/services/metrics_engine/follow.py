@@ -37,6 +37,7 @@ class Follower:
         self._position: Position | None = None
         self._loop = Loop("follow", self.tick, _PACE_S)
         self._trim_loop = Loop("trim", self._trim, _TRIM_INTERVAL_S)
+        self.loops = (self._loop, self._trim_loop)
         self.rebuilds = 0
         self.repeats = 0
 

@@ -108,6 +108,13 @@ class Processor:
         self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
         self._queues_loop = Loop("queues", self._follow_queues, _QUEUES_INTERVAL_S)
         self._claim_loop = Loop("claim", self._claim, 0)
+        self.loops = (
+            self._claim_loop,
+            self._queues_loop,
+            self._note_loop,
+            self._canary_loop,
+            *self._maintenance.loops,
+        )
 
     @property
     def running(self) -> int:

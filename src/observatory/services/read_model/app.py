@@ -67,6 +67,7 @@ class ReadModel:
         self._catalogue = Catalogue(documents)
         self._clock = Clock(store, spine, aggregates)
         self._live = Live(spine)
+        self.loops = self._live.loops
         self._ending = anyio.Event()
         self._source = f"/observatory/read-model/{store.publisher}"
 

@@ -108,6 +108,7 @@ class Live:
         self._asked = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._loop = Loop("live", self._follow, 0.01)
+        self.loops = (self._loop,)
         self.clients = 0
 
     def start(self) -> None:
