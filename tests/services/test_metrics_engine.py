@@ -315,8 +315,8 @@ async def test_offsets_that_the_log_uses_itself_are_no_loss(
     await engine.publish(*await engine.told())
     read_log = engine.on.spine.read_log
 
-    async def without_the_first(after: int, limit: int) -> list[LogMessage]:
-        return (await read_log(after, limit))[1:]
+    async def without_the_first(after: int, *limits: int) -> list[LogMessage]:
+        return (await read_log(after, *limits))[1:]
 
     heartbeat = encode_batch([worker_event("heartbeat", worker(), 1_800_000_000_000_000, SOURCE)])
     await engine.catch_up()

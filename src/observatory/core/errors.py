@@ -145,6 +145,12 @@ class BacklogFull(Problem):
     slug, title, status = "backlog-full", "Too much accepted work waits to be dispatched", 503
 
 
+class Overloaded(Problem):
+    """As much is under way as one process takes on at once."""
+
+    slug, title, status = "overloaded", "Too much is under way at once", 503
+
+
 class ConfigurationError(ObservatoryError):
     """The operator can act: a setting, a module or a folder is wrong."""
 

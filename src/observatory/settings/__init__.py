@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         ge=1,
         description="commits that may wait to be published before submits are refused",
     )
+    streams_max: int = Field(
+        default=100, ge=1, description="live streams open at once in one process"
+    )
     failpoints: str = Field(
         default="", description="where a test has the process fail; see runtime/failpoints.py"
     )

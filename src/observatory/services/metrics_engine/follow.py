@@ -20,6 +20,8 @@ from observatory.services.metrics_engine.rebuild import rebuild
 _log = structlog.get_logger(__name__)
 
 _MESSAGES_MAX: Final = 200
+_BYTES_MAX: Final = 1024 * 1024
+"""What is added in one step, which the event loop waits for."""
 _WAIT_S: Final = 0.5
 """Also how long stopping may have to wait; nothing is read to find that nothing came."""
 _PACE_S: Final = 0.05
@@ -57,7 +59,7 @@ class Follower:
         if self._position is None:
             self._position = await self._resume()
         position = self._position
-        messages = await self._spine.read_log(position.offset, _MESSAGES_MAX)
+        messages = await self._spine.read_log(position.offset, _MESSAGES_MAX, _BYTES_MAX)
         if not messages:
             if not await self._still_at(position):
                 self._position = None
@@ -72,7 +74,9 @@ class Follower:
         except PositionMismatch as error:
             _log.warning("follow.position_lost", error=str(error))
             self._position = None
-        return self._position is None or len(messages) == _MESSAGES_MAX
+        # Where the bytes set the limit, at least half of them are there, but for one large message.
+        full = sum(len(message.body) for message in messages) > _BYTES_MAX // 2
+        return self._position is None or full or len(messages) == _MESSAGES_MAX
 
     async def _resume(self) -> Position:
         position = await self._aggregates.position()
