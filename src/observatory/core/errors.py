@@ -115,6 +115,12 @@ class UnknownJobType(Problem):
     slug, title, status = "unknown-job-type", "The job type is not known", 422
 
 
+class TooManyQueues(Problem):
+    """The job would be the first of a queue, and there are as many queues as may be."""
+
+    slug, title, status = "too-many-queues", "There are as many queues as may be", 422
+
+
 class IdempotencyKeyReused(Problem):
     """The Idempotency-Key was used before with another body."""
 

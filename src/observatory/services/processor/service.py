@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ _NOTES_INTERVAL_S: Final = 0.25
 _CANARY_INTERVAL_S: Final = 5.0
 _QUEUES_INTERVAL_S: Final = 0.5
 """Within this a pause is heeded."""
+_KEEP_QUEUE_S: Final = 60.0
+"""A queue that was taken up is left once nothing has waited in it for this long."""
 _CUT_SHORT: Final = frozenset({OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED})
 """Outcomes after which a handler may still be going on."""
 _TASK_SLOTS: Final = 100
@@ -68,7 +71,9 @@ class Processor:
         in_threads = any(not handler.is_async for handler in handlers.values())
         self._slots = settings.concurrency or (_THREAD_SLOTS if in_threads else _TASK_SLOTS)
         own = {h.job_type.queue for h in handlers.values()} | {DEFAULT_QUEUE}
-        queues = sorted(set(settings.queue_names) or own)
+        self._own_queues = frozenset(settings.queue_names or own)
+        self._taken_up: dict[str, float] = {}
+        """Queues of nobody's here, and when a job last waited in them."""
         self._record = WorkerRecord(
             id=self.worker,
             host=host,
@@ -78,7 +83,7 @@ class Processor:
             state="active",
             concurrency=self._slots,
             running=0,
-            queues=tuple(queues),
+            queues=tuple(sorted(self._own_queues)),
             job_types=tuple(sorted(handlers)),
         )
         self._state = "active"
@@ -204,9 +209,13 @@ class Processor:
         # A job may be submitted to any queue, and where this is the only processor nobody else
         # would ever take it. Where there are others, which takes from which is for them to be told.
         waiting = await self._store.oldest_queued()
-        if self._state != "active" or waiting.keys() <= set(self._record.queues):
+        now = time.monotonic()
+        self._taken_up |= dict.fromkeys(waiting.keys() - self._own_queues, now)
+        # For a while after its last job, for taking up and leaving cost more than keeping.
+        self._taken_up = {q: at for q, at in self._taken_up.items() if at > now - _KEEP_QUEUE_S}
+        queues = tuple(sorted({*self._own_queues, *self._taken_up}))
+        if self._state != "active" or queues == self._record.queues:
             return
-        queues = tuple(sorted({*self._record.queues, *waiting}))
         record = msgspec.structs.replace(self._record, queues=queues, running=len(self._runs))
         await self._store.register_worker(record)
         self._record = record
