@@ -264,6 +264,28 @@ async def test_reading_goes_on_exactly_where_it_stopped(spine: Spine) -> None:
     assert await spine.read_log(offset, 3) == []
 
 
+@pytest.mark.parametrize("anew", [False, True], ids=["at hand", "older"])
+async def test_reading_is_bounded_by_bytes_and_gives_one_message_however_large(
+    spine_bench: SpineBench, anew: bool
+) -> None:
+    sizes = [10, 10, 10, 50, 10, 10]
+    start = (await spine_bench.spine.log_range()).last
+    for size in sizes:
+        await spine_bench.spine.publish([LogEntry(b"x" * size)], [])
+    if anew:
+        await spine_bench.restart()
+        await spine_bench.spine.publish([LogEntry(b"x")], [])
+    spine = spine_bench.spine
+
+    read: list[list[int]] = []
+    after = start
+    while page := await spine.read_log(after, 2, bytes_max=25):
+        read.append([len(message.body) for message in page])
+        after = page[-1].offset
+
+    assert read == [[10, 10], [10], [50], [10, 10], *([[1]] if anew else [])]
+
+
 async def test_the_log_outlives_the_process_and_goes_on_counting(spine_bench: SpineBench) -> None:
     await spine_bench.spine.publish([LogEntry(b"[1]")], [])
     before = await spine_bench.spine.log_range()

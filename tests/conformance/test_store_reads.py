@@ -316,3 +316,13 @@ async def test_a_snapshot_counts_the_states_that_pruning_left(store_bench: Store
     assert snapshot.deltas.states == without_zeros(folded(commits).states)
     assert snapshot.deltas.states == {("work", "default", State.QUEUED): 1}
     assert snapshot.numbers == {PUBLISHER: commits[-1].number}
+
+
+async def test_the_queues_of_jobs_on_record_are_told_by_name(store: Store) -> None:
+    assert await store.queues(10) == []
+    jobs = [submission(queue=queue) for queue in ("b", "a", "c", "a", "B")]
+    await accept(store, *jobs)
+    await completed(store, queue="d")
+
+    assert await store.queues(10) == ["B", "a", "b", "c", "d"]
+    assert await store.queues(2) == ["B", "a"]

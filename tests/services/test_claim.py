@@ -258,3 +258,27 @@ async def test_nothing_is_claimed_of_queues_nobody_opened(on: SqliteBench) -> No
     await claiming.claimer.close()
 
     assert await claiming.claimed() == []
+
+
+async def test_queues_that_were_left_and_taken_up_again_are_taken_from(on: SqliteBench) -> None:
+    claiming = Claiming(on)
+    await claiming.claimer.limit_to([])
+    await claiming.claimer.limit_to(["default"])
+
+    jobs = await claiming.accepted("work")
+
+    assert await claiming.claimed() == jobs
+
+
+async def test_a_claim_that_waits_is_not_made_once_its_queues_are_left(on: SqliteBench) -> None:
+    claiming = Claiming(on)
+    waiting = asyncio.create_task(claiming.claimed())
+    await asyncio.sleep(0)
+
+    await claiming.claimer.limit_to([])
+    (job,) = await claiming.accepted("work")
+
+    assert await waiting == []
+    shown = await on.store.job(job)
+    assert shown is not None
+    assert shown.state is State.QUEUED

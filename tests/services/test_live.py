@@ -9,9 +9,10 @@ import pytest
 
 from observatory import Observatory
 from observatory.backends.sqlite.store import SqliteStore
-from observatory.core.spine import LogMessage, LogRange
+from observatory.core.spine import LOG_READ_BYTES_MAX, LogMessage, LogRange, within
 from observatory.services.read_model import live as live_module
-from observatory.services.read_model.live import Live, LogEvent, Wanted
+from observatory.services.read_model.live import Live
+from observatory.services.read_model.log_events import Batch, Head, Position, Wanted
 from services.embedding import SOON_S, served, until
 
 pytestmark = pytest.mark.anyio
@@ -27,18 +28,24 @@ class HeldSpine:
         self.messages: list[LogMessage] = []
         self.free = asyncio.Event()
         self.free.set()
+        self.most_read = 0
 
-    def append(self) -> None:
+    def append(self, events: int = 1, type: str = "job.created", padding: int = 0) -> None:
         offset = len(self.messages) + 1
-        body = msgspec.json.encode([{"type": "job.created", "subject": f"job-{offset}"}])
+        event = {"type": type, "subject": f"job-{offset}", "data": "x" * padding}
+        body = msgspec.json.encode([event] * events)
         self.messages.append(LogMessage(offset, 0, body, None, None))
 
     async def log_range(self) -> LogRange:
         return LogRange("epoch", 1, len(self.messages))
 
-    async def read_log(self, after: int, limit: int) -> list[LogMessage]:
+    async def read_log(
+        self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
+    ) -> list[LogMessage]:
         await self.free.wait()
-        return self.messages[after : after + limit]
+        read = within(self.messages[after:], limit, bytes_max)
+        self.most_read = max(self.most_read, sum(len(message.body) for message in read))
+        return read
 
     async def wait_log(self, after: int, timeout_s: float) -> bool:
         await asyncio.sleep(0 if len(self.messages) > after else 0.001)
@@ -50,9 +57,9 @@ class CountedLive(Live):
 
     reads = 0
 
-    async def read(self, after: int, limit: int = 100) -> list[tuple[int, list[LogEvent]]]:
+    async def read(self, after: int) -> list[Batch]:
         self.reads += 1
-        return await super().read(after, limit)
+        return await super().read(after)
 
 
 async def test_a_client_ahead_of_the_follower_waits_and_does_not_spin() -> None:
@@ -60,7 +67,7 @@ async def test_a_client_ahead_of_the_follower_waits_and_does_not_spin() -> None:
     client to ask again and again."""
     spine: Any = HeldSpine()
     spine.append()
-    live = CountedLive(spine)
+    live = CountedLive(spine, 100)
     frames = live.frames(await live.subscribe(None, resumed=False), Wanted())
     live.start()
     second = None
@@ -96,7 +103,7 @@ async def test_what_is_kept_at_hand_is_bounded_by_its_bytes(
 ) -> None:
     monkeypatch.setattr(live_module, "_TAIL_BYTES_MAX", 200)
     spine: Any = HeldSpine()
-    live = Live(spine)
+    live = Live(spine, 100)
     live.start()
     try:
         async with live.watching("nobody"):
@@ -105,14 +112,14 @@ async def test_what_is_kept_at_hand_is_bounded_by_its_bytes(
                 spine.append()
             await until(lambda: live._offset == 50)
             assert live._tail
-            assert sum(len(e.body) for _, events in live._tail for e in events) <= 200
+            assert sum(batch.size for batch in live._tail) <= 200
     finally:
         await live.stop()
 
 
 async def test_whoever_watches_a_subject_is_told_of_it_alone() -> None:
     spine: Any = HeldSpine()
-    live = Live(spine)
+    live = Live(spine, 100)
     live.start()
     try:
         async with live.watching("job-2") as second, live.watching("job-3") as third:
@@ -129,11 +136,124 @@ async def test_whoever_watches_a_subject_is_told_of_it_alone() -> None:
 
 async def test_stopping_releases_whoever_watches() -> None:
     spine: Any = HeldSpine()
-    live = Live(spine)
+    live = Live(spine, 100)
     live.start()
     async with live.watching("job-1") as told:
         await live.stop()
         assert told.is_set()
+
+
+async def test_clients_that_catch_up_hold_little_and_let_others_take_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A message may tell of a thousand jobs; ten clients that start far back read all of it."""
+    spine: Any = HeldSpine()
+    for _ in range(20):
+        spine.append(events=300, padding=500)
+    spine.append(type="job.failed")
+    live = Live(spine, 100)
+    since_turn = most_in_a_turn = 0
+    frames = Batch.frames
+
+    def counted(batch: Batch, wanted: Wanted, above: Position) -> bytes:
+        nonlocal since_turn, most_in_a_turn
+        since_turn += 1
+        most_in_a_turn = max(most_in_a_turn, since_turn)
+        return frames(batch, wanted, above)
+
+    async def take_turns() -> None:
+        nonlocal since_turn
+        while True:
+            await asyncio.sleep(0)
+            since_turn = 0
+
+    async def catch_up() -> int:
+        got = 0
+        stream = live.frames(await live.subscribe((1, 0), resumed=True), Wanted())
+        async for chunk in stream:
+            got += chunk.count(b"id: ")
+            assert len(chunk) < 2 * live_module._READ_BYTES_MAX
+            if b"job.failed" in chunk:
+                break
+        await stream.aclose()
+        return got
+
+    monkeypatch.setattr(Batch, "frames", counted)
+    others = asyncio.create_task(take_turns())
+    got = await asyncio.gather(*(catch_up() for _ in range(10)))
+    others.cancel()
+
+    assert got == [20 * 300 - 1 + 1] * 10  # all but the event that was seen, and the last one
+    assert most_in_a_turn <= 2
+    assert spine.most_read <= live_module._READ_BYTES_MAX
+    assert live.clients == 0
+
+
+@pytest.mark.parametrize("forwards", [False, True], ids=["newest first", "oldest first"])
+async def test_a_search_for_a_rare_event_reads_a_part_and_says_where_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, forwards: bool
+) -> None:
+    monkeypatch.setattr(live_module, "_SEARCH_BYTES_MAX", 1024 * 1024)
+    monkeypatch.setattr(live_module, "LOG_READ_BYTES_MAX", 256 * 1024)
+    spine: Any = HeldSpine()
+    for number in range(30):
+        spine.append(type="job.failed")
+        spine.append(events=300, padding=(number % 7) * 100)
+    live = Live(spine, 100)
+    wanted = Wanted(types=("job.failed",))
+    taken_apart = 0
+    heads = Batch.heads.fget
+    assert heads is not None
+
+    def counted(batch: Batch) -> list[Head]:
+        nonlocal taken_apart
+        taken_apart += batch.size
+        return heads(batch)
+
+    monkeypatch.setattr(Batch, "heads", property(counted))
+    found: list[int] = []
+    at: Position | None = (1, -1) if forwards else None
+    for _ in range(40):
+        taken_apart = 0
+        page, at = await (
+            live.oldest(wanted, at or (1, 0), 50) if forwards else live.newest(wanted, at, 50)
+        )
+        assert taken_apart < 3 * 1024 * 1024
+        found += [event.offset for event in page]
+        if at is None:
+            break
+
+    expected = list(range(1, 60, 2))
+    assert found == (expected if forwards else expected[::-1])
+
+
+async def test_events_that_are_not_wanted_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Batch) -> None:
+        raise AssertionError("nobody wants a body")
+
+    monkeypatch.setattr(Batch, "bodies", property(refuse))
+    spine: Any = HeldSpine()
+    spine.append(events=10)
+    live = Live(spine, 100)
+
+    assert await live.newest(Wanted(types=("job.failed",)), None, 10) == ([], None)
+
+
+async def test_no_more_streams_are_opened_than_may_be(tmp_path: Path, empty_database: Path) -> None:
+    async with served(Observatory(), tmp_path, empty_database, streams_max=1) as on:
+        live = on.system.read_model._live
+        stream = live.frames(await live.subscribe(None, resumed=False), Wanted())
+        reading = asyncio.create_task(anext(stream))
+        await until(lambda: live.clients == 1)
+
+        refused = await on.http.get("/events/stream")
+
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert refused.json()["type"].endswith("/overloaded")
+        reading.cancel()
+        await asyncio.wait([reading])
+        await stream.aclose()
+        await live.subscribe(None, resumed=False)
 
 
 async def test_a_long_poll_reads_its_job_when_its_job_changes_and_not_when_others_do(

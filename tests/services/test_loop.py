@@ -28,7 +28,7 @@ class Ticks:
         await self.open.wait()
         self.ended += 1
         answer = self.answers.pop(0) if self.answers else None
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
@@ -167,3 +167,34 @@ async def test_a_tick_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch)
     loop.start()
     await ticks.reached(4)
     await loop.stop()
+
+
+async def test_a_cancellation_nobody_asked_of_the_loop_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the tick waited for may have been cancelled by somebody."""
+    monkeypatch.setattr("observatory.runtime.loop._PAUSE_AFTER_ERROR_S", 0.001)
+    ticks = Ticks(asyncio.CancelledError())
+    loop = Loop("test", ticks, 0)
+
+    loop.start()
+    await ticks.reached(3)
+    assert not loop.ended
+    await loop.stop()
+
+    assert not loop.ended
+
+
+async def test_a_loop_whose_task_is_cancelled_has_ended() -> None:
+    ticks = Ticks()
+    ticks.open.clear()
+    loop = Loop("test", ticks, FOREVER_S)
+    loop.start()
+    await ticks.reached(1)
+
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "test"]
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+    assert (loop.running, loop.ended) == (False, True)

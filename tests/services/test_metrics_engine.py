@@ -17,13 +17,14 @@ from conformance.making import (
     finish,
     running,
     submission,
+    worker,
 )
 from observatory.core.aggregates import Deltas, Position
 from observatory.core.event import encode_batch, encode_commit, worker_event
 from observatory.core.instant import MICROSECONDS
 from observatory.core.job import Commit
 from observatory.core.lifecycle import OutcomeKind
-from observatory.core.spine import LogEntry
+from observatory.core.spine import LogEntry, LogMessage
 from observatory.services.metrics_engine.follow import Follower
 from services.embedding import assert_aggregates_equal_the_store, bench
 
@@ -173,8 +174,6 @@ async def test_publishers_are_told_apart(engine: Engine) -> None:
 
 
 async def test_events_without_a_number_are_not_counted_and_not_read_again(engine: Engine) -> None:
-    from conformance.making import worker
-
     event = worker_event("heartbeat", worker(), 1_800_000_000_000_000, SOURCE)
     await engine.on.spine.publish([LogEntry(encode_batch([event]))], [])
 
@@ -283,6 +282,50 @@ async def test_a_log_that_no_longer_reaches_back_leads_to_a_rebuild(engine: Engi
     await engine.begin_anew()
 
     await engine.catch_up()
+
+    await engine.assert_exact()
+    assert engine.follower.rebuilds == 1
+
+
+async def test_what_is_trimmed_while_it_was_not_followed_is_noticed(engine: Engine) -> None:
+    """The publisher of what is lost has ended, so no number of its own tells."""
+    ended, other = await engine.on.store_of("boot-b"), engine.on.store
+    await accept(ended)
+    await engine.publish(*await engine.told())
+    await engine.catch_up()
+    await accept(ended)
+    await accept(ended)
+    commits = await engine.told()
+    await engine.publish(*commits[1:])
+    await engine.on.advance(3600)
+    assert await engine.on.spine.trim_log(await engine.on.now()) == 3
+    await accept(other)
+    await engine.publish(*(await engine.told())[len(commits) :])
+
+    await engine.catch_up()
+
+    await engine.assert_exact()
+    assert engine.follower.rebuilds == 2
+
+
+async def test_offsets_that_the_log_uses_itself_are_no_loss(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await some_life(engine)
+    await engine.publish(*await engine.told())
+    read_log = engine.on.spine.read_log
+
+    async def without_the_first(after: int, *limits: int) -> list[LogMessage]:
+        return (await read_log(after, *limits))[1:]
+
+    heartbeat = encode_batch([worker_event("heartbeat", worker(), 1_800_000_000_000_000, SOURCE)])
+    await engine.catch_up()
+    await engine.on.spine.publish([LogEntry(heartbeat)], [])
+    await accept(engine.on.store)
+    monkeypatch.setattr(engine.on.spine, "read_log", without_the_first)
+    await engine.publish((await engine.told())[-1])
+
+    await engine.follower.tick()
 
     await engine.assert_exact()
     assert engine.follower.rebuilds == 1

@@ -15,7 +15,7 @@ from observatory.core.errors import StoreUnavailable
 from observatory.core.job import JobLogLine, ProgressReport
 from observatory.core.lifecycle import Move
 from observatory.services.processor.claim import Claimer
-from observatory.services.processor.run import LINES_WAITING_MAX, Notes
+from observatory.services.processor.notes import LINES_WAITING_MAX, Notes
 from services.embedding import served, until
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +85,25 @@ async def test_a_processor_that_claims_no_more_is_not_ready(
     assert (processor["ok"], "claiming has ended" in processor["detail"]) == (False, True)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["dispatch to the log", "dispatch work", "forget", "follow", "live", "promoter", "notes"],
+)
+async def test_a_process_of_which_a_loop_has_ended_is_not_ready(
+    tmp_path: Path, empty_database: Path, name: str
+) -> None:
+    async with served(Observatory(), tmp_path, empty_database) as system:
+        assert (await system.http.get("/readyz")).status_code == 200
+
+        (loop,) = [task for task in asyncio.all_tasks() if task.get_name() == name]
+        loop.cancel()
+        await asyncio.wait([loop])
+        answer = await system.http.get("/readyz")
+
+    assert answer.status_code == 503
+    assert name in answer.json()["checks"]["loops"]["detail"]
+
+
 # Heartbeats that fail
 
 
@@ -114,8 +133,10 @@ async def test_an_outage_of_the_store_is_not_held_against_what_runs(
             await until(lambda: gate.refused * 0.02 > 0.3)
             assert (await system.job(job_id))["attempt"] == 1, "nobody else could have run it"
             go.set()
-        job = await system.reached(job_id)
+        else:
+            await system.reached(job_id, "queued")
         gate.open = True
+        job = await system.reached(job_id)
         reached = [transition.move for transition in await system.history(job_id)]
 
     handed_back = [] if sole else [Move.RELEASE, Move.CLAIM]
@@ -256,7 +277,7 @@ async def test_how_many_lines_were_dropped_is_said(
     gate = Gate(SqliteStore.note)
     gate.open = False
     gate.stand_before("note", monkeypatch)
-    monkeypatch.setattr("observatory.services.processor.run.LINES_WAITING_MAX", 3)
+    monkeypatch.setattr("observatory.services.processor.notes.LINES_WAITING_MAX", 3)
     monkeypatch.setattr("observatory.runtime.loop._PAUSE_AFTER_ERROR_S", 0.01)
     with capture_logs() as said:
         async with served(app, tmp_path, empty_database) as system:

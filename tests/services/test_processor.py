@@ -13,7 +13,7 @@ import pytest
 
 from observatory import JobContext, NonRetryable, Observatory, Retry
 from observatory.core.lifecycle import Move, OutcomeKind
-from observatory.services.processor.run import LOG_LINES_MAX
+from observatory.services.processor.notes import LOG_LINES_MAX
 from services.embedding import SOON_S, Served, assert_aggregates_equal_the_store, served, until
 
 pytestmark = pytest.mark.anyio

@@ -26,6 +26,7 @@ from observatory.core.application import Observatory
 from observatory.core.contract_tree import bundled
 from observatory.core.job_type import Handler
 from observatory.runtime.dispatch import Dispatcher
+from observatory.runtime.loop import check_loops
 from observatory.services.gateway.app import SCOPES, Gateway, gateway_app
 from observatory.services.metrics_engine.exposition import Exposition
 from observatory.services.metrics_engine.follow import Follower
@@ -148,12 +149,21 @@ class System:
             assert self.processor is not None
             return self.processor.check()
 
+        async def loops() -> str:
+            return check_loops(
+                loop
+                for part in (self.dispatcher, self.follower, self.processor, self.read_model)
+                if part is not None
+                for loop in part.loops
+            )
+
         every = {
             "store": (store, ALL_SERVICES),
             "dispatch": (dispatch, {Service.GATEWAY}),
             "spine": (spine, {Service.PROCESSOR, Service.METRICS_ENGINE}),
             "aggregates": (aggregates, {Service.METRICS_ENGINE}),
             "processor": (processor, {Service.PROCESSOR}),
+            "loops": (loops, ALL_SERVICES),
         }
         return {name: check for name, (check, needing) in every.items() if self._services & needing}
 

@@ -40,6 +40,17 @@ COUNT: Final = -1
 """The bin of a measure that only counts."""
 
 
+OTHER: Final = "other"
+"""The name under which queues and job types beyond a limit are shown together."""
+
+
+def heaviest(weights: Mapping[str, int], limit: int) -> frozenset[str]:
+    """The `limit` names that weigh most; of equal ones those that come first."""
+    if len(weights) <= limit:
+        return frozenset(weights)
+    return frozenset(sorted(weights, key=lambda name: (-weights[name], name))[:limit])
+
+
 class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
     """What one number of the series counts."""
 

@@ -115,6 +115,12 @@ class UnknownJobType(Problem):
     slug, title, status = "unknown-job-type", "The job type is not known", 422
 
 
+class TooManyQueues(Problem):
+    """The job would be the first of a queue, and there are as many queues as may be."""
+
+    slug, title, status = "too-many-queues", "There are as many queues as may be", 422
+
+
 class IdempotencyKeyReused(Problem):
     """The Idempotency-Key was used before with another body."""
 
@@ -143,6 +149,12 @@ class BacklogFull(Problem):
     """Accepted work waits to be dispatched up to the stated limit."""
 
     slug, title, status = "backlog-full", "Too much accepted work waits to be dispatched", 503
+
+
+class Overloaded(Problem):
+    """As much is under way as one process takes on at once."""
+
+    slug, title, status = "overloaded", "Too much is under way at once", 503
 
 
 class ConfigurationError(ObservatoryError):

@@ -20,6 +20,10 @@ MESSAGE_JOBS_MAX: Final = 50
 """Jobs in one work message; beyond this the broker's cost a message no longer falls."""
 
 
+LOG_READ_BYTES_MAX: Final = 4 * 1024 * 1024
+"""What one read of the log holds in memory, unless told otherwise."""
+
+
 class WorkMessage(msgspec.Struct, frozen=True):
     """Jobs of one queue and priority that were committed together."""
 
@@ -118,8 +122,11 @@ class Spine(Protocol):
         """Which of these queued jobs no work queue holds any more, as far as that is certain."""
         ...
 
-    async def read_log(self, after: int, limit: int) -> list[LogMessage]:
-        """Messages with an offset above `after`, in order."""
+    async def read_log(
+        self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
+    ) -> list[LogMessage]:
+        """Messages with an offset above `after`, in order: as many as stay within both limits, and
+        one where there is one, however large. A message may tell of a thousand jobs."""
         ...
 
     async def wait_log(self, after: int, timeout_s: float) -> bool:
@@ -137,6 +144,20 @@ class Spine(Protocol):
     async def close(self) -> None:
         """Give back what the spine holds."""
         ...
+
+
+def within(messages: Iterable[LogMessage], limit: int, bytes_max: int) -> list[LogMessage]:
+    """As many of the messages as `Spine.read_log` may give; the rest is not asked for."""
+    found: list[LogMessage] = []
+    size = 0
+    for message in messages:
+        size += len(message.body)
+        if found and size > bytes_max:
+            break
+        found.append(message)
+        if len(found) == limit:
+            break
+    return found
 
 
 def work_of(commits: Iterable[Commit]) -> list[WorkMessage]:

@@ -260,6 +260,10 @@ class StoreReads(Protocol):
         """By queue, when its longest waiting job was queued."""
         ...
 
+    async def queues(self, limit: int) -> list[str]:
+        """Up to `limit` of the queues that jobs on record are of, by name."""
+        ...
+
     async def workers(self) -> list[WorkerRecord]:
         """Workers seen lately, the newest first."""
         ...

@@ -46,7 +46,7 @@ class Dispatcher:
         self._waiting: deque[Commit] = deque()
         self._logged: deque[Commit] = deque()
         self._sent: list[int] = []
-        self._lanes = (
+        self.loops = (
             Loop("dispatch to the log", self._tell, _LOOK_S),
             Loop("dispatch work", self._send, _LOOK_S),
             Loop("forget", self._forget_soon, _LOOK_S),
@@ -75,7 +75,7 @@ class Dispatcher:
         """Publish a commit soon. Must be called in the order of the commits."""
         if commit is not None:
             self._waiting.append(commit)
-            self._lanes[0].wake()
+            self.loops[0].wake()
 
     @property
     def source(self) -> str:
@@ -88,12 +88,12 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to publish."""
-        for lane in self._lanes:
+        for lane in self.loops:
             lane.start()
 
     async def stop(self) -> None:
         """Publish what waits, as far as the spine takes it, and stop."""
-        for lane in self._lanes:
+        for lane in self.loops:
             await lane.stop()
         try:
             for step in (self._tell, self._send, self._forget):
@@ -116,7 +116,7 @@ class Dispatcher:
                 self._sent.append(commit.number)
             else:
                 self._logged.append(commit)
-        self._lanes[2 if at_once else 1].wake()
+        self.loops[2 if at_once else 1].wake()
         return True
 
     async def _send(self) -> bool:
@@ -129,7 +129,7 @@ class Dispatcher:
         for commit in commits:
             self._logged.popleft()
             self._sent.append(commit.number)
-        self._lanes[2].wake()
+        self.loops[2].wake()
         return True
 
     async def _forget_soon(self) -> bool:

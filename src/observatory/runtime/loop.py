@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
@@ -17,7 +17,8 @@ class Loop:
     """Calls a tick again and again until stopped.
 
     `stop` may come before `start`, during a tick (which is left to end) and twice. A tick that
-    raises, whatever it is, is reported and tried again after a second, not sooner when woken.
+    raises, whatever it is, is reported and tried again after a second, not sooner when woken. Only
+    cancelling its task ends a loop otherwise.
     """
 
     def __init__(self, name: str, tick: Callable[[], Awaitable[object]], interval_s: float) -> None:
@@ -39,6 +40,11 @@ class Loop:
     def running(self) -> bool:
         """It ticks, or waits to."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def ended(self) -> bool:
+        """It ticks no more, although nobody stopped it."""
+        return self._task is not None and self._task.done() and not self._stopping.is_set()
 
     def start(self) -> None:
         """Begin to tick in a task of the running event loop."""
@@ -63,13 +69,32 @@ class Loop:
             try:
                 if await self._tick():
                     continue
+            except asyncio.CancelledError as error:
+                # Of something that the tick waited for, unless it was asked of this task.
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                until, pause_s = self._failed(error)
             except Exception as error:
-                # What is away is told by its name; only what nobody foresaw needs its frames.
-                unforeseen = not isinstance(error, ObservatoryError)
-                _log.warning(
-                    "loop.tick_failed", loop=self.name, error=repr(error), exc_info=unforeseen
-                )
-                until, pause_s = self._stopping, max(pause_s, _PAUSE_AFTER_ERROR_S)
+                until, pause_s = self._failed(error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await until.wait()
+
+    def _failed(self, error: BaseException) -> tuple[asyncio.Event, float]:
+        """Report; returns what to wait for, and how long."""
+        # What is away is told by its name; only what nobody foresaw needs its frames.
+        unforeseen = not isinstance(error, ObservatoryError)
+        _log.warning("loop.tick_failed", loop=self.name, error=repr(error), exc_info=unforeseen)
+        return self._stopping, max(self._interval_s, _PAUSE_AFTER_ERROR_S)
+
+
+def check_loops(loops: Iterable[Loop]) -> str:
+    """How many turn.
+
+    Raises:
+        RuntimeError: some have ended; it names them.
+    """
+    known = list(loops)
+    if ended := [loop.name for loop in known if loop.ended]:
+        raise RuntimeError(f"ended: {', '.join(ended)}; the log of this service says why")
+    return f"{len(known)} turn"

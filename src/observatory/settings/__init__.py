@@ -74,6 +74,12 @@ class Settings(BaseSettings):
         ge=1,
         description="commits that may wait to be published before submits are refused",
     )
+    queues_max: int = Field(
+        default=200, ge=1, description="queues that jobs may be submitted to; each costs for ever"
+    )
+    streams_max: int = Field(
+        default=100, ge=1, description="live streams open at once in one process"
+    )
     failpoints: str = Field(
         default="", description="where a test has the process fail; see runtime/failpoints.py"
     )

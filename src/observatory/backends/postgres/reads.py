@@ -28,6 +28,7 @@ _JOB: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = $1".encode()  # noqa: S608 
 _JOBS: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = ANY ($1::uuid[])".encode()  # noqa: S608
 _FAILURES: Final = statement("select_failures")
 _OLDEST_QUEUED: Final = statement("select_oldest_queued")
+_QUEUES: Final = statement("select_queues")
 
 _WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
 """Workers that ended longer ago are not shown."""
@@ -136,6 +137,12 @@ class PostgresReads:
     async def oldest_queued(self) -> dict[str, int]:
         """See `StoreReads.oldest_queued`."""
         return await self._database.read(lambda db: dict(db.execute(_OLDEST_QUEUED)))
+
+    async def queues(self, limit: int) -> list[str]:
+        """See `StoreReads.queues`."""
+        return await self._database.read(
+            lambda db: [queue for (queue,) in db.execute(_QUEUES, (limit,))]
+        )
 
     async def workers(self) -> list[WorkerRecord]:
         """See `StoreReads.workers`."""

@@ -16,13 +16,15 @@ from observatory.backends.rabbitmq.messages import Incoming
 from observatory.backends.rabbitmq.publisher import Publisher
 from observatory.backends.rabbitmq.stream import StreamReader
 from observatory.core.errors import SpineUnavailable
-from observatory.core.spine import LogMessage, LogRange
+from observatory.core.spine import LOG_READ_BYTES_MAX, LogMessage, LogRange, within
 
 _log = structlog.get_logger(__name__)
 
 _TAIL_MESSAGES_MAX: Final = 4096
 _TAIL_BYTES_MAX: Final = 16 * 1024 * 1024
 _PREFETCH: Final = 256
+_LARGE_MESSAGE: Final = 64 * 1024
+"""Bytes by which the prefetch for an older stretch is reckoned."""
 _OWN_S: Final = 2.0
 """So long, at most, is what this process published waited for before the log is read."""
 _SILENCE_S: Final = 0.5
@@ -75,12 +77,12 @@ class _Tail:
         self.grew.set()
         self.grew = asyncio.Event()
 
-    def above(self, after: int, limit: int) -> list[LogMessage]:
+    def above(self, after: int, limit: int, bytes_max: int) -> list[LogMessage]:
         """From memory; `after` must be covered."""
         newer = (message for message in reversed(self.messages) if message.offset > after)
         count = sum(1 for _ in itertools.takewhile(lambda m: m.offset > after, newer))
         start = len(self.messages) - count
-        return list(itertools.islice(self.messages, start, start + limit))
+        return within(itertools.islice(self.messages, start, None), limit, bytes_max)
 
 
 class EventLog:
@@ -96,15 +98,17 @@ class EventLog:
         self._following: asyncio.Task[None] | None = None
         self._first: tuple[_Tail, int, float, int] | None = None
 
-    async def read(self, after: int, limit: int) -> list[LogMessage]:
+    async def read(
+        self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
+    ) -> list[LogMessage]:
         """See `Spine.read_log`."""
         tail = await self._caught_up()
         after = max(after, self._publisher.floor)
         if after >= tail.last:
             return []
         if after + 1 >= tail.covers:
-            return tail.above(after, limit)
-        return await self._read_back(tail, after, limit, tail.end)
+            return tail.above(after, limit, bytes_max)
+        return await self._read_back(tail, after, limit, bytes_max, tail.end)
 
     async def wait(self, after: int, timeout_s: float) -> bool:
         """See `Spine.wait_log`."""
@@ -256,16 +260,28 @@ class EventLog:
 
     # Older stretches
 
-    async def _read_back(self, tail: _Tail, after: int, limit: int, end: int) -> list[LogMessage]:
+    async def _read_back(
+        self, tail: _Tail, after: int, limit: int, bytes_max: int, end: int
+    ) -> list[LogMessage]:
         """From the broker, up to position `end`."""
         found: list[LogMessage] = []
-        reader = await StreamReader.open(tail.session, after, min(max(limit, 2), _PREFETCH))
+        size = 0
+        expected: int | None = after + 1
+        # What is on its way counts as well, and may be as large as a commit can be.
+        on_the_way = max(2, min(limit, _PREFETCH, bytes_max // _LARGE_MESSAGE))
+        reader = await StreamReader.open(tail.session, after, on_the_way)
         try:
             while len(found) < limit:
                 incoming = await reader.next(DEADLINE_S)
                 if incoming is None:
                     raise SpineUnavailable("the log does not answer")
+                if expected is not None and incoming.message.offset > expected:
+                    self._first = None  # the broker has dropped more than was known
+                expected = None
                 if incoming.mark is None and incoming.message.offset <= end:
+                    size += len(incoming.message.body)
+                    if found and size > bytes_max:
+                        break
                     found.append(incoming.message)
                 if incoming.message.offset >= end:
                     break
@@ -283,9 +299,9 @@ class EventLog:
         first = tail.last + 1
         if floor < tail.last:
             if floor + 1 >= tail.covers and tail.covers > 0:
-                found = tail.above(floor, 1)
+                found = tail.above(floor, 1, 0)
             else:
-                found = await self._read_back(tail, floor, 1, tail.end)
+                found = await self._read_back(tail, floor, 1, 0, tail.end)
             first = found[0].offset if found else first
         self._first = (tail, floor, clock() + _FIRST_KEPT_S, first)
         return first

@@ -23,7 +23,13 @@ from observatory.backends.rabbitmq.topology import (
 )
 from observatory.core.errors import SpineUnavailable
 from observatory.core.job import Transition
-from observatory.core.spine import LogEntry, LogMessage, LogRange, WorkMessage
+from observatory.core.spine import (
+    LOG_READ_BYTES_MAX,
+    LogEntry,
+    LogMessage,
+    LogRange,
+    WorkMessage,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -112,9 +118,11 @@ class RabbitmqSpine:
         for consumer in self._consumers:
             yield from consumer.jobs_held()
 
-    async def read_log(self, after: int, limit: int) -> list[LogMessage]:
+    async def read_log(
+        self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
+    ) -> list[LogMessage]:
         """See `Spine.read_log`."""
-        return await self._log.read(after, limit)
+        return await self._log.read(after, limit, bytes_max)
 
     async def wait_log(self, after: int, timeout_s: float) -> bool:
         """See `Spine.wait_log`."""

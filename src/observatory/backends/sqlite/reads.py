@@ -30,6 +30,7 @@ _COLUMNS: Final = (
 
 _FAILURES: Final = statement("select_failures")
 _OLDEST_QUEUED: Final = statement("select_oldest_queued")
+_QUEUES: Final = statement("select_queues")
 
 _WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
 """Workers that ended longer ago are not shown."""
@@ -134,6 +135,12 @@ class SqliteReads:
     async def oldest_queued(self) -> dict[str, int]:
         """See `StoreReads.oldest_queued`."""
         return await self._database.read(lambda db: dict(db.execute(_OLDEST_QUEUED).fetchall()))
+
+    async def queues(self, limit: int) -> list[str]:
+        """See `StoreReads.queues`."""
+        return await self._database.read(
+            lambda db: [queue for (queue,) in db.execute(_QUEUES, (limit,))]
+        )
 
     async def workers(self) -> list[WorkerRecord]:
         """See `StoreReads.workers`."""

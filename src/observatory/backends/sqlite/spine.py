@@ -14,7 +14,15 @@ import structlog
 from observatory.backends.sqlite.database import Database
 from observatory.core.job import Transition
 from observatory.core.job_type import PRIORITIES
-from observatory.core.spine import Delivery, LogEntry, LogMessage, LogRange, WorkMessage
+from observatory.core.spine import (
+    LOG_READ_BYTES_MAX,
+    Delivery,
+    LogEntry,
+    LogMessage,
+    LogRange,
+    WorkMessage,
+    within,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -131,19 +139,23 @@ class SqliteSpine:
 
         return await asyncio.wrap_future(self._database.snapshot(work))
 
-    async def read_log(self, after: int, limit: int) -> list[LogMessage]:
+    async def read_log(
+        self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
+    ) -> list[LogMessage]:
         """See `Spine.read_log`."""
         if after >= self._last:
             return []
         if self._tail and self._tail[0].offset <= after + 1 and self._tail[-1].offset > after:
             start = after + 1 - self._tail[0].offset
-            return list(itertools.islice(self._tail, start, start + limit))
+            return within(itertools.islice(self._tail, start, None), limit, bytes_max)
         query = (
             "SELECT position, at, body, publisher, number FROM event_log WHERE position > ? "
             "ORDER BY position LIMIT ?"
         )
         return await self._database.read(
-            lambda db: [LogMessage(*row) for row in db.execute(query, (after, limit))]
+            lambda db: within(
+                (LogMessage(*row) for row in db.execute(query, (after, limit))), limit, bytes_max
+            )
         )
 
     async def wait_log(self, after: int, timeout_s: float) -> bool:

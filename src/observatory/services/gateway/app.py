@@ -30,6 +30,7 @@ from observatory.core.strict_json import decode
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.accept import Acceptor, refusal
 from observatory.services.gateway.actions import Operator
+from observatory.services.gateway.queues import Queues
 from observatory.services.gateway.submission import Context, JobTypes, Reader
 from observatory.settings import Settings
 
@@ -55,7 +56,11 @@ class Gateway:
         settings: Settings,
     ) -> None:
         self._settings = settings
-        self._reader = Reader(documents, JobTypes(store, settings.allow_unknown_types))
+        self._reader = Reader(
+            documents,
+            JobTypes(store, settings.allow_unknown_types),
+            Queues(store, settings.queues_max),
+        )
         self._acceptor = Acceptor(store, dispatcher)
         self._operator = Operator(store, dispatcher, self._acceptor, self._reader)
         base = "https://observatory.example/contracts/http/"

@@ -15,6 +15,7 @@ from observatory.core.instant import MICROSECONDS, from_rfc3339
 from observatory.core.job import Job, Submission
 from observatory.core.job_type import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, JobType, Retry
 from observatory.core.store import StoreReads
+from observatory.services.gateway.queues import Queues
 
 _log = structlog.get_logger(__name__)
 
@@ -109,8 +110,9 @@ class Context(msgspec.Struct, frozen=True):
 class Reader:
     """Makes submissions of bodies."""
 
-    def __init__(self, documents: Mapping[str, Any], job_types: JobTypes) -> None:
+    def __init__(self, documents: Mapping[str, Any], job_types: JobTypes, queues: Queues) -> None:
         self._job_types = job_types
+        self._queues = queues
         base = "https://observatory.example/contracts/http/"
         self._single = Contract(documents[base + "job-submission.v1.json"], documents)
         self._item = Contract(documents[base + "batch-item.v1.json"], documents)
@@ -121,6 +123,7 @@ class Reader:
         Raises:
             ValidationFailed: with a pointer to each fault.
             UnknownJobType: the type is not registered.
+            TooManyQueues: there are as many queues as may be.
         """
         self._single.check(body, "the job")
         return await self._submission(body, context, key)
@@ -138,11 +141,13 @@ class Reader:
         _check_version(body, job_type)
         if contract is not None:
             contract.check(payload, f"the payload of {job_type.name}", "/payload")
+        queue = body.get("queue", job_type.queue)
+        await self._queues.admit(queue)
         delay_s = body.get("delaySeconds")
         return Submission(
             id=str(uuid_utils.uuid7()),
             type=job_type.name,
-            queue=body.get("queue", job_type.queue),
+            queue=queue,
             priority=body.get("priority", "normal"),
             payload=msgspec.json.encode(payload).decode(),
             # JSON Schema takes 5.0 for an integer; the history does not.

@@ -1,9 +1,10 @@
 """Exposition: the aggregates as Prometheus metrics, at a cost that does not grow with history."""
 
-from asyncio import gather
+from asyncio import gather, to_thread
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator
+from itertools import islice
 from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,13 +21,14 @@ from observatory.core.aggregates import (
     ALL_TIME,
     BOUNDS_US,
     COUNT,
+    OTHER,
     Aggregates,
     SeriesRow,
     StateCount,
 )
 from observatory.core.errors import ObservatoryError
 from observatory.core.instant import MICROSECONDS
-from observatory.core.spine import Spine
+from observatory.core.spine import LogRange, Spine
 from observatory.core.store import StoreReads
 
 T = TypeVar("T")
@@ -35,6 +37,14 @@ BUCKETS_S: Final = tuple(step * 10**decade for decade in range(-3, 5) for step i
 """Histogram bounds in seconds; each is also a bound of the finer bins, so counts are exact."""
 
 _LABELS: Final = ("queue", "job_type")
+
+_PAIRS_MAX: Final = 200
+"""Pairs of queue and job type with series of their own; each is some sixty lines. All others are
+told as one, so that a scrape costs no more whatever names there ever were."""
+
+_Pair = tuple[str, str]
+_Sums = dict[tuple[_Pair, str, int], int]
+"""By pair, measure and bin."""
 
 _FINISHED: Final = {"completed": "completed", "failed": "failed", "cancelled": "cancelled"}
 
@@ -46,6 +56,7 @@ class Exposition:
         self._store = store
         self._spine = spine
         self._aggregates = aggregates
+        self._pairs: dict[_Pair, None] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
 
@@ -58,18 +69,55 @@ class Exposition:
             _if_it_answers(self._store.outbox_backlog()),
             _if_it_answers(self._store.oldest_queued()),
         )
+        return await to_thread(self._text, states, totals, log, outbox, oldest)
+
+    def _text(
+        self,
+        states: tuple[list[StateCount], int] | None,
+        totals: list[SeriesRow] | None,
+        log: LogRange | None,
+        outbox: int | None,
+        oldest: dict[str, int] | None,
+    ) -> bytes:
+        # In a thread: it is long where there are many names, and the event loop has other work.
         applied = None if states is None else states[1]
+        counts, sums = self._folded([] if states is None else states[0], totals or [])
         families = [
             _build_info(),
             _backends_up(store=outbox, spine=log, aggregates=states),
             *([] if outbox is None else _of_store(outbox, oldest or {})),
             *([] if log is None else _of_log(log.last, applied)),
-            *([] if states is None else _of_states(*states)),
-            *([] if totals is None else _of_totals(totals)),
+            *([] if states is None else _of_states(counts, states[1])),
+            *([] if totals is None else _of_totals(sums)),
         ]
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Families(families))
         return generate_latest(registry) + generate_latest(self._process)
+
+    def _folded(
+        self, states: list[StateCount], totals: list[SeriesRow]
+    ) -> tuple[dict[tuple[_Pair, str], int], _Sums]:
+        """Counts and sums with the pairs beyond the limit as one."""
+        weights: dict[_Pair, int] = defaultdict(int)
+        for row in states:
+            weights[row.queue, row.type] += row.count
+        for row in totals:
+            if row.key.measure == "created":
+                weights[row.key.queue, row.key.type] += row.count
+        # Whoever has had a name keeps it: a counter that changes its label is told as a reset.
+        named = self._pairs | dict.fromkeys(sorted(weights, key=lambda p: (-weights[p], p)))
+        self._pairs = dict.fromkeys(islice(named, _PAIRS_MAX))
+        counts: dict[tuple[_Pair, str], int] = defaultdict(int)
+        sums: _Sums = defaultdict(int)
+        for row in states:
+            counts[self._shown(row.queue, row.type), row.state] += row.count
+        for row in totals:
+            pair = self._shown(row.key.queue, row.key.type)
+            sums[pair, row.key.measure, row.key.bin] += row.count
+        return counts, sums
+
+    def _shown(self, queue: str, type: str) -> _Pair:
+        return (queue, type) if (queue, type) in self._pairs else (OTHER, OTHER)
 
 
 async def _if_it_answers(reading: Awaitable[T]) -> T | None:
@@ -104,12 +152,12 @@ def _of_log(last: int, applied: int | None) -> list[Metric]:
     return found
 
 
-def _of_states(states: list[StateCount], applied: int) -> list[Metric]:
+def _of_states(states: dict[tuple[_Pair, str], int], applied: int) -> list[Metric]:
     text = "Offset up to which the aggregates are."
     return [_jobs_in_state(states), _gauge("log_applied_offset", text, applied)]
 
 
-def _of_totals(totals: list[SeriesRow]) -> list[Metric]:
+def _of_totals(totals: _Sums) -> list[Metric]:
     return [
         *_counters(totals),
         _histogram(totals, "wait", "job_queue_wait_seconds", "Time from queued to started."),
@@ -135,12 +183,12 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"observatory_{name}", text, value=value)
 
 
-def _jobs_in_state(states: list[StateCount]) -> Metric:
+def _jobs_in_state(states: dict[tuple[_Pair, str], int]) -> Metric:
     family = GaugeMetricFamily(
         "observatory_jobs_in_state", "Jobs in each state.", labels=(*_LABELS, "state")
     )
-    for row in states:
-        family.add_metric([row.queue, row.type, row.state], row.count)
+    for (pair, state), count in states.items():
+        family.add_metric([*pair, state], count)
     return family
 
 
@@ -150,12 +198,16 @@ def _oldest(oldest: dict[str, int]) -> Metric:
         "When the longest waiting job of a queue was queued.",
         labels=("queue",),
     )
-    for queue, instant in oldest.items():
+    first = sorted(oldest, key=lambda queue: (oldest[queue], queue))
+    shown = {queue: oldest[queue] for queue in first[:_PAIRS_MAX]}
+    for queue in first[_PAIRS_MAX : _PAIRS_MAX + 1]:
+        shown.setdefault(OTHER, oldest[queue])
+    for queue, instant in shown.items():
         family.add_metric([queue], instant / MICROSECONDS)
     return family
 
 
-def _counters(totals: list[SeriesRow]) -> list[Metric]:
+def _counters(totals: _Sums) -> list[Metric]:
     submitted = CounterMetricFamily("observatory_jobs_submitted", "Jobs accepted.", labels=_LABELS)
     attempts = CounterMetricFamily("observatory_job_attempts", "Attempts started.", labels=_LABELS)
     retries = CounterMetricFamily(
@@ -165,25 +217,23 @@ def _counters(totals: list[SeriesRow]) -> list[Metric]:
         "observatory_jobs_finished", "Jobs that ended.", labels=(*_LABELS, "outcome")
     )
     plain = {"created": submitted, "started": attempts, "retried": retries}
-    for row in totals:
-        labels = [row.key.queue, row.key.type]
-        if row.key.measure in plain:
-            plain[row.key.measure].add_metric(labels, row.count)
-        elif row.key.measure in _FINISHED:
-            finished.add_metric([*labels, _FINISHED[row.key.measure]], row.count)
+    for (pair, measure, _), count in totals.items():
+        if measure in plain:
+            plain[measure].add_metric(pair, count)
+        elif measure in _FINISHED:
+            finished.add_metric([*pair, _FINISHED[measure]], count)
     return [submitted, attempts, retries, finished]
 
 
-def _histogram(totals: list[SeriesRow], measure: str, name: str, text: str) -> Metric:
+def _histogram(totals: _Sums, measure: str, name: str, text: str) -> Metric:
     family = HistogramMetricFamily(f"observatory_{name}", text, labels=_LABELS)
     bins: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     sums: dict[tuple[str, str], int] = {}
-    for row in totals:
-        labels = (row.key.queue, row.key.type)
-        if row.key.measure == measure:
-            bins[labels][row.key.bin] = row.count
-        elif row.key.measure == f"{measure}_us" and row.key.bin == COUNT:
-            sums[labels] = row.count
+    for (pair, counted, bin), count in totals.items():
+        if counted == measure:
+            bins[pair][bin] = count
+        elif counted == f"{measure}_us" and bin == COUNT:
+            sums[pair] = count
     for labels, counts in bins.items():
         family.add_metric(list(labels), _cumulative(counts), sums.get(labels, 0) / MICROSECONDS)
     return family

@@ -20,6 +20,8 @@ from observatory.services.metrics_engine.rebuild import rebuild
 _log = structlog.get_logger(__name__)
 
 _MESSAGES_MAX: Final = 200
+_BYTES_MAX: Final = 1024 * 1024
+"""What is added in one step, which the event loop waits for."""
 _WAIT_S: Final = 0.5
 """Also how long stopping may have to wait; nothing is read to find that nothing came."""
 _PACE_S: Final = 0.05
@@ -37,6 +39,7 @@ class Follower:
         self._position: Position | None = None
         self._loop = Loop("follow", self.tick, _PACE_S)
         self._trim_loop = Loop("trim", self._trim, _TRIM_INTERVAL_S)
+        self.loops = (self._loop, self._trim_loop)
         self.rebuilds = 0
         self.repeats = 0
 
@@ -56,18 +59,24 @@ class Follower:
         if self._position is None:
             self._position = await self._resume()
         position = self._position
-        messages = await self._spine.read_log(position.offset, _MESSAGES_MAX)
+        messages = await self._spine.read_log(position.offset, _MESSAGES_MAX, _BYTES_MAX)
         if not messages:
             if not await self._still_at(position):
                 self._position = None
                 return True
             return await self._spine.wait_log(position.offset, _WAIT_S)
         try:
-            self._position = await self._apply(position, messages)
+            self._position = (
+                await self._apply(position, messages)
+                if await self._reaches_back(position, messages[0])
+                else None
+            )
         except PositionMismatch as error:
             _log.warning("follow.position_lost", error=str(error))
             self._position = None
-        return self._position is None or len(messages) == _MESSAGES_MAX
+        # Where the bytes set the limit, at least half of them are there, but for one large message.
+        full = sum(len(message.body) for message in messages) > _BYTES_MAX // 2
+        return self._position is None or full or len(messages) == _MESSAGES_MAX
 
     async def _resume(self) -> Position:
         position = await self._aggregates.position()
@@ -82,6 +91,17 @@ class Follower:
         if kept is None or kept.offset != position.offset:
             return False
         return _unusable(kept, await self._spine.log_range()) is None
+
+    async def _reaches_back(self, position: Position, first: LogMessage) -> bool:
+        # What was trimmed unread leaves no gap in the numbers of a publisher that has ended.
+        # Offsets alone do not tell: a log may use some for itself.
+        if first.offset == position.offset + 1:
+            return True
+        if (why := _unusable(position, await self._spine.log_range())) is None:
+            return True
+        _log.warning("follow.lost_track", why=why, after=position.offset, found=first.offset)
+        await self._aggregates.invalidate()
+        return False
 
     async def _apply(self, position: Position, messages: list[LogMessage]) -> Position | None:
         deltas = Deltas()

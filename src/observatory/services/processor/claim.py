@@ -50,7 +50,8 @@ class Claimer:
         self._taken_at = 0.0
         self._consumer: WorkConsumer | None = None
         self._queues: tuple[str, ...] = ()
-        self._consumed: tuple[str, ...] = ()
+        self._consumed: tuple[str, ...] | None = None
+        """Which queues the consumer takes from; None where it was closed."""
         self._closed = False
         self._suspect: str | None = None
 
@@ -64,6 +65,7 @@ class Claimer:
         if self._consumer is None or self._closed or self._queues == tuple(queues):
             return
         self._queues = tuple(queues)
+        self._consumed = None
         # Wakes the claim that waits in it; the next claim opens another.
         await self._consumer.close()
 
@@ -91,6 +93,8 @@ class Claimer:
             return suspect
         if not self._at_hand:
             await self._take(free)
+        if self._consumed is None:
+            return []  # it may take from these queues no more; what was taken is delivered again
         references = [self._at_hand.popleft() for _ in range(min(free, len(self._at_hand)))]
         if not references:
             return []

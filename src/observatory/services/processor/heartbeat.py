@@ -5,6 +5,7 @@ it watches the event loop from outside for the same reason.
 """
 
 import asyncio
+import math
 import sys
 import threading
 import time
@@ -45,24 +46,27 @@ class Heartbeat:
                 others, so that silence takes nothing away from it.
             status: running attempts and state, asked from the thread.
             on_pulse: called in the event loop with each answer.
-            on_fenced: called in the event loop once no beat has succeeded for two thirds of the
-                lease: whatever runs must end before another worker may start it.
+            on_fenced: called in the event loop once the lease is nearly over: whatever runs must
+                end before another worker may start it.
         """
         self._store = store
         self._worker = worker
         self._interval_s = interval_s
-        self._lease_s = lease_s
+        self._renew_within_s = math.inf if lease_s is None else lease_s * 2 / 3
         self._status = status
         self._on_pulse = on_pulse
         self._on_fenced = on_fenced
         self._stopping = threading.Event()
         self._turned_at = time.monotonic()
         self._thread: threading.Thread | None = None
-        self.seen_at = time.monotonic()
+        self._lease_timer: asyncio.TimerHandle | None = None
+        self._seen_at = time.monotonic()
 
     def start(self) -> None:
         """Begin to beat for the running event loop."""
         loop = asyncio.get_running_loop()
+        self._seen_at = time.monotonic()
+        self._watch_lease(loop, fenced=False)
         self._thread = threading.Thread(
             target=self._run, args=(loop, threading.get_ident()), name="heartbeat", daemon=True
         )
@@ -71,30 +75,41 @@ class Heartbeat:
     async def stop(self) -> None:
         """Stop beating."""
         self._stopping.set()
+        if self._lease_timer is not None:
+            self._lease_timer.cancel()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 
+    @property
+    def overdue(self) -> bool:
+        """No beat has succeeded for two thirds of the lease."""
+        return time.monotonic() - self._seen_at > self._renew_within_s
+
+    def _watch_lease(self, loop: asyncio.AbstractEventLoop, fenced: bool) -> None:
+        # By a clock of its own: the thread may be waiting for a store that does not answer.
+        if self._renew_within_s == math.inf:
+            return
+        overdue = self.overdue
+        if overdue and not fenced:
+            self._on_fenced()
+        left_s = self._seen_at + self._renew_within_s - time.monotonic()
+        wait_s = max(left_s, self._interval_s if overdue else 0.0)
+        self._lease_timer = loop.call_later(wait_s, self._watch_lease, loop, overdue)
+
     def _run(self, loop: asyncio.AbstractEventLoop, loop_thread: int) -> None:
-        reported = fenced = False
+        reported = False
         while not self._stopping.wait(self._interval_s):
             loop.call_soon_threadsafe(self._turn)
             reported = self._watch_loop(loop_thread, reported)
+            asked_at = time.monotonic()
             try:
                 pulse = self._store.heartbeat(self._worker, *self._status())
             except Exception as error:
                 _log.warning("heartbeat.failed", error=str(error))
-                if self._silent_too_long and not fenced:
-                    fenced = True
-                    loop.call_soon_threadsafe(self._on_fenced)
                 continue
-            self.seen_at = time.monotonic()
-            fenced = False
+            # The store counts the lease from when it was told, which is no sooner than this.
+            self._seen_at = asked_at
             loop.call_soon_threadsafe(self._on_pulse, pulse)
-
-    @property
-    def _silent_too_long(self) -> bool:
-        silent_s = time.monotonic() - self.seen_at
-        return self._lease_s is not None and silent_s > self._lease_s * 2 / 3
 
     def _turn(self) -> None:
         self._turned_at = time.monotonic()

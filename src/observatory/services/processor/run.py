@@ -22,14 +22,10 @@ from observatory.core.errors import MalformedJson, NonRetryable
 from observatory.core.job import ClaimedJob, FinishedAttempt, JobLogLine, ProgressReport
 from observatory.core.job_type import Handler
 from observatory.core.lifecycle import ErrorInfo, OutcomeKind
+from observatory.services.processor.notes import JobLog, Notes, clean
 
 MESSAGE_CHARS_MAX: Final = 4_000
 TRACEBACK_CHARS_MAX: Final = 32_000
-LOG_LINES_MAX: Final = 10_000
-"""Lines kept of one attempt; what follows is counted, not kept."""
-LINES_WAITING_MAX: Final = 10_000
-"""Lines of all runs that wait for a store which refused them; the oldest go first."""
-
 _ABANDON_AFTER_S: Final = 5.0
 """How long a cancelled run may take to end before its slot is given to another."""
 
@@ -49,15 +45,6 @@ def _as_its_base(value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_as_its_base)
-
-
-def clean(text: str, chars_max: int) -> str:
-    """Text that every backend can hold: no U+0000, no lone surrogates, bounded in the middle."""
-    if len(text) > chars_max:
-        half = chars_max // 2
-        left_out = len(text) - 2 * half
-        text = f"{text[:half]}\n… {left_out} characters left out …\n{text[-half:]}"
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def error_info(error: BaseException) -> ErrorInfo:
@@ -107,7 +94,7 @@ class Run:
         job: ClaimedJob,
         handler: Handler,
         now: Callable[[], int],
-        notes: "Notes",
+        notes: Notes,
         result_bytes_max: int,
         threads: anyio.CapacityLimiter,
         on_settled: OnSettled,
@@ -125,6 +112,7 @@ class Run:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._started = 0.0
+        self._begun = False
         self._thread: int | None = None
         """The thread in which the handler is, while it is in one."""
         self._hung_at: list[tuple[FrameType, int]] = []
@@ -142,11 +130,18 @@ class Run:
         """End the run early: its handler is cancelled, and abandoned if that does not end it."""
         if self.settled or self._task is None:
             return
-        if self._ending is None:
+        if not self._begun:
+            # Cancelled before its first step, a task takes none: nothing would settle it.
+            self.cancelled = True
+            self._task.cancel()
+            self._settle(outcome, error=self._early_error(outcome))
+        elif self._ending is None:
             self._ending = outcome
             self._hung_at = self._thread_frames()  # before it is told, and goes on
             self.cancelled = True
             loop = asyncio.get_running_loop()
+            if self._timer is not None:
+                self._timer.cancel()  # its timeout's; it would keep the run in memory until then
             self._timer = loop.call_later(_ABANDON_AFTER_S, self._abandon)
             # Once: asked again, as each heartbeat does, it would cut off the handler's clean-up.
             self._task.cancel()
@@ -162,6 +157,7 @@ class Run:
             self._settle(self._ending, error=self._early_error(self._ending))
 
     async def _run(self) -> None:
+        self._begun = True
         try:
             outcome, result, error = await self._attempt()
             self._say_if_over_time()
@@ -308,57 +304,6 @@ class PayloadMismatch(Exception):  # noqa: N818 - users read it as what happened
     """The payload was accepted under a contract that the handler no longer has."""
 
 
-class Notes:
-    """Progress and log lines of runs, from any thread, until they are written together."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._reports: dict[tuple[str, int], ProgressReport] = {}
-        self._lines: list[JobLogLine] = []
-        self._counts: dict[tuple[str, int], int] = {}
-
-    def report(self, report: ProgressReport) -> None:
-        """Keep the newest report of each run."""
-        with self._lock:
-            self._reports[report.job, report.attempt] = report
-
-    def add(self, line: JobLogLine) -> None:
-        """Keep a line, up to the limit of its run."""
-        run = (line.job, line.attempt)
-        with self._lock:
-            count = self._counts[run] = self._counts.get(run, 0) + 1
-            if count <= LOG_LINES_MAX:
-                self._lines.append(line)
-
-    def forget(self, job: str, attempt: int, at: int) -> bool:
-        """The run has ended, at `at`; True where it left anything."""
-        with self._lock:
-            count = self._counts.pop((job, attempt), 0)
-            if (more := count - LOG_LINES_MAX) > 0:
-                text = f"{more} more lines were written; {LOG_LINES_MAX} of an attempt are kept"
-                self._lines.append(JobLogLine(job, attempt, at, "warning", text, {}))
-            return count > 0 or (job, attempt) in self._reports
-
-    def take(self) -> tuple[list[ProgressReport], list[JobLogLine]]:
-        """What has come since the last call."""
-        with self._lock:
-            reports, self._reports = list(self._reports.values()), {}
-            lines, self._lines = self._lines, []
-        return reports, lines
-
-    def put_back(self, reports: list[ProgressReport], lines: list[JobLogLine]) -> int:
-        """Keep what was taken and not written for the next `take`, before what has come since.
-
-        Returns how many of the oldest lines were dropped to stay within `LINES_WAITING_MAX`.
-        """
-        with self._lock:
-            older = {(report.job, report.attempt): report for report in reports}
-            self._reports = older | self._reports
-            waiting = lines + self._lines
-            self._lines = waiting[-LINES_WAITING_MAX:]
-            return len(waiting) - len(self._lines)
-
-
 class _Context:
     """The job's context as handlers see it; see `observatory.JobContext`."""
 
@@ -366,7 +311,7 @@ class _Context:
         self._run = run
         self._notes = notes
         self._now = now
-        self.log = _Log(run.job, notes, now)
+        self.log = JobLog(run.job, notes, now)
 
     @property
     def job_id(self) -> str:
@@ -394,39 +339,3 @@ class _Context:
         text = None if message is None else clean(str(message), 500)
         job = self._run.job
         self._notes.report(ProgressReport(job.id, job.attempt, self._now(), fraction, text))
-
-
-class _Log:
-    """Lines kept with the job."""
-
-    def __init__(self, job: ClaimedJob, notes: Notes, now: Callable[[], int]) -> None:
-        self._job = job
-        self._notes = notes
-        self._now = now
-
-    def _add(self, level: str, message: str, fields: dict[str, Any]) -> None:
-        kept = {clean(name, 100): _plain(value) for name, value in list(fields.items())[:50]}
-        line = JobLogLine(
-            self._job.id, self._job.attempt, self._now(), level, clean(str(message), 8000), kept
-        )
-        self._notes.add(line)
-
-    def debug(self, message: str, /, **fields: Any) -> None:
-        self._add("debug", message, fields)
-
-    def info(self, message: str, /, **fields: Any) -> None:
-        self._add("info", message, fields)
-
-    def warning(self, message: str, /, **fields: Any) -> None:
-        self._add("warning", message, fields)
-
-    def error(self, message: str, /, **fields: Any) -> None:
-        self._add("error", message, fields)
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int | float) and abs(value) < sys.maxsize:
-        return value
-    return clean(str(value), 1000)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import anyio
 import msgspec
 import structlog
 
-from observatory.core.errors import ObservatoryError, SpineUnavailable, StoreUnavailable
+from observatory.core.errors import ObservatoryError, SpineUnavailable
 from observatory.core.event import progress_event, worker_event
 from observatory.core.job import ClaimedJob, FinishedAttempt, WorkerRecord
 from observatory.core.job_type import DEFAULT_QUEUE, Handler
@@ -24,7 +25,8 @@ from observatory.services.processor.claim import HAND_ON_AFTER_S, Claimer
 from observatory.services.processor.finish import Finisher
 from observatory.services.processor.heartbeat import Heartbeat
 from observatory.services.processor.maintenance.leadership import Maintenance
-from observatory.services.processor.run import Notes, Run
+from observatory.services.processor.notes import Notes, NoteWriter
+from observatory.services.processor.run import Run
 from observatory.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -33,6 +35,8 @@ _NOTES_INTERVAL_S: Final = 0.25
 _CANARY_INTERVAL_S: Final = 5.0
 _QUEUES_INTERVAL_S: Final = 0.5
 """Within this a pause is heeded."""
+_KEEP_QUEUE_S: Final = 60.0
+"""A queue that was taken up is left once nothing has waited in it for this long."""
 _CUT_SHORT: Final = frozenset({OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED})
 """Outcomes after which a handler may still be going on."""
 _TASK_SLOTS: Final = 200
@@ -67,7 +71,9 @@ class Processor:
         in_threads = any(not handler.is_async for handler in handlers.values())
         self._slots = settings.concurrency or (_THREAD_SLOTS if in_threads else _TASK_SLOTS)
         own = {h.job_type.queue for h in handlers.values()} | {DEFAULT_QUEUE}
-        queues = sorted(set(settings.queue_names) or own)
+        self._own_queues = frozenset(settings.queue_names or own)
+        self._taken_up: dict[str, float] = {}
+        """Queues of nobody's here, and when a job last waited in them."""
         self._record = WorkerRecord(
             id=self.worker,
             host=host,
@@ -77,10 +83,12 @@ class Processor:
             state="active",
             concurrency=self._slots,
             running=0,
-            queues=tuple(queues),
+            queues=tuple(sorted(self._own_queues)),
             job_types=tuple(sorted(handlers)),
         )
         self._state = "active"
+        self._fenced = False
+        """Others may take this worker for dead: it owns nothing until a beat succeeds."""
         self._runs: dict[tuple[str, int], Run] = {}
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,6 +96,7 @@ class Processor:
         self._many_freed = asyncio.Event()
         self._threads = anyio.CapacityLimiter(self._slots)
         self._notes = Notes()
+        self._note_writer = NoteWriter(self._notes, store, self.worker)
         self._claimer = Claimer(store, spine, dispatcher, self.worker, handlers)
         self._finisher = Finisher(store, dispatcher, self.worker)
         self._heartbeat = Heartbeat(
@@ -104,6 +113,13 @@ class Processor:
         self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
         self._queues_loop = Loop("queues", self._follow_queues, _QUEUES_INTERVAL_S)
         self._claim_loop = Loop("claim", self._claim, 0)
+        self.loops = (
+            self._claim_loop,
+            self._queues_loop,
+            self._note_loop,
+            self._canary_loop,
+            *self._maintenance.loops,
+        )
 
     @property
     def running(self) -> int:
@@ -124,6 +140,10 @@ class Processor:
         """
         if self._state == "active" and not self._claim_loop.running:
             raise RuntimeError("claiming has ended; the log of this service says why")
+        if self._is_fenced:
+            raise RuntimeError(
+                "its heartbeats do not reach the store; it claims nothing until then"
+            )
         return f"{self.worker} runs {self.running}"
 
     async def start(self) -> None:
@@ -180,7 +200,8 @@ class Processor:
         return [queue for queue in self._record.queues if queue not in paused]
 
     async def _follow_queues(self) -> None:
-        await self._claimer.limit_to(await self._open_queues())
+        # What it may not claim is left to others, with what the spine has sent it already.
+        await self._claimer.limit_to([] if self._is_fenced else await self._open_queues())
         if self._store.sole_process and not self._settings.queue_names:
             await self._take_up_queues()
 
@@ -188,9 +209,13 @@ class Processor:
         # A job may be submitted to any queue, and where this is the only processor nobody else
         # would ever take it. Where there are others, which takes from which is for them to be told.
         waiting = await self._store.oldest_queued()
-        if self._state != "active" or waiting.keys() <= set(self._record.queues):
+        now = time.monotonic()
+        self._taken_up |= dict.fromkeys(waiting.keys() - self._own_queues, now)
+        # For a while after its last job, for taking up and leaving cost more than keeping.
+        self._taken_up = {q: at for q, at in self._taken_up.items() if at > now - _KEEP_QUEUE_S}
+        queues = tuple(sorted({*self._own_queues, *self._taken_up}))
+        if self._state != "active" or queues == self._record.queues:
             return
-        queues = tuple(sorted({*self._record.queues, *waiting}))
         record = msgspec.structs.replace(self._record, queues=queues, running=len(self._runs))
         await self._store.register_worker(record)
         self._record = record
@@ -217,7 +242,12 @@ class Processor:
 
     @property
     def _may_claim(self) -> bool:
-        return self._state == "active" and self.abandoned < _ABANDONED_MAX
+        return self._state == "active" and not self._is_fenced and self.abandoned < _ABANDONED_MAX
+
+    @property
+    def _is_fenced(self) -> bool:
+        # A process that was stopped for a while knows by its clock, before it is told.
+        return self._fenced or self._heartbeat.overdue
 
     async def _slot_comes_free(self) -> None:
         self._slot_freed.clear()
@@ -241,6 +271,8 @@ class Processor:
         )
         self._runs[job.id, job.attempt] = run
         run.start()
+        if self._is_fenced:
+            run.end(OutcomeKind.RELEASED)  # it was fenced while the claim was under way
 
     def _on_settled(self, run: Run, outcome: FinishedAttempt) -> None:
         job = run.job
@@ -262,7 +294,9 @@ class Processor:
             await self._write_notes()
         except ObservatoryError as error:
             _log.warning("notes.late", job=outcome.job, error=str(error))
-        self._finisher.put(outcome)
+        finally:
+            # Whatever becomes of the notes, an attempt that has ended is not left running.
+            self._finisher.put(outcome)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -272,6 +306,8 @@ class Processor:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._slot_freed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("processor.task_failed", error=repr(error), exc_info=error)
 
     # Being seen
 
@@ -279,29 +315,29 @@ class Processor:
         for run in pulse.cancel:
             if run in self._runs:
                 self._runs[run].end(OutcomeKind.CANCELLED)
-        if not pulse.known and self._state == "active":
-            self._fence()
+        if pulse.known:
+            if self._fenced:
+                _log.warning("worker.back", worker=self.worker)
+                self._fenced = False
+                self._queues_loop.wake()
+            return
+        self._fence()
+        if self._state == "active":
+            # The next beat finds it on record, and ends the fence.
             self._keep(self._store.register_worker(self._record))
 
     def _fence(self) -> None:
         _log.error("worker.fenced", worker=self.worker, running=len(self._runs))
+        self._fenced = True
+        self._queues_loop.wake()  # a claim may be waiting for work
         for run in list(self._runs.values()):
             # Handed back: it is not the job's fault. Where it was taken away, that stands.
             run.end(OutcomeKind.RELEASED)
 
     async def _write_notes(self) -> None:
-        reports, lines = self._notes.take()
-        if not reports and not lines:
-            return
-        try:
-            await self._store.note(reports, lines, self.worker)
-        except StoreUnavailable:
-            if dropped := self._notes.put_back(reports, lines):
-                _log.warning("notes.dropped", lines=dropped)
-            raise
         events = [
             progress_event(report, run.job.type, run.job.queue, self.source)
-            for report in reports
+            for report in await self._note_writer.write()
             if (run := self._runs.get((report.job, report.attempt))) is not None
         ]
         if events:

@@ -38,7 +38,8 @@ from observatory.services.read_model.forms import (
 )
 from observatory.services.read_model.freshness import Clock, Freshness
 from observatory.services.read_model.jobs import attempts, detail, job_events, log_line, summary
-from observatory.services.read_model.live import Live, Wanted, parse_position
+from observatory.services.read_model.live import Live
+from observatory.services.read_model.log_events import Wanted, parse_position
 from observatory.settings import Settings
 
 _PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
@@ -66,7 +67,8 @@ class ReadModel:
         self._settings = settings
         self._catalogue = Catalogue(documents)
         self._clock = Clock(store, spine, aggregates)
-        self._live = Live(spine)
+        self._live = Live(spine, settings.streams_max)
+        self.loops = self._live.loops
         self._ending = anyio.Event()
         self._source = f"/observatory/read-model/{store.publisher}"
 
@@ -135,7 +137,7 @@ class ReadModel:
         """``GET /jobs/recent``: found by the newest events, shown as they are now."""
         limit = Parameters(request, ("limit",)).integer("limit", 50, 1, LIST_MAX)
         events, _ = await self._live.newest(Wanted(), None, limit * 4)
-        ids = dict.fromkeys(e.subject for e in events if e.type.startswith("job."))
+        ids = dict.fromkeys(e.head.subject for e in events if e.head.type.startswith("job."))
         jobs = await self._store.jobs(list(ids)[:limit])
         if len(jobs) < limit:
             known = {job.id for job in jobs}

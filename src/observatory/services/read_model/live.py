@@ -6,108 +6,58 @@ that resumes with the last position it saw misses nothing and gets nothing twice
 
 import asyncio
 import contextlib
-import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 import msgspec
 
-from observatory.core.spine import LogMessage, Spine
+from observatory.core.errors import Overloaded
+from observatory.core.spine import LOG_READ_BYTES_MAX, Spine
 from observatory.runtime.loop import Loop
+from observatory.services.read_model.log_events import Batch, LogEvent, Position, Wanted
 
-_POSITION: Final = re.compile(r"(\d{1,18})-(\d{1,9})\Z")
 _TAIL_MAX: Final = 512
 _TAIL_BYTES_MAX: Final = 16 * 1024 * 1024
 """Messages kept at hand, so that following clients do not each read the log."""
 _READ_MAX: Final = 100
-_READS_MAX: Final = 20
+_READ_BYTES_MAX: Final = 256 * 1024
+"""What a client that catches up holds in memory, but for one message that is larger."""
+_LARGE: Final = 64 * 1024
+"""Beyond this the event loop turns before the next is taken apart, whoever asked for it."""
+_SEARCH_BYTES_MAX: Final = 16 * 1024 * 1024
+_MESSAGE_COST_MIN: Final = 8 * 1024
+"""What a search may read; a small message costs as much as this, for it is to be fetched too."""
+_WINDOW_MIN: Final = 8
 _ANY_INDEX: Final = 10**9
 _WAIT_S: Final = 0.5
 """Also how long stopping may have to wait; nothing is read to find that nothing came."""
-
-
-class LogEvent(msgspec.Struct, frozen=True):
-    """One event of the log."""
-
-    offset: int
-    index: int
-    type: str
-    subject: str
-    body: bytes
-
-    @property
-    def at(self) -> tuple[int, int]:
-        """Where it stands."""
-        return self.offset, self.index
-
-    @property
-    def position(self) -> str:
-        """Where it stands, as text."""
-        return f"{self.offset}-{self.index}"
-
-
-class _Head(msgspec.Struct):
-    type: str
-    subject: str = ""
-
-
-_decode_bodies = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_heads = msgspec.json.Decoder(list[_Head]).decode
-
-
-def parse_position(text: str) -> tuple[int, int] | None:
-    """Offset and index, or None where the text is not a position."""
-    match = _POSITION.match(text)
-    return None if match is None else (int(match[1]), int(match[2]))
-
-
-def log_events(message: LogMessage) -> list[LogEvent]:
-    """The events of a log message."""
-    heads = _decode_heads(message.body)
-    return [
-        LogEvent(message.offset, index, head.type, head.subject, bytes(body))
-        for index, (head, body) in enumerate(zip(heads, _decode_bodies(message.body), strict=True))
-    ]
-
-
-def _size(events: list[LogEvent]) -> int:
-    return sum(len(event.body) for event in events)
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """Which events a client wants; None is any."""
-
-    types: tuple[str, ...] = ()
-    subject: str | None = None
-
-    def takes(self, event: LogEvent) -> bool:
-        """Whether the client wants this one."""
-        return (not self.types or event.type in self.types) and (
-            self.subject is None or event.subject == self.subject
-        )
+_AGAIN_AFTER_S: Final = 5
 
 
 class Subscription(msgspec.Struct, frozen=True):
     """Where a client's stream starts: messages above `after`, events above `seen`."""
 
     after: int
-    seen: tuple[int, int]
+    seen: Position
     reset: bool = False
 
 
 class Live:
     """Follows the log once for all clients."""
 
-    def __init__(self, spine: Spine) -> None:
+    def __init__(self, spine: Spine, streams_max: int) -> None:
         self._spine = spine
-        self._tail: deque[tuple[int, list[LogEvent]]] = deque()
+        self._streams_max = streams_max
+        self._turn = asyncio.Lock()
+        self._tail: deque[Batch] = deque()
         self._tail_bytes = 0
         self._offset: int | None = None
         self._grew = asyncio.Event()
         self._asked = asyncio.Event()
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._loop = Loop("live", self._follow, 0.01)
+        self.loops = (self._loop,)
         self.clients = 0
 
     def start(self) -> None:
@@ -135,28 +85,29 @@ class Live:
         if self._offset is None:
             self._offset = (await self._spine.log_range()).last
             self._wake()
-        messages = await self._spine.read_log(self._offset, _READ_MAX)
+        messages = await self._spine.read_log(self._offset, _READ_MAX, _READ_BYTES_MAX)
         for message in messages:
-            events = log_events(message)
-            self._keep(message.offset, events)
-            self._tell(events)
+            batch = Batch(message)
+            self._keep(batch)
+            self._tell(batch)
             self._offset = message.offset
         if messages:
             self._wake()
+            await asyncio.sleep(0)
         else:
             await self._spine.wait_log(self._offset, _WAIT_S)
         return True
 
-    def _keep(self, offset: int, events: list[LogEvent]) -> None:
-        self._tail.append((offset, events))
-        self._tail_bytes += _size(events)
+    def _keep(self, batch: Batch) -> None:
+        self._tail.append(batch)
+        self._tail_bytes += batch.size
         while len(self._tail) > _TAIL_MAX or self._tail_bytes > _TAIL_BYTES_MAX:
-            self._tail_bytes -= _size(self._tail.popleft()[1])
+            self._tail_bytes -= self._tail.popleft().size
 
-    def _tell(self, events: list[LogEvent]) -> None:
+    def _tell(self, batch: Batch) -> None:
         if self._watchers:
-            for event in events:
-                for told in self._watchers.get(event.subject, ()):
+            for head in batch.heads:
+                for told in self._watchers.get(head.subject, ()):
                     told.set()
 
     @contextlib.asynccontextmanager
@@ -182,15 +133,44 @@ class Live:
         self._grew.set()
         self._grew = asyncio.Event()
 
-    async def read(self, after: int, limit: int = _READ_MAX) -> list[tuple[int, list[LogEvent]]]:
+    async def read(self, after: int) -> list[Batch]:
         """Messages with an offset above `after`, from memory where they are there."""
-        if self._tail and after >= self._tail[0][0]:
-            return [item for item in self._tail if item[0] > after][:limit]
-        return [(m.offset, log_events(m)) for m in await self._spine.read_log(after, limit)]
+        if not self._tail or after < self._tail[0].offset:
+            found = await self._spine.read_log(after, _READ_MAX, _READ_BYTES_MAX)
+            return [Batch(message) for message in found]
+        batches: list[Batch] = []
+        size = 0
+        for batch in self._tail:
+            if batch.offset > after:
+                size += batch.size
+                if batches and (size > _READ_BYTES_MAX or len(batches) == _READ_MAX):
+                    break
+                batches.append(batch)
+        return batches
 
-    async def subscribe(self, position: tuple[int, int] | None, resumed: bool) -> Subscription:
+    @contextlib.asynccontextmanager
+    async def _taking_apart(self, size: int) -> AsyncGenerator[None]:
+        # One at a time and a turn of the event loop after each: however many clients catch up,
+        # nobody else waits longer than for one of their messages.
+        if size < _LARGE:
+            yield
+            return
+        async with self._turn:
+            yield
+            await asyncio.sleep(0)
+
+    async def subscribe(self, position: Position | None, resumed: bool) -> Subscription:
         """Where a client starts: after the position it saw last, or now. Decided before the
-        response begins, so that what happens after its headers arrived is never missed."""
+        response begins, so that what happens after its headers arrived is never missed.
+
+        Raises:
+            Overloaded: as many clients as may be are there already.
+        """
+        if self.clients >= self._streams_max:
+            raise Overloaded(
+                f"{self.clients} streams are open, as many as may be; close one, or try again",
+                retry_after_s=_AGAIN_AFTER_S,
+            )
         log = await self._spine.log_range()
         if resumed and (position is None or not log.first - 1 <= position[0] <= log.last):
             return Subscription(log.last, (log.last, _ANY_INDEX), reset=True)
@@ -213,20 +193,16 @@ class Live:
                 start = b""
             while True:
                 grew = self._grew
-                messages = await self.read(after)
-                if not messages:
+                batches = await self.read(after)
+                if not batches:
                     # Not the spine's own wait: it may be ahead of what is at hand here.
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_WAIT_S):
                             await grew.wait()
                     continue
-                chunk = b"".join(
-                    _frame(event)
-                    for _, events in messages
-                    for event in events
-                    if event.at > seen and wanted.takes(event)
-                )
-                after = messages[-1][0]
+                async with self._taking_apart(sum(batch.size for batch in batches)):
+                    chunk = b"".join(batch.frames(wanted, seen) for batch in batches)
+                after = batches[-1].offset
                 if chunk:
                     yield start + chunk
                     start = b""
@@ -234,48 +210,61 @@ class Live:
             self.clients -= 1
 
     async def oldest(
-        self, wanted: Wanted, after: tuple[int, int], limit: int
-    ) -> tuple[list[LogEvent], tuple[int, int] | None]:
+        self, wanted: Wanted, after: Position, limit: int
+    ) -> tuple[list[LogEvent], Position | None]:
         """Up to `limit` events above a position, the oldest first, and the position to go on
         from: None at the log's end. Bounded like `newest`."""
         found: list[LogEvent] = []
-        offset = after[0] - 1
-        for _ in range(_READS_MAX):
-            messages = await self.read(offset)
-            if not messages:
+        offset, left = after[0] - 1, _SEARCH_BYTES_MAX
+        while left > 0:
+            batches = await self.read(offset)
+            if not batches:
                 return found, None
-            for _, events in messages:
-                found += [e for e in events if e.at > after and wanted.takes(e)]
+            for batch in batches:
+                async with self._taking_apart(batch.size):
+                    found += batch.oldest(wanted, after, limit + 1 - len(found))
                 if len(found) > limit:
                     return found[:limit], found[limit - 1].at
-            offset = messages[-1][0]
+                left -= _cost(batch)
+            offset = batches[-1].offset
         return found, (offset, _ANY_INDEX - 1)
 
     async def newest(
-        self, wanted: Wanted, before: tuple[int, int] | None, limit: int
-    ) -> tuple[list[LogEvent], tuple[int, int] | None]:
+        self, wanted: Wanted, before: Position | None, limit: int
+    ) -> tuple[list[LogEvent], Position | None]:
         """Up to `limit` events below a position, the newest first, and the position to go on
-        from: None at the log's beginning. It reads so many messages and no more, so a rare event
-        may need several calls."""
+        from: None at the log's beginning. It reads so much and no more, so a rare event may need
+        several calls."""
         log = await self._spine.log_range()
         end = log.last + 1 if before is None else min(before[0], log.last) + 1
         found: list[LogEvent] = []
-        for _ in range(_READS_MAX):
-            if end <= log.first:
-                break
-            start = max(log.first - 1, end - 1 - _READ_MAX)
-            messages = await self._spine.read_log(start, _READ_MAX)
-            for message in reversed([m for m in messages if m.offset < end]):
-                found += [
-                    event
-                    for event in reversed(log_events(message))
-                    if wanted.takes(event) and (before is None or event.at < before)
-                ]
+        left, window = _SEARCH_BYTES_MAX, _WINDOW_MIN
+        while end > log.first and left > 0:
+            start = max(log.first - 1, end - 1 - window)
+            batches = await self._between(start, end)
+            for batch in reversed(batches):
+                async with self._taking_apart(batch.size):
+                    found += batch.newest(wanted, before, limit + 1 - len(found))
                 if len(found) > limit:
                     return found[:limit], found[limit - 1].at
+            read = sum(map(_cost, batches))
+            left -= max(read, _MESSAGE_COST_MIN)
+            # The log is read forwards: how far back to go is guessed by what came just before.
+            mean = read // len(batches) if batches else _MESSAGE_COST_MIN
+            window = max(1, min(_READ_MAX, LOG_READ_BYTES_MAX // mean))
             end = start + 1
         return found, None if end <= log.first else (end, 0)
 
+    async def _between(self, after: int, end: int) -> list[Batch]:
+        batches: list[Batch] = []
+        while after < end - 1:
+            messages = await self._spine.read_log(after, _READ_MAX)
+            if not messages:
+                break
+            batches += [Batch(message) for message in messages if message.offset < end]
+            after = messages[-1].offset
+        return batches
 
-def _frame(event: LogEvent) -> bytes:
-    return b"id: %s\ndata: %s\n\n" % (event.position.encode(), event.body)
+
+def _cost(batch: Batch) -> int:
+    return max(batch.size, _MESSAGE_COST_MIN)

@@ -1,14 +1,17 @@
 """Statistics: exact counts, rates and percentiles, from the aggregates."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
 from observatory.core.aggregates import (
     KEPT_S,
+    OTHER,
     Aggregates,
     SeriesRow,
     StateCount,
+    heaviest,
     percentile,
 )
 from observatory.core.instant import MICROSECONDS, optional_rfc3339, seconds_between, to_rfc3339
@@ -20,6 +23,8 @@ _FINISHED: Final = ("completed", "failed", "cancelled")
 _COUNTED: Final = ("created", "started", "completed", "failed", "retried", "cancelled")
 _QUANTILES: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _STEPS_MAX: Final = 1440
+_NAMES_MAX: Final = 200
+"""Job types, and queues, that are told apart; what is beyond is told as one."""
 
 
 class _Group:
@@ -37,6 +42,16 @@ class _Group:
             bins[row.key.bin] = bins.get(row.key.bin, 0) + row.count
         else:
             self.counts[row.key.measure] += row.count
+
+    def merge(self, other: "_Group") -> None:
+        for state, count in other.states.items():
+            self.states[state] += count
+        for measure, count in other.counts.items():
+            self.counts[measure] += count
+        for measure, bins in other.bins.items():
+            own = self.bins[measure]
+            for bin, count in bins.items():
+                own[bin] = own.get(bin, 0) + count
 
     def rate(self, window_s: int, *measures: str) -> float:
         return sum(self.counts[m] for m in measures) / window_s
@@ -68,6 +83,17 @@ async def stats(aggregates: Aggregates, freshness: Freshness, window_s: int) -> 
     since = freshness.as_of // MICROSECONDS - window_s
     counts, offset = await aggregates.states()
     rows = await aggregates.series(width, since - since % width)
+    # In a thread: a day of many names is long to add up, and the event loop has other work.
+    return await asyncio.to_thread(_stats, counts, offset, rows, freshness, window_s)
+
+
+def _stats(
+    counts: list[StateCount],
+    offset: int,
+    rows: list[SeriesRow],
+    freshness: Freshness,
+    window_s: int,
+) -> dict[str, Any]:
     types, queues, overall = _grouped(counts, rows)
     return {
         "asOf": to_rfc3339(freshness.as_of),
@@ -77,10 +103,22 @@ async def stats(aggregates: Aggregates, freshness: Freshness, window_s: int) -> 
         "rebuilding": freshness.rebuilding,
         "windowSeconds": window_s,
         "states": overall.states,
-        "types": {name: group.shown(window_s) for name, group in sorted(types.items())},
-        "queues": {name: group.shown(window_s) for name, group in sorted(queues.items())},
+        "types": _shown(types, window_s),
+        "queues": _shown(queues, window_s),
         "overall": overall.shown(window_s),
     }
+
+
+def _shown(groups: dict[str, _Group], window_s: int) -> dict[str, Any]:
+    """The groups by name, those beyond a limit together under one."""
+    weights = {
+        name: sum(group.states.values()) + group.counts["created"] for name, group in groups.items()
+    }
+    named = heaviest(weights, _NAMES_MAX)
+    shown: dict[str, _Group] = defaultdict(_Group)
+    for name, group in sorted(groups.items()):
+        shown[name if name in named else OTHER].merge(group)
+    return {name: group.shown(window_s) for name, group in shown.items()}
 
 
 def _grouped(
@@ -111,10 +149,21 @@ async def series(
     last = now_s - now_s % step_s
     first = last - (min(window_s // step_s, _STEPS_MAX) - 1) * step_s
     steps: dict[int, _Group] = {at: _Group() for at in range(first, last + 1, step_s)}
-    for row in await aggregates.series(step_s, first, type, queue):
+    rows = await aggregates.series(step_s, first, type, queue)
+    items = await asyncio.to_thread(_series, rows, steps)
+    return {
+        "asOf": to_rfc3339(freshness.as_of),
+        "logOffset": freshness.log_offset,
+        "stepSeconds": step_s,
+        "items": items,
+    }
+
+
+def _series(rows: list[SeriesRow], steps: dict[int, _Group]) -> list[dict[str, Any]]:
+    for row in rows:
         if (step := steps.get(row.key.bucket_s)) is not None:
             step.add(row)
-    items = [
+    return [
         {
             "at": to_rfc3339(at * MICROSECONDS),
             **{measure: step.counts[measure] for measure in _COUNTED},
@@ -123,12 +172,6 @@ async def series(
         }
         for at, step in steps.items()
     ]
-    return {
-        "asOf": to_rfc3339(freshness.as_of),
-        "logOffset": freshness.log_offset,
-        "stepSeconds": step_s,
-        "items": items,
-    }
 
 
 async def queues(
@@ -138,7 +181,8 @@ async def queues(
     width = _resolution_s(window_s)
     since = freshness.as_of // MICROSECONDS - window_s
     counts, _ = await aggregates.states()
-    _, groups, _ = _grouped(counts, await aggregates.series(width, since - since % width))
+    rows = await aggregates.series(width, since - since % width)
+    _, groups, _ = await asyncio.to_thread(_grouped, counts, rows)
     oldest = await store.oldest_queued()
     paused = set(await store.paused_queues())
     shown: list[dict[str, Any]] = []

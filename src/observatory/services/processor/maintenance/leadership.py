@@ -41,7 +41,7 @@ class Maintenance:
         self._pruner = Pruner(
             store, spine, dispatcher, settings.retention_days, settings.event_retention_days
         )
-        self._loops = [
+        self.loops = [
             Loop("leadership", self._lead, _LEAD_INTERVAL_S),
             Loop("promoter", self._while_leading(self._promoter.tick), 0.2),
             Loop("rescuer", self._while_leading(self._rescuer.tick), 2.0),
@@ -62,12 +62,12 @@ class Maintenance:
                 pass
             while await self._reconciler.tick(older_than_s=0):
                 pass
-        for loop in self._loops:
+        for loop in self.loops:
             loop.start()
 
     async def stop(self) -> None:
         """Stop every caretaker."""
-        for loop in self._loops:
+        for loop in self.loops:
             await loop.stop()
 
     async def _lead(self) -> None:
