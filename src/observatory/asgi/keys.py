@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,12 +18,21 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from observatory.asgi.problem import problem_response
-from observatory.core.errors import ConfigurationError, Forbidden, Problem, Unauthorized
+from observatory.core.errors import (
+    ConfigurationError,
+    Forbidden,
+    NotFound,
+    Problem,
+    Unauthorized,
+)
 
 SCOPES: Final = ("read", "submit", "operate", "admin")
+OPEN: Final = "open"
+"""The scope of what everybody may use; no key names it, and all who ask have it."""
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz"})
 """Probes carry no keys."""
 _PAGE_PATH: Final = re.compile(r"/(?:assets/[A-Za-z0-9_.-]+)?")
@@ -71,47 +80,49 @@ def _digest(secret: str) -> str:
 
 
 class Guard:
-    """Lets a request through when its key has the scope that its path needs; to read, the scope
-    ``read`` is always enough."""
+    """Finds out who asks, before anything is matched; a key that is not known gets no further.
+    What they may do is asked by each route (`demand`)."""
 
-    def __init__(
-        self, app: ASGIApp, keys: tuple[Key, ...], scopes: Mapping[str, str], default: str
-    ) -> None:
+    def __init__(self, app: ASGIApp, keys: tuple[Key, ...]) -> None:
         """Guard an application.
 
         Args:
-            app: what is guarded.
+            app: what is guarded; its routes say which scope they need.
             keys: the known keys; empty leaves the interface open, for loopback.
-            scopes: path suffix → scope, for paths that need another than `default`.
-            default: the scope of every other path.
         """
         self.app = app
         self._keys = keys
-        self._scopes = scopes
-        self._default = default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or (self._keys and _is_open(scope["method"], scope["path"])):
-            await self.app(scope, receive, send)
-            return
-        try:
-            headers = Headers(scope=scope)
-            if self._keys:
-                principal = self._admit(headers, scope["method"], scope["path"])
-                scope["observatory.principal"] = principal
-            else:
-                _check_local(headers, scope["method"])
-                scope["observatory.principal"] = "local"
-        except Problem as problem:
-            response = problem_response(
-                problem, scope["path"], scope.get("observatory.correlation_id")
-            )
-            await response(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            try:
+                self._let_in(scope)
+            except Problem as problem:
+                response = problem_response(
+                    problem, scope["path"], scope.get("observatory.correlation_id")
+                )
+                await response(scope, receive, send)
+                return
         await self.app(scope, receive, send)
 
-    def _admit(self, headers: Headers, method: str, path: str) -> str:
+    def _let_in(self, scope: Scope) -> None:
+        method, path, headers = scope["method"], scope["path"], Headers(scope=scope)
+        if _CONTROL.search(path):
+            # No route has one, and patterns are known to overlook a line's end.
+            raise NotFound("no path here has a control character in it")
+        granted: Iterable[str] = SCOPES
+        if not self._keys:
+            _check_local(headers, method)
+            scope["observatory.principal"] = "local"
+        elif _is_open(method, path):
+            granted = ()
+        else:
+            key = self._known(headers)
+            scope["observatory.principal"], granted = key.name, key.scopes
+        scope["observatory.granted"] = frozenset({*granted, OPEN})
+
+    def _known(self, headers: Headers) -> Key:
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
             raise Unauthorized("send a key as `Authorization: Bearer …`")
@@ -122,11 +133,23 @@ class Guard:
                 found = key
         if found is None:
             raise Unauthorized("this key is not known")
-        needed = next((s for end, s in self._scopes.items() if path.endswith(end)), self._default)
-        enough = {needed, "admin", "read" if method in _READ_METHODS else needed}
-        if not enough & found.scopes:
-            raise Forbidden(f"this needs the scope {needed}; key {found.name!r} does not have it")
-        return found.name
+        return found
+
+
+def demand(scope: Scope, scopes: frozenset[str]) -> None:
+    """See that who asks has one of these scopes, or ``admin``.
+
+    Raises:
+        Unauthorized: no key was sent.
+        Forbidden: the key has none of them.
+    """
+    if scope.get("observatory.granted", frozenset()) & {*scopes, "admin"}:
+        return
+    principal = scope.get("observatory.principal")
+    if principal is None:
+        raise Unauthorized("send a key as `Authorization: Bearer …`")
+    needed = " or ".join(name for name in SCOPES if name in scopes)
+    raise Forbidden(f"this needs the scope {needed}; key {principal!r} does not have it")
 
 
 def _is_open(method: str, path: str) -> bool:
