@@ -13,10 +13,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from observatory import Observatory
+from observatory.asgi.correlation import Correlation
 from observatory.asgi.keys import OPEN, SCOPES, Guard, new_key, read_keys
 from observatory.asgi.page import page_routes
 from observatory.asgi.routes import ScopedRoute, application
 from observatory.assembly.system import running
+from observatory.core.errors import ConfigurationError
 from observatory.settings import Settings
 from real import RunningSystem, running_system, until
 from services.bad_input import CONTRACTS, GOOD, JOBS, refused
@@ -137,12 +139,63 @@ def test_idempotency_keys_of_two_holders_never_meet(tmp_path: Path) -> None:
         assert len(ids) == 2
 
 
-def test_without_keys_it_listens_on_loopback_only(tmp_path: Path) -> None:
-    with running_system(JOBS, tmp_path, arguments=["--host", "0.0.0.0"], start=False) as system:
+@pytest.mark.parametrize(("keys", "told"), [("", "without keys"), (" , ", "holds no key")])
+def test_without_keys_it_listens_on_loopback_only(tmp_path: Path, keys: str, told: str) -> None:
+    with running_system(
+        JOBS, tmp_path, arguments=["--host", "0.0.0.0"], start=False, OBSERVATORY_API_KEYS=keys
+    ) as system:
         system.start(wait=False)
         assert system.wait_until_ended(timeout_s=15) != 0
-        assert "without keys" in system.output
+        assert told in system.output
         assert "Traceback" not in system.output
+
+
+@pytest.mark.parametrize(
+    "text", [",", " ", "\n", " , ,", "a:read:" + "x" * 64, "a:read:" + "é" * 64]
+)
+def test_keys_that_hold_no_key_are_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        read_keys(text)
+
+
+def test_no_keys_are_none() -> None:
+    assert read_keys("") == ()
+
+
+@pytest.mark.parametrize(
+    ("server", "status"),
+    [("127.0.0.1", 204), ("127.0.0.9", 204), ("[::1]", 204), ("localhost", 204),
+     ("192.0.2.7", 403), ("[::ffff:192.0.2.7]", 403), ("observatory.example", 403)],
+)  # fmt: skip
+async def test_without_keys_only_what_came_over_loopback_is_answered(
+    server: str, status: int
+) -> None:
+    """Whatever the Host header says."""
+    client = client_of(Guard(application([a_route("/jobs", "read")]), ()), server)
+    answer = await client.get("/jobs", headers={"Host": "127.0.0.1"})
+    assert answer.status_code == status
+
+
+async def test_without_keys_a_connection_that_came_from_nowhere_is_refused() -> None:
+    guard = Guard(application([a_route("/jobs", "read")]), ())
+
+    async def serverless(scope: Any, receive: Any, send: Any) -> None:
+        await guard({**scope, "server": None}, receive, send)
+
+    assert (await client_of(serverless, "127.0.0.1").get("/jobs")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Host": "[::1"}, 400), ({"Host": "[bad]"}, 400), ({"Origin": "http://[::1"}, 403)],
+)  # fmt: skip
+async def test_a_host_or_origin_that_cannot_be_read_is_a_problem(
+    headers: dict[str, str], status: int
+) -> None:
+    guard = Guard(application([a_route("/jobs", "submit", method="POST")]), ())
+    answer = await client_of(Correlation(guard), "127.0.0.1").post("/jobs", headers=headers)
+    slug = {400: "malformed-request", 403: "forbidden"}[status]
+    refused(answer, status, slug)
 
 
 PAGE_HTML = "<!doctype html><title>The page</title>"
@@ -161,9 +214,10 @@ def guarded(
     return client_of(guard), {"Authorization": f"Bearer {secret}"}
 
 
-def client_of(app: ASGIApp) -> httpx.AsyncClient:
+def client_of(app: ASGIApp, host: str = "observatory.example") -> httpx.AsyncClient:
+    """A client whose connections seem to arrive at a host."""
     transport = httpx.ASGITransport(app=app)
-    return httpx.AsyncClient(transport=transport, base_url="http://observatory.example")
+    return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
 
 
 async def answer_with_nothing(request: Request) -> Response:
@@ -189,9 +243,8 @@ async def test_a_browser_may_fetch_the_page_without_a_key_and_nothing_else(tmp_p
 
 
 async def test_a_page_that_was_not_built_is_told() -> None:
-    answer = await client_of(Guard(application([a_route("/docs", "read")]), ())).get(
-        "/", headers={"host": "localhost"}
-    )
+    app = Guard(application([a_route("/docs", "read")]), ())
+    answer = await client_of(app, "127.0.0.1").get("/")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     for word in ("not built", "npm run build", "scripts/demo", "/docs"):

@@ -1,12 +1,14 @@
 """Who may do what: API keys with scopes, and the guards of an open loopback interface.
 
 A key is 256 random bits, so a plain SHA-256 of it is kept; comparison takes constant time. Without
-keys the interface is open on loopback only, and then two doors a web page could come through are
-shut: a foreign Host header (DNS rebinding) and a cross-site Origin on a method that changes things.
+keys the interface is open to connections that came over loopback only, and then two doors a web
+page could come through are shut: a foreign Host header (DNS rebinding) and a cross-site Origin on a
+method that changes things.
 """
 
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
 from collections.abc import Iterable
@@ -21,6 +23,7 @@ from observatory.asgi.problem import problem_response
 from observatory.core.errors import (
     ConfigurationError,
     Forbidden,
+    MalformedRequest,
     NotFound,
     Problem,
     Unauthorized,
@@ -32,6 +35,7 @@ OPEN: Final = "open"
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz"})
 """Probes carry no keys."""
@@ -58,20 +62,26 @@ def read_keys(text: str) -> tuple[Key, ...]:
     """Read ``name:scope+scope:sha256hex`` entries, separated by commas.
 
     Raises:
-        ConfigurationError: an entry that is not of this form. The entry is not repeated in the
-            text, in case a key itself was put there.
+        ConfigurationError: an entry that is not of this form, or a text that is not empty and has
+            none: who sets keys does not mean the interface to be open. The entry is not repeated
+            in the text, in case a key itself was put there.
     """
     keys: list[Key] = []
     for number, entry in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
         name, _, rest = entry.partition(":")
         scopes_text, _, digest = rest.partition(":")
         scopes = frozenset(scopes_text.split("+"))
-        if not name or not scopes <= set(SCOPES) or len(digest) != 64:
+        if not name or not scopes <= set(SCOPES) or not _DIGEST.fullmatch(digest):
             raise ConfigurationError(
                 f"OBSERVATORY_API_KEYS: entry {number} must read name:scope+scope:sha256hex "
                 f"with scopes of {', '.join(SCOPES)}; `observatory keys` makes one"
             )
         keys.append(Key(name, scopes, digest.lower()))
+    if text and not keys:
+        raise ConfigurationError(
+            "OBSERVATORY_API_KEYS is set and holds no key; `observatory keys` makes one. To use "
+            "the system without keys, on loopback, leave it unset"
+        )
     return tuple(keys)
 
 
@@ -113,7 +123,7 @@ class Guard:
             raise NotFound("no path here has a control character in it")
         granted: Iterable[str] = SCOPES
         if not self._keys:
-            _check_local(headers, method)
+            _check_local(scope, headers)
             scope["observatory.principal"] = "local"
         elif _is_open(method, path):
             granted = ()
@@ -157,14 +167,39 @@ def _is_open(method: str, path: str) -> bool:
     return is_page or path in _OPEN_PATHS
 
 
-def _check_local(headers: Headers, method: str) -> None:
-    host = urlsplit(f"//{headers.get('host', '')}").hostname
+def _check_local(scope: Scope, headers: Headers) -> None:
+    server = scope.get("server")
+    if server is None or not _is_loopback(server[0]):
+        # The Host header is the caller's to choose; where the connection arrived is not.
+        raise Forbidden("without keys only connections over loopback are answered")
+    try:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname
+    except ValueError:
+        raise MalformedRequest("the Host header cannot be read") from None
     if host not in LOOPBACK_NAMES:
         raise Forbidden("without keys only loopback names are answered; check the Host header")
-    if method in _SAFE_METHODS:
+    if scope["method"] in _SAFE_METHODS:
         return
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+    if origin is not None and _authority(origin) != headers.get("host"):
         raise Forbidden("a page of another origin may not change anything here")
     if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise Forbidden("a page of another site may not change anything here")
+
+
+def _is_loopback(address: str) -> bool:
+    if address in LOOPBACK_NAMES:
+        return True
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

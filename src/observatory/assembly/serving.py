@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from observatory.asgi.connection import BoundedHeadProtocol
-from observatory.asgi.keys import LOOPBACK_NAMES
+from observatory.asgi.keys import LOOPBACK_NAMES, read_keys
 from observatory.assembly.system import Service, running
 from observatory.core.application import Observatory
 from observatory.core.errors import ConfigurationError
@@ -55,7 +55,7 @@ async def serve(
     configure_logging(settings.log_level)
     failpoints.arm(settings.failpoints)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    if host not in LOOPBACK_NAMES and not settings.api_keys.get_secret_value():
+    if host not in LOOPBACK_NAMES and not read_keys(settings.api_keys.get_secret_value()):
         raise ConfigurationError(
             f"refusing to listen on {host} without keys: set OBSERVATORY_API_KEYS "
             "(`observatory keys` makes one), or listen on 127.0.0.1"
