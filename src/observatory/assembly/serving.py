@@ -75,7 +75,7 @@ async def serve(
         sockets = [_bind(host, port)]
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=sockets), name="http")
-        await server.ready.wait()
+        await _until_ready(server, serving)
         shown = f"[{host}]" if ":" in host else host
         called = on_ready(f"http://{shown}:{sockets[0].getsockname()[1]}")
         if inspect.isawaitable(called):
@@ -112,6 +112,15 @@ class _Server(uvicorn.Server):
     def capture_signals(self):  # type: ignore[no-untyped-def, override]
         """Leave the signals alone."""
         yield
+
+
+async def _until_ready(server: _Server, serving: "asyncio.Task[None]") -> None:
+    ready = asyncio.create_task(server.ready.wait())
+    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if serving.done():
+        await serving  # raises what kept it from listening
+        raise ConfigurationError("the HTTP server ended before it listened")
 
 
 def _stop_event() -> asyncio.Event:
