@@ -153,6 +153,11 @@ class SpineUnavailable(ObservatoryError):  # noqa: N818 - says what is so
     """The spine does not answer now; the caller tries again."""
 
 
+class RowRefused(ObservatoryError):  # noqa: N818 - says what is so
+    """The store cannot hold this row as such; trying again would not help. It takes no other
+    write with it: whoever wrote several together writes them apart."""
+
+
 class PositionMismatch(ObservatoryError):  # noqa: N818 - says what is so
     """The aggregates are not where the metrics engine believes them to be."""
 

@@ -25,7 +25,13 @@ from typing import Any, Final, TypeVar
 import filelock
 
 from observatory.backends.sqlite.migrate import migrate
-from observatory.core.errors import ConfigurationError, Problem, QueryTooBroad, StoreUnavailable
+from observatory.core.errors import (
+    ConfigurationError,
+    ObservatoryError,
+    QueryTooBroad,
+    RowRefused,
+    StoreUnavailable,
+)
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -90,6 +96,7 @@ class Database:
         """Queue a write from any thread; the future is done once its commit is on disk.
 
         Raises (from the future):
+            RowRefused: the data of this write cannot be recorded.
             StoreUnavailable: SQLite refused; nothing of this write was recorded.
         """
         future: Future[T] = Future()
@@ -250,13 +257,20 @@ def _in_savepoint(
         connection.execute("ROLLBACK TO one")
         connection.execute("RELEASE one")
         if isinstance(error, sqlite3.Error):
-            return None, _unavailable(error)
+            return None, _translated(error)
         return None, error
     connection.execute("RELEASE one")
     return result, None
 
 
-def _unavailable(error: sqlite3.Error) -> Problem:
+def _translated(error: sqlite3.Error) -> ObservatoryError:
+    """What a write is told: whether its data are at fault, or the database."""
+    if isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError)):
+        return RowRefused(f"the database refuses this: {error}")
+    return _unavailable(error)
+
+
+def _unavailable(error: sqlite3.Error) -> StoreUnavailable:
     return StoreUnavailable(f"the database refused: {error}", retry_after_s=1)
 
 
