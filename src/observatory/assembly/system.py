@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+import structlog
 import uuid_utils
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +23,7 @@ from observatory.asgi.routes import ScopedRoute, application
 from observatory.assembly.backends import Backends, opened
 from observatory.core.application import Observatory
 from observatory.core.contract_tree import bundled
+from observatory.core.errors import ObservatoryError
 from observatory.core.job_type import Handler
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.app import Gateway
@@ -30,6 +32,8 @@ from observatory.services.metrics_engine.follow import Follower
 from observatory.services.processor.service import Processor
 from observatory.services.read_model.app import ReadModel
 from observatory.settings import Settings, contract_files
+
+_log = structlog.get_logger(__name__)
 
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
@@ -183,13 +187,32 @@ class System:
         await self.read_model.stop()
 
     async def stop(self) -> None:
-        """Drain, and let the views catch up with what was drained."""
-        if self.processor is not None:
-            await self.processor.stop()
-        await self.dispatcher.stop()
-        await self.read_model.stop()
-        if self.follower is not None:
-            await self.follower.stop()
+        """Drain, and let the views catch up with what was drained. Each part is stopped whatever
+        came of the one before; what failed is told in the log."""
+        parts: list[_Part | None] = [
+            self.processor,
+            self.dispatcher,
+            self.read_model,
+            self.follower,
+        ]
+        async with AsyncExitStack() as stack:
+            for part in reversed(parts):
+                if part is not None:
+                    stack.push_async_callback(_stop, part)
+
+
+class _Part(Protocol):
+    async def stop(self) -> None: ...
+
+
+async def _stop(part: _Part) -> None:
+    try:
+        await part.stop()
+    except Exception as error:
+        # What is away is told by its name; only what nobody foresaw needs its frames.
+        unforeseen = not isinstance(error, ObservatoryError)
+        name = type(part).__name__.lower()
+        _log.error("system.not_stopped", part=name, error=repr(error), exc_info=unforeseen)
 
 
 @asynccontextmanager

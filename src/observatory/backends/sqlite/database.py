@@ -155,6 +155,11 @@ class Database:
             StoreUnavailable: SQLite refused.
         """
 
+        if self._closed:
+            refused: Future[T] = Future()
+            refused.set_exception(StoreUnavailable("the store is closed"))
+            return refused
+
         def run() -> T:
             connection = self._reader()
             connection.set_progress_handler(None, 0)

@@ -11,6 +11,8 @@ import msgspec
 import structlog
 
 from observatory.backends.sqlite.database import Database
+from observatory.backends.sqlite.part import Part
+from observatory.core.errors import SpineUnavailable
 from observatory.core.job import Transition
 from observatory.core.job_type import PRIORITIES
 from observatory.core.spine import Delivery, LogEntry, LogMessage, LogRange, WorkMessage
@@ -37,7 +39,7 @@ class SqliteSpine:
     publishes_at_once = True
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database = Part(database, SpineUnavailable)
         self._log_grew = asyncio.Event()
         self._consumers: set[_Consumer] = set()
         self._last = -1
@@ -122,7 +124,7 @@ class SqliteSpine:
             held = {reference.id for message in messages if message for reference in message.jobs}
             return [job for job in queued if job.job not in held]
 
-        return await asyncio.wrap_future(self._database.snapshot(work))
+        return await self._database.snapshot(work)
 
     async def read_log(self, after: int, limit: int) -> list[LogMessage]:
         """See `Spine.read_log`."""
@@ -187,9 +189,7 @@ def _decoded(body: bytes) -> WorkMessage | None:
 class _Consumer:
     """Reads forward with one cursor a priority; what is behind a cursor was taken."""
 
-    def __init__(
-        self, database: Database, queues: Sequence[str], consumers: "set[_Consumer]"
-    ) -> None:
+    def __init__(self, database: Part, queues: Sequence[str], consumers: "set[_Consumer]") -> None:
         self._database = database
         self._queues = _encode(list(queues)).decode()
         self._cursors = [0] * len(PRIORITIES)
