@@ -88,6 +88,11 @@ class Gateway:
     async def submit_batch(self, request: Request) -> Response:
         """``POST /jobs/batch``."""
         Parameters(request, ())
+        if "idempotency-key" in request.headers:
+            # Ignored it would promise what it does not keep: a repeat would make every job again.
+            raise InvalidParameter(
+                "Idempotency-Key is for a single job; in a batch put idempotencyKey on each item"
+            )
         kind = media_type(request, _JSON, _NDJSON)
         body = await read_body(request, self._settings.batch_bytes_max)
         items = _lines(body) if kind == _NDJSON else decode(body)
