@@ -18,9 +18,15 @@ from observatory.backends.sqlite.migrate import HEAD, MIGRATIONS, revision
 from observatory.backends.sqlite.sql import statement
 from observatory.backends.sqlite.store import SqliteStore
 from observatory.core.aggregates import Deltas, Position
-from observatory.core.errors import AggregatesUnavailable, SpineUnavailable, StoreUnavailable
+from observatory.core.errors import (
+    AggregatesUnavailable,
+    QueryTooBroad,
+    SpineUnavailable,
+    StoreUnavailable,
+)
 from observatory.core.job import Reference
 from observatory.core.spine import LogEntry, WorkMessage
+from observatory.core.store import JobFilter
 from services.embedding import bench, until
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +77,7 @@ async def test_searches_leave_readers_for_the_work(tmp_path: Path, empty_databas
         def long(_: sqlite3.Connection) -> bool:
             return release.wait(30)
 
-        searches = [asyncio.create_task(on.database.search(long)) for _ in range(20)]
+        searches = [asyncio.create_task(on.database.search(long)) for _ in range(18)]
         snapshots = [on.database.snapshot(long) for _ in range(5)]
         consumer = on.spine.consume(["default"])
         await on.spine.publish([], [_message("a")])
@@ -82,6 +88,28 @@ async def test_searches_leave_readers_for_the_work(tmp_path: Path, empty_databas
         assert [d.message for d in taken] == [_message("a")]
         assert all(await asyncio.gather(*searches))
         assert all(snapshot.result(10) for snapshot in snapshots)
+
+
+async def test_a_snapshot_does_not_wait_behind_searches_and_searches_that_wait_are_bounded(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        release = threading.Event()
+
+        def long(_: sqlite3.Connection) -> bool:
+            return release.wait(30)
+
+        searches = [asyncio.create_task(on.database.search(long)) for _ in range(18)]
+        await asyncio.sleep(0)  # each has begun
+        try:
+            assert await asyncio.wait_for(on.spine.missing([]), 15) == []
+            with pytest.raises(QueryTooBroad, match="too many searches") as refused:
+                await on.store.list_jobs(JobFilter(), None, 1)
+            assert refused.value.retry_after_s
+        finally:
+            release.set()
+        assert all(await asyncio.gather(*searches))
+        assert await on.store.list_jobs(JobFilter(), None, 1) == []
 
 
 async def test_a_message_that_cannot_be_read_is_set_aside_and_stops_nothing(

@@ -119,10 +119,14 @@ class SqliteSpine:
         """See `Spine.missing`."""
 
         def work(db: sqlite3.Connection) -> list[Transition]:
-            bodies = db.execute("SELECT body FROM work_messages")
-            messages = (_decoded(body) for (body,) in bodies)
-            held = {reference.id for message in messages if message for reference in message.jobs}
-            return [job for job in queued if job.job not in held]
+            # What is sought is held in memory, and not all that is found: the queues may be long.
+            absent = {job.job for job in queued}
+            for (body,) in db.execute("SELECT body FROM work_messages"):
+                if not absent:
+                    break
+                if (message := _decoded(body)) is not None:
+                    absent.difference_update(reference.id for reference in message.jobs)
+            return [job for job in queued if job.job in absent]
 
         return await self._database.snapshot(work)
 
