@@ -14,7 +14,6 @@ from development.postgres import PostgresServer
 from faults.proxy import Proxy
 from observatory.backends.postgres import database as database_module
 from observatory.backends.postgres import writer as writer_module
-from observatory.backends.postgres.connection import RowRefused
 from observatory.backends.postgres.database import Database
 from observatory.backends.postgres.migrate import migrate
 from observatory.backends.postgres.store import PostgresStore
@@ -23,6 +22,7 @@ from observatory.core.errors import (
     NotFound,
     Problem,
     QueryTooBroad,
+    RowRefused,
     StoreUnavailable,
 )
 from observatory.core.job import Submission

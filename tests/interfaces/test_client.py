@@ -25,6 +25,7 @@ from observatory.client import (
     Refused,
     Submission,
     SubmitOptions,
+    Unavailable,
     Unreachable,
     WaitTimeout,
     operations,
@@ -319,6 +320,54 @@ def test_patience_ends_with_the_reason() -> None:
 
     with pytest.raises(Refused, match="disk full"):
         faked(away, patience=0.2).submit("double")
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_jobs_the_system_could_not_answer_for_are_given_back_with_their_keys(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """A 5xx says nothing of the jobs: they may have been taken."""
+    monkeypatch.setattr(operations, "BATCH_ITEMS", 2)
+    bodies: list[list[dict[str, str]]] = []
+
+    def full_after_one(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        if len(bodies) == 2:
+            problem = {"title": "Not available", "detail": "it is not known", "status": status}
+            return httpx.Response(status, json=problem)
+        items = [
+            {"index": i, "status": 202, "jobId": f"job-{len(bodies)}-{i}", "problem": None}
+            for i in range(len(bodies[-1]))
+        ]
+        return httpx.Response(202, json={"accepted": 2, "refused": 0, "items": items})
+
+    client = faked(full_after_one, patience=0)
+    with pytest.raises(Interrupted, match=r"it is not known.*2 of the jobs") as caught:
+        client.submit_many(Submission("a", {"n": n}) for n in range(5))
+    assert caught.value.answers == ["job-1-0", "job-1-1"]
+    rest = list(caught.value.rest)
+    assert [job.payload for job in rest] == [{"n": 2}, {"n": 3}, {"n": 4}]
+    client.submit_many(rest)
+    assert bodies[2] == bodies[1], "the same keys, so that no job is made twice"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_job_nobody_answered_for_is_told_with_its_key(answers: bool) -> None:
+    sent: list[str] = []
+
+    def away(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["idempotency-key"])
+        if answers:
+            return httpx.Response(503, json={"title": "Not available"})
+        raise httpx.ReadError("connection reset", request=request)
+
+    client = faked(away, patience=0)
+    with pytest.raises((Unavailable, Unreachable)) as caught:
+        client.submit("double", n=1)
+    assert caught.value.idempotency_key == sent[0]
+    with pytest.raises((Unavailable, Unreachable)) as caught:
+        client.submit("double", n=1, options=SubmitOptions(idempotency_key="mine"))
+    assert caught.value.idempotency_key == "mine"
 
 
 def test_a_refused_chunk_refuses_each_of_its_jobs() -> None:

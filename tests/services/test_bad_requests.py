@@ -392,3 +392,9 @@ def test_what_is_searched_for_is_found_as_it_is_written(running: Server) -> None
         assert [item["id"] for item in found] == [ids[text]], text
     assert running.http.get("/jobs", params={"q": "needle %"}).json()["items"] == []
     assert running.http.get("/jobs", params={"q": "needle _"}).json()["items"] == []
+
+
+def test_a_batch_has_a_key_an_item_and_none_in_a_header(server: Server) -> None:
+    answer = server.http.post("/jobs/batch", json=[GOOD], headers={"Idempotency-Key": "k1"})
+    problem = refused(answer, 400, "invalid-parameter")
+    assert "put idempotencyKey on each item" in problem["detail"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from observatory.asgi.connection import BoundedHeadProtocol
-from observatory.asgi.keys import LOOPBACK_NAMES
+from observatory.asgi.keys import LOOPBACK_NAMES, read_keys
 from observatory.assembly.system import Service, running
 from observatory.core.application import Observatory
 from observatory.core.errors import ConfigurationError
@@ -55,7 +55,7 @@ async def serve(
     configure_logging(settings.log_level)
     failpoints.arm(settings.failpoints)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    if host not in LOOPBACK_NAMES and not settings.api_keys.get_secret_value():
+    if host not in LOOPBACK_NAMES and not read_keys(settings.api_keys.get_secret_value()):
         raise ConfigurationError(
             f"refusing to listen on {host} without keys: set OBSERVATORY_API_KEYS "
             "(`observatory keys` makes one), or listen on 127.0.0.1"
@@ -75,7 +75,7 @@ async def serve(
         sockets = [_bind(host, port)]
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=sockets), name="http")
-        await server.ready.wait()
+        await _until_ready(server, serving)
         shown = f"[{host}]" if ":" in host else host
         called = on_ready(f"http://{shown}:{sockets[0].getsockname()[1]}")
         if inspect.isawaitable(called):
@@ -112,6 +112,15 @@ class _Server(uvicorn.Server):
     def capture_signals(self):  # type: ignore[no-untyped-def, override]
         """Leave the signals alone."""
         yield
+
+
+async def _until_ready(server: _Server, serving: "asyncio.Task[None]") -> None:
+    ready = asyncio.create_task(server.ready.wait())
+    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if serving.done():
+        await serving  # raises what kept it from listening
+        raise ConfigurationError("the HTTP server ended before it listened")
 
 
 def _stop_event() -> asyncio.Event:

@@ -19,6 +19,7 @@ from observatory.client.errors import (
     NotFound,
     PositionLost,
     Refused,
+    Unavailable,
     Unreachable,
     WaitTimeout,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Refused",
     "Submission",
     "SubmitOptions",
+    "Unavailable",
     "Unreachable",
     "WaitTimeout",
 ]

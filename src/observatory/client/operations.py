@@ -16,7 +16,13 @@ import httpx
 import msgspec
 import uuid_utils
 
-from observatory.client.errors import Interrupted, Refused, Unreachable, WaitTimeout
+from observatory.client.errors import (
+    Interrupted,
+    Refused,
+    Unavailable,
+    Unreachable,
+    WaitTimeout,
+)
 from observatory.client.records import Job, JobFilter, Json, Submission, SubmitOptions
 from observatory.client.requests import Request, Steps, body_of, exchange
 
@@ -98,22 +104,27 @@ class Operations:
     def submit(self, job: Submission) -> Steps[str]:
         """POST /jobs; the job's id."""
         content = msgspec.json.encode(_submission_body(job))
-        headers = {**_JSON, "idempotency-key": _key(job.options)}
+        key = _key(job.options)
+        headers = {**_JSON, "idempotency-key": key}
         request = Request("POST", "/jobs", headers=headers, content=content)
-        return str(body_of((yield from self.exchange(request)))["jobId"])
+        try:
+            return str(body_of((yield from self.exchange(request)))["jobId"])
+        except (Unreachable, Unavailable) as error:
+            error.idempotency_key = key
+            raise
 
     def submit_many(self, jobs: Iterable[Submission]) -> Steps[list[str | Refused]]:
         """POST /jobs/batch as often as needed; each job's id or refusal.
 
         Raises:
-            Interrupted: nothing answered, or no longer.
+            Interrupted: nothing answered, or no longer, or the system could not.
         """
         answers: list[str | Refused] = []
         chunks = _chunks(_keyed(job) for job in jobs)
         for chunk in chunks:
             try:
                 answers += yield from self._submit_chunk([item for _, item in chunk])
-            except Unreachable as error:
+            except (Unreachable, Unavailable) as error:
                 rest = (job for part in chain([chunk], chunks) for job, _ in part)
                 raise Interrupted(str(error), answers, rest) from error
         return answers
@@ -123,6 +134,8 @@ class Operations:
         request = Request("POST", "/jobs/batch", headers=_JSON, content=content)
         try:
             response = yield from self.exchange(request)
+        except Unavailable:
+            raise  # says nothing of these jobs; some may have been taken
         except Refused as refusal:
             return [refusal] * len(chunk)
         items = sorted(body_of(response)["items"], key=lambda item: item["index"])

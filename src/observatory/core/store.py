@@ -1,12 +1,13 @@
 """The store: the authoritative record of jobs.
 
 Implemented in `backends/sqlite/` and `backends/postgres/`; what every implementation must do is in
-`tests/conformance/test_store.py`.
+`tests/conformance/`: `test_store.py`, `test_store_reads.py`, `test_store_liveness.py` and
+`test_refused_rows.py`.
 
 Every method that changes jobs does so in one transaction that also records the history of each
 transition and one outbox row with the publisher's next number; it returns that as a `Commit`, or
 None where nothing changed. All decisions use the store's own clock. Every method may raise
-`StoreUnavailable`.
+`StoreUnavailable`; one that writes, `RowRefused` where the data are at fault.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import RawCursor, errors
 from psycopg.rows import TupleRow
 
-from observatory.core.errors import ObservatoryError, StoreUnavailable
+from observatory.core.errors import RowRefused, StoreUnavailable
 
 _CONNECT_TIMEOUT_S: Final = 3
 _UNACKNOWLEDGED_MS: Final = 10_000
@@ -33,10 +33,6 @@ _GONE: Final = (
 )
 """What a server says that shuts down, or serves no writes (any more): the host is to be resolved
 anew."""
-
-
-class RowRefused(ObservatoryError):  # noqa: N818 - says what is so
-    """The database cannot hold this row as such; trying again would not help."""
 
 
 class Link:

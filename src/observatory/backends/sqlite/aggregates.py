@@ -4,8 +4,9 @@ import sqlite3
 from typing import Final
 
 from observatory.backends.sqlite.database import Database
+from observatory.backends.sqlite.part import Part
 from observatory.core.aggregates import KEPT_S, Deltas, Position, SeriesKey, SeriesRow, StateCount
-from observatory.core.errors import PositionMismatch
+from observatory.core.errors import AggregatesUnavailable, PositionMismatch
 from observatory.core.lifecycle import State
 
 _ADD_STATE: Final = (
@@ -22,7 +23,7 @@ class SqliteAggregates:
     """Aggregates in a SQLite file."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database = Part(database, AggregatesUnavailable)
 
     async def position(self) -> Position | None:
         """See `Aggregates.position`."""

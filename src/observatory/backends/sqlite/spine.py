@@ -12,6 +12,8 @@ import msgspec
 import structlog
 
 from observatory.backends.sqlite.database import Database
+from observatory.backends.sqlite.part import Part
+from observatory.core.errors import SpineUnavailable
 from observatory.core.job import Transition
 from observatory.core.job_type import PRIORITIES
 from observatory.core.spine import (
@@ -52,7 +54,7 @@ class SqliteSpine:
     publishes_at_once = True
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database = Part(database, SpineUnavailable)
         self._log_grew = asyncio.Event()
         self._consumers: set[_Consumer] = set()
         self._last = -1
@@ -132,12 +134,16 @@ class SqliteSpine:
         """See `Spine.missing`."""
 
         def work(db: sqlite3.Connection) -> list[Transition]:
-            bodies = db.execute("SELECT body FROM work_messages")
-            messages = (_decoded(body) for (body,) in bodies)
-            held = {reference.id for message in messages if message for reference in message.jobs}
-            return [job for job in queued if job.job not in held]
+            # What is sought is held in memory, and not all that is found: the queues may be long.
+            absent = {job.job for job in queued}
+            for (body,) in db.execute("SELECT body FROM work_messages"):
+                if not absent:
+                    break
+                if (message := _decoded(body)) is not None:
+                    absent.difference_update(reference.id for reference in message.jobs)
+            return [job for job in queued if job.job in absent]
 
-        return await asyncio.wrap_future(self._database.snapshot(work))
+        return await self._database.snapshot(work)
 
     async def read_log(
         self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
@@ -206,9 +212,7 @@ def _decoded(body: bytes) -> WorkMessage | None:
 class _Consumer:
     """Reads forward with one cursor a priority; what is behind a cursor was taken."""
 
-    def __init__(
-        self, database: Database, queues: Sequence[str], consumers: "set[_Consumer]"
-    ) -> None:
+    def __init__(self, database: Part, queues: Sequence[str], consumers: "set[_Consumer]") -> None:
         self._database = database
         self._queues = tuple(queues)
         self._cursors = [0] * len(PRIORITIES)

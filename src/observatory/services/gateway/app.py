@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from observatory.asgi.body import media_type, read_body
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.paths import JOB_PATH, QUEUE_PATH
-from observatory.asgi.problem import exception_handlers, problem_document
+from observatory.asgi.problem import problem_document
+from observatory.asgi.routes import ScopedRoute
 from observatory.core.contracts import Contract
 from observatory.core.errors import (
     InvalidParameter,
@@ -39,11 +38,6 @@ _NDJSON: Final = "application/x-ndjson"
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
-SCOPES: Final[Mapping[str, str]] = dict.fromkeys(
-    ("/cancel", "/retry", "/pause", "/resume"), "operate"
-)
-"""Path endings that need another scope than submit."""
-
 
 class Gateway:
     """The routes of the write interface."""
@@ -67,15 +61,18 @@ class Gateway:
         self._cancel_contract = Contract(documents[base + "cancel-request.v1.json"], documents)
         self._retry_contract = Contract(documents[base + "retry-request.v1.json"], documents)
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[ScopedRoute]:
         """The routes, without health and metrics."""
         return [
-            Route("/jobs", self.submit, methods=["POST"]),
-            Route("/jobs/batch", self.submit_batch, methods=["POST"]),
-            Route(f"{JOB_PATH}/cancel", self.cancel, methods=["POST"]),
-            Route(f"{JOB_PATH}/retry", self.retry, methods=["POST"]),
-            Route(f"{QUEUE_PATH}/pause", self.pause, methods=["POST"]),
-            Route(f"{QUEUE_PATH}/resume", self.resume, methods=["POST"]),
+            ScopedRoute(path, endpoint, method="POST", scopes=(scope,))
+            for path, endpoint, scope in (
+                ("/jobs", self.submit, "submit"),
+                ("/jobs/batch", self.submit_batch, "submit"),
+                (f"{JOB_PATH}/cancel", self.cancel, "operate"),
+                (f"{JOB_PATH}/retry", self.retry, "operate"),
+                (f"{QUEUE_PATH}/pause", self.pause, "operate"),
+                (f"{QUEUE_PATH}/resume", self.resume, "operate"),
+            )
         ]
 
     async def submit(self, request: Request) -> Response:
@@ -96,6 +93,11 @@ class Gateway:
     async def submit_batch(self, request: Request) -> Response:
         """``POST /jobs/batch``."""
         Parameters(request, ())
+        if "idempotency-key" in request.headers:
+            # Ignored it would promise what it does not keep: a repeat would make every job again.
+            raise InvalidParameter(
+                "Idempotency-Key is for a single job; in a batch put idempotencyKey on each item"
+            )
         kind = media_type(request, _JSON, _NDJSON)
         body = await read_body(request, self._settings.batch_bytes_max)
         items = _lines(body) if kind == _NDJSON else decode(body)
@@ -177,17 +179,6 @@ class Gateway:
         body = decode(raw)
         contract.check(body, "the body")
         return body
-
-
-def gateway_app(
-    gateway: Gateway, more: list[BaseRoute], origin: list[BaseRoute] | None = None
-) -> Starlette:
-    """The gateway as an ASGI application, with `more` routes such as health. `origin` is every
-    route of the origin that it shares with others, to tell a wrong method from a wrong path."""
-    routes = gateway.routes() + more
-    app = Starlette(routes=routes, exception_handlers=exception_handlers(origin or routes))
-    app.router.redirect_slashes = False
-    return app
 
 
 def _context(request: Request) -> Context:

@@ -9,14 +9,12 @@ from typing import Any, Final
 import anyio
 import msgspec
 from sse_starlette import EventSourceResponse
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.paths import JOB_PATH
-from observatory.asgi.problem import exception_handlers
+from observatory.asgi.routes import ScopedRoute
 from observatory.core.aggregates import Aggregates
 from observatory.core.errors import InvalidParameter, NotFound
 from observatory.core.form import JOB_TYPE, QUEUE
@@ -72,7 +70,7 @@ class ReadModel:
         self._ending = anyio.Event()
         self._source = f"/observatory/read-model/{store.publisher}"
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[ScopedRoute]:
         """The routes, without health and metrics."""
         paths = {
             "/jobs": self.list_jobs,
@@ -91,7 +89,10 @@ class ReadModel:
             "/contracts": self.contracts,
             "/contracts/{path:path}": self.contract,
         }
-        return [Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()]
+        return [
+            ScopedRoute(path, endpoint, method="GET", scopes=("read",))
+            for path, endpoint in paths.items()
+        ]
 
     def start(self) -> None:
         """Begin to follow the log for live clients."""
@@ -317,17 +318,6 @@ class ReadModel:
 
     async def _answer(self, body: Any, headers: dict[str, str] | None = None) -> Response:
         return _json(body, await self._clock.freshness(), headers)
-
-
-def read_model_app(
-    read_model: ReadModel, more: list[BaseRoute], origin: list[BaseRoute] | None = None
-) -> Starlette:
-    """The read model as an ASGI application, with `more` routes such as health. `origin` is every
-    route of the origin that it shares with others, to tell a wrong method from a wrong path."""
-    routes = read_model.routes() + more
-    app = Starlette(routes=routes, exception_handlers=exception_handlers(origin or routes))
-    app.router.redirect_slashes = False
-    return app
 
 
 def _json(body: Any, freshness: Freshness, more: dict[str, str] | None = None) -> Response:
