@@ -303,6 +303,23 @@ async def test_of_workers_that_claim_at_once_one_wins(store: Store) -> None:
     assert sorted(won) == sorted(jobs)
 
 
+async def test_what_a_claim_took_whose_answer_was_lost_is_given_once_more(store: Store) -> None:
+    mine, theirs, queued, ended_one, again = await accept(store, *(submission() for _ in range(5)))
+    first = [await claim(store, job) for job in (mine, ended_one, again)]
+    await claim(store, theirs, by=OTHER_WORKER)
+    await finish(store, ended(ended_one), ended(again, outcome=OutcomeKind.RELEASED))
+    await claim(store, again, 1)
+    references = [named(job) for job in (queued, theirs, mine, ended_one, again, new_id())]
+    before = await store.unpublished(0, 100)
+
+    found = await store.reclaim(references, WORKER)
+
+    assert found == first[:1], "as the claim would have given it"
+    assert await store.reclaim(references, WORKER) == found
+    assert await store.reclaim([], WORKER) == []
+    assert await store.unpublished(0, 100) == before, "nothing changed"
+
+
 # Finishing
 
 

@@ -123,6 +123,18 @@ async def test_a_heartbeat_keeps_a_worker_alive_and_brings_its_cancellations(
     assert await store.now() - record.seen_at < 5 * MICROSECONDS
 
 
+async def test_the_runs_of_a_worker_are_told(store: Store) -> None:
+    assert await store.runs(WORKER) == []
+    first, second = await running(store), await running(store)
+    again = await running(store)
+    await finish(store, ended(again, outcome=OutcomeKind.RELEASED))
+    await claim(store, again, 1)
+    await running(store, by=OTHER_WORKER)
+    await completed(store)
+
+    assert sorted(await store.runs(WORKER)) == sorted([(first, 1), (second, 1), (again, 2)])
+
+
 async def test_a_worker_that_is_not_on_record_is_told_so(store: Store) -> None:
     assert not store.heartbeat(WORKER, 0, "active").known
 

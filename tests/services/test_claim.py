@@ -125,6 +125,45 @@ async def test_a_claim_the_store_refused_is_made_again(on: SqliteBench) -> None:
     assert sorted(await claiming.claimed(tries=3)) == sorted(jobs)
 
 
+async def test_what_a_claim_took_whose_answer_was_lost_is_run(on: SqliteBench) -> None:
+    claiming = Claiming(on)
+    jobs = await claiming.accepted("work", "work", "work")
+    claiming.store.after("claim", StoreUnavailable("nobody knows"))
+
+    assert await claiming.claimed(free=2) == []
+    assert {(job, 1) for job in jobs[:2]} == claiming.claimer.in_doubt
+    claiming.store.before("reclaim", StoreUnavailable("gone"))
+    assert sorted(await claiming.claimed(free=2, tries=2)) == sorted(jobs[:2])
+    assert await claiming.claimed(free=2, tries=3) == jobs[2:]
+
+
+async def test_it_is_run_also_where_its_message_was_handed_on(on: SqliteBench) -> None:
+    claiming = Claiming(on, shared=True)
+    jobs = await claiming.accepted("work", "work")
+    claiming.store.after("claim", StoreUnavailable("nobody knows"))
+    assert await claiming.claimed() == []
+
+    await claiming.claimer.hand_on()
+
+    assert await Claiming(on, shared=True).claimed(tries=2) == []
+    assert sorted(await claiming.claimed()) == sorted(jobs)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), asyncio.CancelledError()])
+async def test_what_a_claim_took_outlives_whatever_cut_it_off(
+    on: SqliteBench, error: BaseException
+) -> None:
+    claiming = Claiming(on)
+    jobs = await claiming.accepted("work", "work")
+    claiming.store.before("claim", error)
+    claiming.store.after("claim", error)
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            await claiming.claimer.claim(1)
+
+    assert sorted(await claiming.claimed(tries=3)) == sorted(jobs)
+
+
 async def test_a_repeat_or_a_cancelled_job_is_dropped(on: SqliteBench) -> None:
     claiming = Claiming(on)
     done, cancelled, good = await claiming.accepted("work", "work", "work")
@@ -200,6 +239,17 @@ async def test_a_suspect_the_store_did_not_give_is_claimed_later(on: SqliteBench
     claiming.store.before("claim", StoreUnavailable("gone"))
 
     assert await claiming.claimed(tries=5) == suspects
+
+
+async def test_a_suspect_whose_claim_was_cut_off_is_still_the_only_one(on: SqliteBench) -> None:
+    claiming = Claiming(on)
+    suspects = await claiming.suspects(2)
+    claiming.store.after("claim", StoreUnavailable("nobody knows"))
+
+    first = await claiming.claimed(tries=4)
+    assert len(first) == 1
+    claiming.claimer.ended(first[0])
+    assert sorted(first + await claiming.claimed(tries=4)) == sorted(suspects)
 
 
 async def test_a_suspect_that_was_cancelled_holds_up_no_other(on: SqliteBench) -> None:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from observatory.core.failure import fingerprint
-from observatory.core.job import ClaimedJob, FinishedAttempt, Submission, Transition
+from observatory.core.job import ClaimedJob, FinishedAttempt, Reference, Submission, Transition
 from observatory.core.job_type import Retry
 from observatory.core.lifecycle import (
     POISON,
@@ -224,13 +224,20 @@ def cancellation(job: Current, reason: str | None, now: int) -> tuple[Ending, Tr
     return row, transition
 
 
-def claimed_job(job: Current, payload: str) -> ClaimedJob:
-    """What a worker is given of a job it has claimed."""
+def owns_claim(job: Current, reference: Reference, worker: str) -> bool:
+    """Whether the job is running because this worker claimed it by this reference."""
+    return (
+        job.state == State.RUNNING and job.attempt == reference.attempt + 1 and job.worker == worker
+    )
+
+
+def claimed_job(job: Current, payload: str, attempt: int | None = None) -> ClaimedJob:
+    """What a worker is given of a job it has claimed: as attempt `attempt`, or as the next."""
     return ClaimedJob(
         id=job.id,
         type=job.type,
         queue=job.queue,
-        attempt=job.attempt + 1,
+        attempt=job.attempt + 1 if attempt is None else attempt,
         payload=payload,
         failures=job.failures,
         crashes=job.crashes,

@@ -126,6 +126,11 @@ class StoreWrites(Protocol):
         """queued → running for each job whose attempt count is still the reference's."""
         ...
 
+    async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:
+        """After a claim that was cut off, and of which nobody knows what it did: the jobs that
+        it took for this worker. A transaction that may still be under way is waited for."""
+        ...
+
     async def finish(
         self, attempts: Sequence[FinishedAttempt], worker: str
     ) -> tuple[list[bool], Commit | None]:
@@ -175,6 +180,10 @@ class StoreLiveness(Protocol):
 
     def heartbeat(self, worker: str, running: int, state: str) -> Pulse:
         """Blocking, for the worker's own thread: I am alive; what shall end?"""
+        ...
+
+    async def runs(self, worker: str) -> list[tuple[str, int]]:
+        """(job, attempt) of every run that this worker has on record."""
         ...
 
     async def unregister_worker(self, worker: str) -> None:

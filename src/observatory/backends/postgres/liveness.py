@@ -27,6 +27,7 @@ _QUEUED: Final = statement("select_queued")
 _PUT_WORKER: Final = statement("put_worker")
 _BEAT: Final = statement("beat")
 _LEAD: Final = statement("lead")
+_RUNS: Final = statement("select_runs")
 
 _LOWEST_ID: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -81,6 +82,12 @@ class PostgresLiveness(PostgresReads):
             return Pulse(known == 1, tuple((job, attempt) for job, attempt in cancel))
 
         return self._database.beat(work)
+
+    async def runs(self, worker: str) -> list[tuple[str, int]]:
+        """See `StoreLiveness.runs`."""
+        return await self._database.read(
+            lambda db: [(id, attempt) for id, attempt in db.execute(_RUNS, (worker,))]
+        )
 
     async def unregister_worker(self, worker: str) -> None:
         """See `StoreLiveness.unregister_worker`."""

@@ -37,6 +37,7 @@ from observatory.core.change import (
     cancellation,
     claimed_job,
     owns,
+    owns_claim,
 )
 from observatory.core.errors import IllegalTransition
 from observatory.core.job import (
@@ -59,6 +60,9 @@ _NOTE_LINES: Final = statement("note_lines")
 _PAUSE_QUEUE: Final = statement("pause_queue")
 _RESUME_QUEUE: Final = statement("resume_queue")
 _PUT_JOB_TYPES: Final = statement("put_job_types")
+_PAYLOADS: Final = (
+    b"SELECT job::text, document FROM history WHERE job = ANY ($1::uuid[]) AND version = 1"
+)
 
 
 class PostgresStore(PostgresLiveness):
@@ -125,6 +129,21 @@ class PostgresStore(PostgresLiveness):
         ]
         claimed = [claimed_job(row, payload) for row, payload in found]
         return claimed, record(db, CLAIM, changed, transitions, self._publisher)
+
+    async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:
+        """See `StoreWrites.reclaim`."""
+        wanted = {reference.id: reference for reference in references}
+
+        def work(db: Transaction) -> list[ClaimedJob]:
+            # Locked: a claim whose commit is still under way is waited for.
+            rows = {
+                row.id: row for row in current_rows(db, wanted)
+                if owns_claim(row, wanted[row.id], worker)
+            }  # fmt: skip
+            payloads = db.execute(_PAYLOADS, (list(rows),)) if rows else []
+            return [claimed_job(rows[id], text, rows[id].attempt) for id, text in payloads]
+
+        return await self._database.write(work)
 
     async def finish(
         self, attempts: Sequence[FinishedAttempt], worker: str

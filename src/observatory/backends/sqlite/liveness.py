@@ -76,6 +76,11 @@ class SqliteLiveness(SqliteReads):
 
         return self._database.submit(work).result(timeout=60)
 
+    async def runs(self, worker: str) -> list[tuple[str, int]]:
+        """See `StoreLiveness.runs`."""
+        query = "SELECT id, attempt FROM jobs WHERE state = 'running' AND worker = ?"
+        return await self._database.read(lambda db: db.execute(query, (worker,)).fetchall())
+
     async def unregister_worker(self, worker: str) -> None:
         """See `StoreLiveness.unregister_worker`."""
         await self._database.write(

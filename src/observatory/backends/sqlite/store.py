@@ -21,7 +21,7 @@ from observatory.backends.sqlite.recording import (
 )
 from observatory.backends.sqlite.rows import Row, current_rows, one_row
 from observatory.backends.sqlite.sql import statement
-from observatory.core.change import acceptance, cancellation, claimed_job, owns
+from observatory.core.change import acceptance, cancellation, claimed_job, owns, owns_claim
 from observatory.core.errors import IllegalTransition
 from observatory.core.job import (
     ClaimedJob,
@@ -143,6 +143,20 @@ class SqliteStore(SqliteLiveness):
         keep_history(db, kept)
         claimed = [claimed_job(job, payloads[seq]) for seq, job in rows]
         return claimed, number_commit(db, transitions, now, self._publisher)
+
+    async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:
+        """See `StoreWrites.reclaim`."""
+        wanted = {reference.id: reference for reference in references}
+
+        def work(db: sqlite3.Connection) -> list[ClaimedJob]:
+            rows = [
+                row for row in current_rows(db, wanted)
+                if owns_claim(row.job, wanted[row.job.id], worker)
+            ]  # fmt: skip
+            payloads = dict(db.execute(_PAYLOADS, (_encode([r.seq for r in rows]).decode(),)))
+            return [claimed_job(job, payloads[seq], job.attempt) for seq, job in rows]
+
+        return await self._database.write(work)
 
     async def finish(
         self, attempts: Sequence[FinishedAttempt], worker: str

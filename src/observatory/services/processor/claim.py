@@ -55,6 +55,8 @@ class Claimer:
         self._consumed: tuple[str, ...] = ()
         self._closed = False
         self._suspect: str | None = None
+        self._doubtful: list[Reference] = []
+        self._given: list[ClaimedJob] = []
 
     def open(self, queues: Sequence[str]) -> None:
         """Start to consume."""
@@ -89,6 +91,8 @@ class Claimer:
         """Up to `free` jobs that this worker owns from now on; empty when there are none now."""
         if self._consumed != self._queues and not self._closed:
             self._consume()
+        if self._doubtful and (found := await self._reclaim()):
+            return found
         if suspect := await self._claim_suspect():
             return suspect
         if not self._at_hand:
@@ -98,12 +102,10 @@ class Claimer:
             return []
         reach("processor.before_claim")
         try:
-            jobs, commit = await self._store.claim(references, self._worker)
-        except ObservatoryError:
+            jobs = await self._own(references)
+        except BaseException:
             self._at_hand.extendleft(reversed(references))
             raise
-        reach("processor.after_claim")
-        self._dispatcher.put(commit)
         if len(jobs) < len(references):
             _log.info("claim.dropped", count=len(references) - len(jobs))
         if not self._at_hand:
@@ -111,6 +113,32 @@ class Claimer:
         elif time.monotonic() - self._taken_at > HAND_ON_AFTER_S:
             await self.hand_on()
         return jobs
+
+    async def _own(self, references: list[Reference]) -> list[ClaimedJob]:
+        """Claim these. Until the answer is there it is not known what has become of them."""
+        self._doubtful = references
+        jobs, commit = await self._store.claim(references, self._worker)
+        reach("processor.after_claim")
+        self._dispatcher.put(commit)
+        self._doubtful, self._given = [], jobs
+        return jobs
+
+    async def _reclaim(self) -> list[ClaimedJob]:
+        """What a claim took whose answer was lost: nobody else would ever run it, since this
+        worker lives and has it on record. The references themselves are at hand again."""
+        jobs = await self._store.reclaim(self._doubtful, self._worker)
+        suspects = {reference.id for reference in self._doubtful if reference.suspect}
+        self._suspect = next((job.id for job in jobs if job.id in suspects), self._suspect)
+        self._doubtful, self._given = [], jobs
+        if jobs:
+            _log.warning("claim.found", count=len(jobs))
+        return jobs
+
+    @property
+    def in_doubt(self) -> set[tuple[str, int]]:
+        """(job, attempt) of runs that are on record perhaps, and of those just given out."""
+        given = {(job.id, job.attempt) for job in self._given}
+        return given | {(r.id, r.attempt + 1) for r in self._doubtful}
 
     async def _take(self, free: int) -> None:
         if self._consumer is None:
@@ -181,9 +209,8 @@ class Claimer:
         if self._suspect is not None or not self._suspects:
             return []
         delivery, reference = self._suspects[0]
-        jobs, commit = await self._store.claim([reference], self._worker)
+        jobs = await self._own([reference])
         self._suspects.popleft()
-        self._dispatcher.put(commit)
         if self._consumer is not None:
             self._consumer.acknowledge([delivery])
         self._suspect = next((job.id for job in jobs), None)

@@ -28,15 +28,22 @@ class Finisher:
         self._dispatcher = dispatcher
         self._worker = worker
         self._waiting: list[FinishedAttempt] = []
+        self.pending: set[tuple[str, int]] = set()
+        """(job, attempt) of outcomes that are expected here and not recorded yet."""
         self._writing: asyncio.Task[None] | None = None
         self.stale = 0
         """Outcomes that came too late: the attempt was no longer this worker's."""
 
     def put(self, attempt: FinishedAttempt) -> None:
         """Have an outcome recorded soon."""
+        self.expect(attempt)
         self._waiting.append(attempt)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write(), name="finish")
+
+    def expect(self, attempt: FinishedAttempt) -> None:
+        """This outcome will be put here."""
+        self.pending.add((attempt.job, attempt.attempt))
 
     async def settle(self) -> None:
         """Wait until every outcome is recorded."""
@@ -49,6 +56,7 @@ class Finisher:
             attempts = self._waiting[:_ATTEMPTS_MAX]
             del self._waiting[:_ATTEMPTS_MAX]
             await self._record(attempts)
+            self.pending.difference_update((a.job, a.attempt) for a in attempts)
 
     async def _record(self, attempts: list[FinishedAttempt]) -> None:
         while True:
