@@ -126,10 +126,10 @@ def test_changes_find_their_rows_by_index_at_every_size(
     db: psycopg.Connection[Any], size: int
 ) -> None:
     ids = [row[0] for row in db.execute(b"SELECT id::text FROM jobs LIMIT $1", (size,)).fetchall()]
-    joined = (",".join(ids),)
-    for name in ("select_current", "select_claimable"):
+    joined = ",".join(ids)
+    for name, values in (("select_current", ()), ("select_claimable", ("worker.1",))):
         query = statement("lock_jobs") + statement(name)
-        assert_by_index(plan(db, query, joined), size * 2)
+        assert_by_index(plan(db, query, (joined, *values)), size * 2)
 
     claimed = [
         {"id": id, "version": 2, "attempt": 1, "started_at": 1, "worker": "w", "body": "{}"}

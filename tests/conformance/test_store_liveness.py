@@ -18,6 +18,7 @@ from conformance.making import (
     submission,
     worker,
 )
+from observatory.core.errors import WorkerLost
 from observatory.core.instant import MICROSECONDS
 from observatory.core.job import JobLogLine
 from observatory.core.job_type import JobType, Retry
@@ -133,6 +134,30 @@ async def test_the_runs_of_a_worker_are_told(store: Store) -> None:
     await completed(store)
 
     assert sorted(await store.runs(WORKER)) == sorted([(first, 1), (second, 1), (again, 2)])
+
+
+async def test_a_worker_declared_dead_can_claim_nothing_until_it_is_on_record_again(
+    store_bench: StoreBench,
+) -> None:
+    store = store_bench.store
+    await store.register_worker(worker())
+    (job,) = await accept(store)
+    await store_bench.advance(60)
+    ((dead,), _) = await store.rescue(OTHER_WORKER, LEASE_US, 10)
+    assert dead.id == WORKER
+
+    with pytest.raises(WorkerLost):
+        await store.claim([named(job)], WORKER)
+
+    assert await state(store, job) is State.QUEUED
+    await store.register_worker(worker())
+    assert store.heartbeat(WORKER, 0, "draining").known
+    assert (await claim(store, job)).id == job
+
+    (left,) = await accept(store)
+    await store.unregister_worker(WORKER)
+    with pytest.raises(WorkerLost):
+        await store.claim([named(left)], WORKER)
 
 
 async def test_a_worker_that_is_not_on_record_is_told_so(store: Store) -> None:

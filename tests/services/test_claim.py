@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from conformance.benches import SqliteBench
-from conformance.making import WORKER, accept, claim, ended, finish, running, submission
+from conformance.making import WORKER, accept, claim, ended, finish, running, submission, worker
 from observatory import Observatory
-from observatory.core.errors import SpineUnavailable, StoreUnavailable
+from observatory.core.errors import SpineUnavailable, StoreUnavailable, WorkerLost
 from observatory.core.job import Commit
 from observatory.core.lifecycle import OutcomeKind, State
 from observatory.core.spine import work_of
@@ -161,6 +161,21 @@ async def test_what_a_claim_took_outlives_whatever_cut_it_off(
         with pytest.raises(type(error)):
             await claiming.claimer.claim(1)
 
+    assert sorted(await claiming.claimed(tries=3)) == sorted(jobs)
+
+
+async def test_what_a_worker_declared_dead_has_at_hand_waits_until_it_is_back(
+    on: SqliteBench,
+) -> None:
+    claiming = Claiming(on)
+    jobs = await claiming.accepted("work", "work")
+    await on.store.register_worker(worker())
+    await on.store.unregister_worker(WORKER)
+    for _ in range(2):
+        with pytest.raises(WorkerLost):
+            await claiming.claimer.claim(1)
+
+    await on.store.register_worker(worker())
     assert sorted(await claiming.claimed(tries=3)) == sorted(jobs)
 
 

@@ -153,6 +153,10 @@ class SpineUnavailable(ObservatoryError):  # noqa: N818 - says what is so
     """The spine does not answer now; the caller tries again."""
 
 
+class WorkerLost(ObservatoryError):  # noqa: N818 - says what is so
+    """The worker is not on record as alive (any more): it owns nothing and can take nothing."""
+
+
 class PositionMismatch(ObservatoryError):  # noqa: N818 - says what is so
     """The aggregates are not where the metrics engine believes them to be."""
 

@@ -123,7 +123,11 @@ class StoreWrites(Protocol):
     async def claim(
         self, references: Sequence[Reference], worker: str
     ) -> tuple[list[ClaimedJob], Commit | None]:
-        """queued → running for each job whose attempt count is still the reference's."""
+        """queued → running for each job whose attempt count is still the reference's.
+
+        Raises:
+            WorkerLost: this worker was declared dead; what it took would be taken from it.
+        """
         ...
 
     async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:

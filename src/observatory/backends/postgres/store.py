@@ -39,7 +39,7 @@ from observatory.core.change import (
     owns,
     owns_claim,
 )
-from observatory.core.errors import IllegalTransition
+from observatory.core.errors import IllegalTransition, WorkerLost
 from observatory.core.job import (
     ClaimedJob,
     Commit,
@@ -60,6 +60,7 @@ _NOTE_LINES: Final = statement("note_lines")
 _PAUSE_QUEUE: Final = statement("pause_queue")
 _RESUME_QUEUE: Final = statement("resume_queue")
 _PUT_JOB_TYPES: Final = statement("put_job_types")
+_DEAD: Final = b"SELECT 1 FROM workers WHERE id = $1 AND state IN ('lost', 'stopped')"
 _PAYLOADS: Final = (
     b"SELECT job::text, document FROM history WHERE job = ANY ($1::uuid[]) AND version = 1"
 )
@@ -107,15 +108,21 @@ class PostgresStore(PostgresLiveness):
         self, references: Sequence[Reference], worker: str
     ) -> tuple[list[ClaimedJob], Commit | None]:
         """See `StoreWrites.claim`."""
-        return await self._database.write(lambda db: self._claim(db, references, worker))
+        claimed = await self._database.write(lambda db: self._claim(db, references, worker))
+        if claimed is None:
+            raise WorkerLost(f"the worker {worker} was declared dead")
+        return claimed
 
     def _claim(
         self, db: Transaction, references: Sequence[Reference], worker: str
-    ) -> tuple[list[ClaimedJob], Commit | None]:
+    ) -> tuple[list[ClaimedJob], Commit | None] | None:
         wanted = {(reference.id, reference.attempt) for reference in references}
+        rows = claimable_rows(db, {id for id, _ in wanted}, worker)
+        if not rows and db.execute(_DEAD, (worker,)):
+            return None
         found = [
             (row, payload)
-            for row, payload in claimable_rows(db, {id for id, _ in wanted})
+            for row, payload in rows
             if payload is not None and (row.id, row.attempt) in wanted
         ]
         if not found:

@@ -22,7 +22,7 @@ from observatory.backends.sqlite.recording import (
 from observatory.backends.sqlite.rows import Row, current_rows, one_row
 from observatory.backends.sqlite.sql import statement
 from observatory.core.change import acceptance, cancellation, claimed_job, owns, owns_claim
-from observatory.core.errors import IllegalTransition
+from observatory.core.errors import IllegalTransition, WorkerLost
 from observatory.core.job import (
     ClaimedJob,
     Commit,
@@ -46,6 +46,7 @@ _CLAIM: Final = statement("claim_jobs")
 _ASK_TO_END: Final = statement("ask_to_end")
 
 _encode = msgspec.json.Encoder().encode
+_DEAD: Final = "SELECT 1 FROM workers WHERE id = ? AND state IN ('lost', 'stopped')"
 _PAYLOADS: Final = "SELECT job, body FROM payloads WHERE job IN (SELECT value FROM json_each(?))"
 
 
@@ -125,6 +126,8 @@ class SqliteStore(SqliteLiveness):
         self, db: sqlite3.Connection, references: Sequence[Reference], worker: str
     ) -> tuple[list[ClaimedJob], Commit | None]:
         now = self._database.now()
+        if db.execute(_DEAD, (worker,)).fetchone():
+            raise WorkerLost(f"the worker {worker} was declared dead")
         wanted = {(reference.id, reference.attempt) for reference in references}
         rows = [
             row
