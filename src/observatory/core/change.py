@@ -12,6 +12,7 @@ from observatory.core.job import ClaimedJob, FinishedAttempt, Reference, Submiss
 from observatory.core.job_type import Retry
 from observatory.core.lifecycle import (
     POISON,
+    SUSPECT_CRASHES,
     TERMINAL,
     ErrorInfo,
     Move,
@@ -88,7 +89,7 @@ class Current(NamedTuple):
             worker=worker,
             scheduled_at=scheduled_at,
             error=error,
-            suspect=self.crashes > 0 if suspect is None else suspect,
+            suspect=self.crashes >= SUSPECT_CRASHES if suspect is None else suspect,
             contract_version=self.contract_version,
             correlation_id=self.correlation_id,
             traceparent=self.traceparent,
@@ -187,7 +188,7 @@ def ending(job: Current, attempt: FinishedAttempt, now: int) -> tuple[Ending, Tr
         worker=job.worker,
         scheduled_at=due,
         error=error,
-        suspect=decision.crashes > 0,
+        suspect=decision.crashes >= SUSPECT_CRASHES,
     )
     state = State(transition.state or job.state)
     row = Ending(

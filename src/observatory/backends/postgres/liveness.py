@@ -15,7 +15,7 @@ from observatory.backends.postgres.transaction import Transaction
 from observatory.core.change import lost
 from observatory.core.job import Commit, Transition, WorkerRecord
 from observatory.core.job_type import JobType, Retry
-from observatory.core.lifecycle import Move, State, allows
+from observatory.core.lifecycle import SUSPECT_CRASHES, Move, State, allows
 from observatory.core.store import IDEMPOTENCY_KEPT_US, Pulse
 
 _FORGET_KEYS: Final = statement("forget_keys")
@@ -196,7 +196,7 @@ class PostgresLiveness(PostgresReads):
                     attempt=attempt,
                     state=State.QUEUED,
                     contract_version=contract_version,
-                    suspect=crashes > 0,
+                    suspect=crashes >= SUSPECT_CRASHES,
                 )
                 for (
                     id, version, at, type, queue, priority, attempt, contract_version, crashes,

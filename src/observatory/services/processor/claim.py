@@ -7,7 +7,7 @@ stale or cancelled, and is dropped: progress never depends on redelivery.
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -25,8 +25,17 @@ _TAKE_TIMEOUT_S: Final = 5.0
 _SUSPECTS_PAUSE_S: Final = 0.05
 HAND_ON_AFTER_S: Final = 0.03
 """How long jobs at hand wait for a slot here before they are handed on to whoever has one."""
+_SUSPECTS_HELD_S: Final = 1.0
+"""The same for suspects, of which one runs here at a time. They are handed round for as long as
+nobody has room for them, so not too fast."""
 _DELIVERIES_MAX: Final = 16
 """Messages taken at once; each may name fifty jobs."""
+
+
+class _Suspect(NamedTuple):
+    delivery: Delivery
+    reference: Reference
+    since: float
 
 
 class Claimer:
@@ -46,7 +55,7 @@ class Claimer:
         self._worker = worker
         self._handlers = handlers
         self._at_hand: deque[Reference] = deque()
-        self._suspects: deque[tuple[Delivery, Reference]] = deque()
+        self._suspects: deque[_Suspect] = deque()
         self._unsorted: deque[Delivery] = deque()
         self._unsettled: list[Delivery] = []
         self._taken_at = 0.0
@@ -95,6 +104,7 @@ class Claimer:
             return found
         if suspect := await self._claim_suspect():
             return suspect
+        await self._hand_on_suspects()
         if not self._at_hand:
             await self._take(free)
         references = [self._at_hand.popleft() for _ in range(min(free, len(self._at_hand)))]
@@ -167,7 +177,7 @@ class Claimer:
             await self._spine.park(WorkMessage(message.queue, message.priority, unknown), reason)
         known = [r for r in message.jobs if self._can_run(r)]
         if len(known) == 1 and known[0].suspect:
-            self._suspects.append((delivery, known[0]))
+            self._suspects.append(_Suspect(delivery, known[0], time.monotonic()))
             return
         self._at_hand.extend(known)
         self._unsettled.append(delivery)
@@ -179,25 +189,46 @@ class Claimer:
     @property
     def holds_others_work(self) -> bool:
         """Jobs are at hand that another processor may have a slot for."""
-        return self._spine.shared and bool(self._at_hand)
+        return self._spine.shared and bool(self._at_hand or self._suspects)
 
     async def hand_on(self) -> None:
         """Give back to the work queues what is at hand; it is kept where the spine refuses."""
-        if not self.holds_others_work:
+        await self._hand_on_suspects()
+        if not self._spine.shared or not self._at_hand:
             return
         groups: dict[tuple[str, str], list[Reference]] = {}
         owners = {r.id: d.message for d in self._unsettled for r in d.message.jobs}
         for reference in self._at_hand:
             message = owners[reference.id]
             groups.setdefault((message.queue, message.priority), []).append(reference)
-        messages = [WorkMessage(*key, tuple(rest)) for key, rest in groups.items()]
+        if await self._publish([WorkMessage(*key, tuple(rest)) for key, rest in groups.items()]):
+            self._at_hand.clear()
+            self._settle()
+
+    async def _hand_on_suspects(self) -> None:
+        now = time.monotonic()
+        late = [one for one in self._suspects if now - one.since > _SUSPECTS_HELD_S]
+        if not late or not self._spine.shared or self._consumer is None:
+            return
+        origins = [one.delivery.message for one in late]
+        messages = [
+            WorkMessage(origin.queue, origin.priority, (one.reference,))
+            for origin, one in zip(origins, late, strict=True)
+        ]
+        kept = [one for one in self._suspects if one not in late]
+        if await self._publish(messages):
+            self._consumer.acknowledge([one.delivery for one in late])
+        else:
+            kept += [one._replace(since=now) for one in late]
+        self._suspects = deque(kept)
+
+    async def _publish(self, messages: list[WorkMessage]) -> bool:
         try:
             await self._spine.publish([], messages)
         except ObservatoryError as error:
             _log.warning("claim.not_handed_on", error=str(error))
-            return
-        self._at_hand.clear()
-        self._settle()
+            return False
+        return True
 
     def _settle(self) -> None:
         if self._unsettled and self._consumer is not None:
@@ -208,7 +239,7 @@ class Claimer:
         # One suspect at a time: when it kills the worker, no other suspect is counted out with it.
         if self._suspect is not None or not self._suspects:
             return []
-        delivery, reference = self._suspects[0]
+        delivery, reference, _ = self._suspects[0]
         jobs = await self._own([reference])
         self._suspects.popleft()
         if self._consumer is not None:
