@@ -286,7 +286,8 @@ class StoreReads(Protocol):
         ...
 
     async def snapshot(self, series_since: int) -> Snapshot:
-        """Aggregates recomputed from the record, with series from an instant on."""
+        """Aggregates recomputed from the record. `series_since` is where the resolution that is
+        kept longest begins; what is older counts in lifetime totals only."""
         ...
 
     async def outbox_backlog(self) -> int:

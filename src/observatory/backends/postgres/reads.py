@@ -159,8 +159,7 @@ class PostgresReads:
 
     async def snapshot(self, series_since: int) -> Snapshot:
         """See `StoreReads.snapshot`."""
-        del series_since  # The whole history is here, and lifetime totals need it.
-        return await self._database.snapshot(_snapshot)
+        return await self._database.snapshot(lambda db: _snapshot(db, series_since))
 
     async def outbox_backlog(self) -> int:
         """See `StoreReads.outbox_backlog`."""
@@ -211,12 +210,12 @@ def worker_records(
     ]  # fmt: skip
 
 
-def _snapshot(db: Transaction) -> Snapshot:
+def _snapshot(db: Transaction, series_since: int) -> Snapshot:
     deltas = Deltas()
     counts = db.execute(b"SELECT type, queue, state, count(*) FROM jobs GROUP BY 1, 2, 3")
     for type, queue, state, count in counts:
         deltas.states[type, queue, state] = count
-    fold_transitions(_whole_history(db), deltas)
+    fold_transitions(_whole_history(db), deltas, series_since)
     return Snapshot(deltas, dict(db.execute(b"SELECT id, last_number FROM publishers")))
 
 

@@ -156,8 +156,9 @@ class SqliteReads:
 
     async def snapshot(self, series_since: int) -> Snapshot:
         """See `StoreReads.snapshot`."""
-        del series_since  # The whole history is here, and lifetime totals need it.
-        return await asyncio.wrap_future(self._database.snapshot(_snapshot))
+        return await asyncio.wrap_future(
+            self._database.snapshot(lambda db: _snapshot(db, series_since))
+        )
 
     async def outbox_backlog(self) -> int:
         """See `StoreReads.outbox_backlog`."""
@@ -206,13 +207,14 @@ def worker_records(
     ]  # fmt: skip
 
 
-def _snapshot(db: sqlite3.Connection) -> Snapshot:
+def _snapshot(db: sqlite3.Connection, series_since: int) -> Snapshot:
     deltas = Deltas()
     counts = db.execute("SELECT type, queue, state, count(*) FROM jobs GROUP BY 1, 2, 3")
     for type, queue, state, count in counts:
         deltas.states[type, queue, state] = count
     bodies = db.execute("SELECT body FROM history")
-    fold_transitions((_decode_transition(body) for (body,) in bodies), deltas)
+    transitions = (_decode_transition(body) for (body,) in bodies)
+    fold_transitions(transitions, deltas, series_since)
     numbers = dict(db.execute("SELECT id, last_number FROM publishers").fetchall())
     return Snapshot(deltas, numbers)
 
