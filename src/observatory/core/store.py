@@ -106,6 +106,11 @@ IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
 """How long an Idempotency-Key is remembered at least."""
 
 
+PUBLISHER_KEPT_US: Final = 90 * 24 * 3600 * 1_000_000
+"""A process that has committed nothing for longer has ended, and its number is forgotten. That is
+longer than aggregates remember it."""
+
+
 class StoreWrites(Protocol):
     """What the gateway and the processor change."""
 
@@ -288,6 +293,15 @@ class StoreReads(Protocol):
     async def snapshot(self, series_since: int) -> Snapshot:
         """Aggregates recomputed from the record. `series_since` is where the resolution that is
         kept longest begins; what is older counts in lifetime totals only."""
+        ...
+
+    async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:
+        """Commits of a publisher that wait to be published, with numbers between these two (both
+        left out), in order."""
+        ...
+
+    async def published_numbers(self) -> dict[str, int]:
+        """The last number of every publisher of which nothing waits to be published."""
         ...
 
     async def outbox_backlog(self) -> int:

@@ -13,6 +13,7 @@ from observatory.backends.postgres.transaction import Transaction
 from observatory.core.aggregates import Deltas, fold_transitions
 from observatory.core.errors import InvalidCursor
 from observatory.core.job import (
+    Commit,
     Job,
     JobLogLine,
     Progress,
@@ -39,6 +40,7 @@ _HISTORY_PAGE: Final = 5_000
 """Transitions that a snapshot fetches at once."""
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
+decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
 
 
 class PostgresReads:
@@ -160,6 +162,27 @@ class PostgresReads:
     async def snapshot(self, series_since: int) -> Snapshot:
         """See `StoreReads.snapshot`."""
         return await self._database.snapshot(lambda db: _snapshot(db, series_since))
+
+    async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:
+        """See `StoreReads.outbox`."""
+        query = (
+            b"SELECT publisher, number, body FROM outbox "
+            b"WHERE publisher = $1 AND number > $2 AND number < $3 ORDER BY number"
+        )
+        return await self._database.read(
+            lambda db: [
+                Commit(name, number, decode_transitions(body))
+                for name, number, body in db.execute(query, (publisher, after, before))
+            ]
+        )
+
+    async def published_numbers(self) -> dict[str, int]:
+        """See `StoreReads.published_numbers`."""
+        query = (
+            b"SELECT id, last_number FROM publishers "
+            b"WHERE NOT EXISTS (SELECT FROM outbox WHERE publisher = publishers.id)"
+        )
+        return await self._database.read(lambda db: dict(db.execute(query)))
 
     async def outbox_backlog(self) -> int:
         """See `StoreReads.outbox_backlog`."""

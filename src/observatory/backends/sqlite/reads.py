@@ -11,6 +11,7 @@ from observatory.backends.sqlite.database import Database
 from observatory.backends.sqlite.sql import statement
 from observatory.core.aggregates import Deltas, fold_transitions
 from observatory.core.job import (
+    Commit,
     Job,
     JobLogLine,
     Progress,
@@ -35,6 +36,7 @@ _WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
 """Workers that ended longer ago are not shown."""
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
+decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
 
 
 class SqliteReads:
@@ -159,6 +161,27 @@ class SqliteReads:
         return await asyncio.wrap_future(
             self._database.snapshot(lambda db: _snapshot(db, series_since))
         )
+
+    async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:
+        """See `StoreReads.outbox`."""
+        query = (
+            "SELECT publisher, number, body FROM outbox "
+            "WHERE publisher = ? AND number > ? AND number < ? ORDER BY number"
+        )
+        return await self._database.read(
+            lambda db: [
+                Commit(name, number, decode_transitions(body))
+                for name, number, body in db.execute(query, (publisher, after, before))
+            ]
+        )
+
+    async def published_numbers(self) -> dict[str, int]:
+        """See `StoreReads.published_numbers`."""
+        query = (
+            "SELECT id, last_number FROM publishers "
+            "WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE publisher = publishers.id)"
+        )
+        return await self._database.read(lambda db: dict(db.execute(query).fetchall()))
 
     async def outbox_backlog(self) -> int:
         """See `StoreReads.outbox_backlog`."""
