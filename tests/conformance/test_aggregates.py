@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from conformance.benches import AggregatesBench
 from conformance.histories import lives
@@ -24,7 +25,7 @@ from observatory.core.errors import PositionMismatch
 from observatory.core.event import encode_commit
 from observatory.core.instant import MICROSECONDS
 from observatory.core.job import Commit, Transition
-from observatory.core.lifecycle import State
+from observatory.core.lifecycle import Move, State
 
 pytestmark = pytest.mark.anyio
 
@@ -212,7 +213,7 @@ def test_events_and_record_add_up_to_the_same(record: list[list[Transition]]) ->
     for number, transitions in enumerate(record, 1):
         fold_batch(encode_commit(Commit("boot", number, tuple(transitions)), SOURCE), by_event)
     everything = [transition for transitions in record for transition in transitions]
-    fold_transitions(everything, by_record)
+    fold_transitions(everything, by_record, since=0)
     last = {transition.job: transition for transition in everything}
     present = Counter((t.type, t.queue, t.state) for t in last.values() if t.state is not None)
 
@@ -233,3 +234,37 @@ def test_the_order_in_which_batches_are_folded_does_not_matter(
 
     assert without_zeros(forth.states) == without_zeros(back.states)
     assert forth.series == back.series
+
+
+@given(lives(), st.integers(0, 2 * 86_400))
+def test_a_rebuild_holds_what_following_and_trimming_leave(
+    record: list[list[Transition]], after_s: int
+) -> None:
+    followed, rebuilt = Deltas(), Deltas()
+    everything = [transition for transitions in record for transition in transitions]
+    for transitions in record:
+        fold_batch(encode_commit(Commit("boot", 1, tuple(transitions)), SOURCE), followed)
+    now_s = everything[-1].at // MICROSECONDS + after_s
+    since = (now_s - max(KEPT_S.values())) * MICROSECONDS
+    fold_transitions(everything, rebuilt, since)
+    trimmed = {
+        key: amount
+        for key, amount in followed.series.items()
+        if key[0] == ALL_TIME or key[1] >= now_s - KEPT_S[key[0]]
+    }
+
+    assert without_zeros(rebuilt.series) == without_zeros(trimmed)
+
+
+def test_what_a_rebuild_holds_does_not_grow_with_the_history() -> None:
+    def held(days: int) -> int:
+        job = {"job": "j", "type": "t", "queue": "q", "priority": "normal", "attempt": 0}
+        lives = (
+            Transition(version=1, move=Move.ACCEPT, at=NOW - n * 60 * MICROSECONDS, **job)
+            for n in range(days * 24 * 60)
+        )
+        deltas = Deltas()
+        fold_transitions(lives, deltas, NOW - max(KEPT_S.values()) * MICROSECONDS)
+        return len(deltas.series)
+
+    assert held(days=20) == held(days=2) < 24 * 60 + 60 + 10

@@ -126,10 +126,10 @@ def test_changes_find_their_rows_by_index_at_every_size(
     db: psycopg.Connection[Any], size: int
 ) -> None:
     ids = [row[0] for row in db.execute(b"SELECT id::text FROM jobs LIMIT $1", (size,)).fetchall()]
-    joined = (",".join(ids),)
-    for name in ("select_current", "select_claimable"):
+    joined = ",".join(ids)
+    for name, values in (("select_current", ()), ("select_claimable", ("worker.1",))):
         query = statement("lock_jobs") + statement(name)
-        assert_by_index(plan(db, query, joined), size * 2)
+        assert_by_index(plan(db, query, (joined, *values)), size * 2)
 
     claimed = [
         {"id": id, "version": 2, "attempt": 1, "started_at": 1, "worker": "w", "body": "{}"}
@@ -160,6 +160,34 @@ def test_maintenance_reads_by_index(
     db: psycopg.Connection[Any], name: str, values: tuple[Any, ...], rows_max: int
 ) -> None:
     assert_by_index(plan(db, statement(name), values), rows_max)
+
+
+@pytest.mark.parametrize("size", [1, 50, 500])
+def test_what_a_change_has_to_wait_for_is_found_by_index_in_a_long_outbox(
+    db: psycopg.Connection[Any], size: int
+) -> None:
+    """As the writer asks: it has the planner read no whole table."""
+    waiting = 10_000
+    given = [{"job": id, "version": 9} for (id,) in
+             db.execute(b"SELECT id::text FROM jobs LIMIT $1", (size,)).fetchall()]  # fmt: skip
+    with db.transaction(force_rollback=True):
+        for setting in (b"seqscan", b"hashjoin", b"mergejoin"):
+            db.execute(b"SET LOCAL enable_%b = off" % setting)
+        for row in given:
+            db.execute(
+                b"INSERT INTO history VALUES ($1::uuid, 9, $2, NULL)", (row["job"], '{"at": 7}')
+            )
+        db.execute(
+            b"INSERT INTO outbox (publisher, number, created_at, body) "
+            b"SELECT 'gateway', n, 1000 + n, '[]' FROM generate_series(1, $1) AS n",
+            (waiting,),
+        )
+        found = plan(db, statement("select_unpublished_before"), (json.dumps(given), "boot"))
+
+    for node in nodes(found):
+        read = node["Actual Rows"] + node.get("Rows Removed by Join Filter", 0)
+        read += node.get("Rows Removed by Filter", 0)
+        assert read * node["Actual Loops"] <= 2 * size, json.dumps(found, indent=1)
 
 
 def test_the_next_due_job_is_found_by_index(db: psycopg.Connection[Any]) -> None:

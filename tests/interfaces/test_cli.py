@@ -342,7 +342,7 @@ def test_a_job_that_ended_its_worker_tells_why_it_waits(capsys: pytest.CaptureFi
     print_facts(suspect)
     line = "waits        its worker ended 2 times while running it: such jobs run one at a time\n"
     assert line in capsys.readouterr().out
-    print_facts(msgspec.structs.replace(suspect, crashes=0))
+    print_facts(msgspec.structs.replace(suspect, crashes=1))
     print_facts(msgspec.structs.replace(suspect, state="running"))
     assert "waits" not in capsys.readouterr().out
 

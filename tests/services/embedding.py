@@ -109,14 +109,14 @@ class Unreliable:
         self.inner = inner
         self.calls: list[str] = []
         self._attributes = attributes
-        self._before: dict[str, list[Exception]] = {}
-        self._after: dict[str, list[Exception]] = {}
+        self._before: dict[str, list[BaseException]] = {}
+        self._after: dict[str, list[BaseException]] = {}
 
-    def before(self, method: str, *errors: Exception) -> None:
+    def before(self, method: str, *errors: BaseException) -> None:
         """The next calls of a method raise these instead of doing anything."""
         self._before.setdefault(method, []).extend(errors)
 
-    def after(self, method: str, *errors: Exception) -> None:
+    def after(self, method: str, *errors: BaseException) -> None:
         """The next calls of a method do what they do, and then raise these."""
         self._after.setdefault(method, []).extend(errors)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from conformance.making import accept, claim, submission
 from observatory import JobContext, NonRetryable, Observatory, Retry
 from observatory.core.lifecycle import Move, OutcomeKind
 from observatory.services.processor.notes import LOG_LINES_MAX
@@ -746,6 +747,46 @@ async def test_a_worker_declared_dead_ends_what_it_runs_and_comes_back(
     assert reached == [
         Move.ACCEPT, Move.CLAIM, Move.SCHEDULE_RETRY, Move.PROMOTE, Move.CLAIM, Move.COMPLETE,
     ]  # fmt: skip
+
+
+async def test_a_run_that_is_on_record_and_was_never_begun_is_handed_back(
+    app: Observatory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("observatory.services.processor.service._RUNS_INTERVAL_S", 0.05)
+
+    @app.job("slow")
+    async def slow() -> None:
+        await asyncio.sleep(0.5)
+
+    async with served(app, folder) as system:
+        assert system.system.processor is not None
+        store, worker = system.system.store, system.system.processor.worker
+        (job,) = await accept(store, submission("slow", payload="{}"))
+        await claim(store, job, by=worker)
+
+        await system.reached(job)
+
+        assert (await moves(system, job))[1:] == [
+            Move.CLAIM, Move.RELEASE, Move.CLAIM, Move.COMPLETE,
+        ]  # fmt: skip
+        kept = await store.job(job)
+        assert kept is not None
+        assert (kept.attempt, kept.failures, kept.crashes) == (2, 0, 0)
+
+
+async def test_a_drain_leaves_no_run_on_record(app: Observatory, folder: Path) -> None:
+    @app.job("slow")
+    async def slow() -> None: ...
+
+    async with served(app, folder) as system:
+        assert system.system.processor is not None
+        store, worker = system.system.store, system.system.processor.worker
+        (job,) = await accept(store, submission("slow", payload="{}"))
+        await claim(store, job, by=worker)
+
+    async with served(app, folder) as system:
+        assert (await system.reached(job))["state"] == "completed"
+        assert Move.RELEASE in await moves(system, job)
 
 
 async def test_once_quiet_the_aggregates_equal_the_store(app: Observatory, folder: Path) -> None:

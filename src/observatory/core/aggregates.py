@@ -66,21 +66,28 @@ class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
 class Deltas:
     """Sums to add: jobs in each state, and series."""
 
-    __slots__ = ("_finest", "states")
+    __slots__ = ("_coarser", "_finest", "states")
 
     def __init__(self) -> None:
         self.states: dict[tuple[str, str, str], int] = {}
         """(type, queue, state) → change."""
         self._finest: dict[tuple[int, str, str, str, int], int] = {}
         """(bucket of the finest resolution, type, queue, measure, bin) → change."""
+        self._coarser: dict[tuple[int, int, str, str, str, int], int] = {}
+        """The same of what is kept in no finer resolution than (resolution, bucket, …)."""
 
     @property
     def series(self) -> dict[tuple[int, int, str, str, str, int], int]:
         """The fields of a `SeriesKey` → change, in every resolution."""
         series: dict[tuple[int, int, str, str, str, int], int] = {}
+        key: Any
         for (bucket, *rest), amount in self._finest.items():
             for width in (ALL_TIME, *RESOLUTIONS_S):
-                key: Any = (width, bucket - bucket % width if width else 0, *rest)
+                key = (width, bucket - bucket % width if width else 0, *rest)
+                series[key] = series.get(key, 0) + amount
+        for (finest, bucket, *rest), amount in self._coarser.items():
+            for width in (ALL_TIME, *(w for w in RESOLUTIONS_S if finest and w >= finest)):
+                key = (width, bucket - bucket % width if width else 0, *rest)
                 series[key] = series.get(key, 0) + amount
         return series
 
@@ -95,17 +102,40 @@ class Deltas:
             states[key] = states.get(key, 0) + 1
 
     def count(
-        self, at: int, type: str, queue: str, measure: str, bin: int = COUNT, amount: int = 1
+        self,
+        at: int,
+        type: str,
+        queue: str,
+        measure: str,
+        bin: int = COUNT,
+        amount: int = 1,
+        *,
+        finest: int = RESOLUTIONS_S[0],
     ) -> None:
-        """Add to a measure."""
+        """Add to a measure, in the resolutions from `finest` on."""
         second = at // MICROSECONDS
-        key = (second - second % RESOLUTIONS_S[0], type, queue, measure, bin)
-        self._finest[key] = self._finest.get(key, 0) + amount
+        if finest == RESOLUTIONS_S[0]:
+            key = (second - second % finest, type, queue, measure, bin)
+            self._finest[key] = self._finest.get(key, 0) + amount
+        else:
+            bucket = second - second % finest if finest else 0
+            older = (finest, bucket, type, queue, measure, bin)
+            self._coarser[older] = self._coarser.get(older, 0) + amount
 
-    def duration(self, at: int, type: str, queue: str, measure: str, us: int) -> None:
+    def duration(
+        self,
+        at: int,
+        type: str,
+        queue: str,
+        measure: str,
+        us: int,
+        *,
+        finest: int = RESOLUTIONS_S[0],
+    ) -> None:
         """Add one duration to a distribution, and to its sum."""
-        self.count(at, type, queue, measure, bisect_left(BOUNDS_US, us))
-        self.count(at, type, queue, f"{measure}_us", COUNT, us)
+        bin = bisect_left(BOUNDS_US, us)
+        self.count(at, type, queue, measure, bin, finest=finest)
+        self.count(at, type, queue, f"{measure}_us", COUNT, us, finest=finest)
 
 
 _MEASURE_OF_MOVE: Final = {
@@ -180,19 +210,38 @@ def _add_measures(event: _Counted, at: int, into: Deltas) -> None:
 _RUN_MEASURED: Final = frozenset({"error", "timeout", "not_retryable", "unserialisable", "lost"})
 
 
-def fold_transitions(transitions: Iterable[Transition], into: Deltas) -> None:
+def fold_transitions(transitions: Iterable[Transition], into: Deltas, since: int) -> None:
     """Add the measures of transitions read from the record; must equal `fold_batch` of their
-    events, state changes apart (a rebuild counts the states from the jobs themselves)."""
+    events, state changes apart (a rebuild counts the states from the jobs themselves).
+
+    `since` is where the resolution that is kept longest begins. What is older than a resolution is
+    kept is not added to it, as if it had been trimmed: so the sums do not grow with the history.
+    """
+    begins = _begins(since)
     for t in transitions:
+        finest = _finest_kept(t.at // MICROSECONDS, begins)
         if measure := _MEASURE_OF_MOVE.get(t.move):
-            into.count(t.at, t.type, t.queue, measure)
+            into.count(t.at, t.type, t.queue, measure, finest=finest)
         if t.since is None:
             continue
         us = max(0, t.at - t.since)
         if t.move is Move.CLAIM:
-            into.duration(t.at, t.type, t.queue, "wait", us)
+            into.duration(t.at, t.type, t.queue, "wait", us, finest=finest)
         elif t.move is Move.COMPLETE or t.outcome in _RUN_MEASURED:
-            into.duration(t.at, t.type, t.queue, "run", us)
+            into.duration(t.at, t.type, t.queue, "run", us, finest=finest)
+
+
+def _begins(since: int) -> list[tuple[int, int]]:
+    """(resolution, its first bucket), the finest first."""
+    longest = max(KEPT_S.values())
+    return [(w, since // MICROSECONDS + longest - KEPT_S[w]) for w in RESOLUTIONS_S]
+
+
+def _finest_kept(second: int, begins: list[tuple[int, int]]) -> int:
+    for width, first in begins:
+        if second - second % width >= first:
+            return width
+    return ALL_TIME
 
 
 def percentile(bins: Mapping[int, int], quantile: float) -> float | None:

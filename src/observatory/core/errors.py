@@ -172,6 +172,10 @@ class RowRefused(ObservatoryError):  # noqa: N818 - says what is so
     write with it: whoever wrote several together writes them apart."""
 
 
+class WorkerLost(ObservatoryError):  # noqa: N818 - says what is so
+    """The worker is not on record as alive (any more): it owns nothing and can take nothing."""
+
+
 class PositionMismatch(ObservatoryError):  # noqa: N818 - says what is so
     """The aggregates are not where the metrics engine believes them to be."""
 

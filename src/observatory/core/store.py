@@ -107,6 +107,11 @@ IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
 """How long an Idempotency-Key is remembered at least."""
 
 
+PUBLISHER_KEPT_US: Final = 90 * 24 * 3600 * 1_000_000
+"""A process that has committed nothing for longer has ended, and its number is forgotten. That is
+longer than aggregates remember it."""
+
+
 class StoreWrites(Protocol):
     """What the gateway and the processor change."""
 
@@ -124,7 +129,16 @@ class StoreWrites(Protocol):
     async def claim(
         self, references: Sequence[Reference], worker: str
     ) -> tuple[list[ClaimedJob], Commit | None]:
-        """queued → running for each job whose attempt count is still the reference's."""
+        """queued → running for each job whose attempt count is still the reference's.
+
+        Raises:
+            WorkerLost: this worker was declared dead; what it took would be taken from it.
+        """
+        ...
+
+    async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:
+        """After a claim that was cut off, and of which nobody knows what it did: the jobs that
+        it took for this worker. A transaction that may still be under way is waited for."""
         ...
 
     async def finish(
@@ -176,6 +190,10 @@ class StoreLiveness(Protocol):
 
     def heartbeat(self, worker: str, running: int, state: str) -> Pulse:
         """Blocking, for the worker's own thread: I am alive; what shall end?"""
+        ...
+
+    async def runs(self, worker: str) -> list[tuple[str, int]]:
+        """(job, attempt) of every run that this worker has on record."""
         ...
 
     async def unregister_worker(self, worker: str) -> None:
@@ -278,7 +296,17 @@ class StoreReads(Protocol):
         ...
 
     async def snapshot(self, series_since: int) -> Snapshot:
-        """Aggregates recomputed from the record, with series from an instant on."""
+        """Aggregates recomputed from the record. `series_since` is where the resolution that is
+        kept longest begins; what is older counts in lifetime totals only."""
+        ...
+
+    async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:
+        """Commits of a publisher that wait to be published, with numbers between these two (both
+        left out), in order."""
+        ...
+
+    async def published_numbers(self) -> dict[str, int]:
+        """The last number of every publisher of which nothing waits to be published."""
         ...
 
     async def outbox_backlog(self) -> int:

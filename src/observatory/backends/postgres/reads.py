@@ -13,6 +13,7 @@ from observatory.backends.postgres.transaction import Transaction
 from observatory.core.aggregates import Deltas, fold_transitions
 from observatory.core.errors import InvalidCursor
 from observatory.core.job import (
+    Commit,
     Job,
     JobLogLine,
     Progress,
@@ -40,6 +41,7 @@ _HISTORY_PAGE: Final = 5_000
 """Transitions that a snapshot fetches at once."""
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
+decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
 
 
 class PostgresReads:
@@ -166,8 +168,28 @@ class PostgresReads:
 
     async def snapshot(self, series_since: int) -> Snapshot:
         """See `StoreReads.snapshot`."""
-        del series_since  # The whole history is here, and lifetime totals need it.
-        return await self._database.snapshot(_snapshot)
+        return await self._database.snapshot(lambda db: _snapshot(db, series_since))
+
+    async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:
+        """See `StoreReads.outbox`."""
+        query = (
+            b"SELECT publisher, number, body FROM outbox "
+            b"WHERE publisher = $1 AND number > $2 AND number < $3 ORDER BY number"
+        )
+        return await self._database.read(
+            lambda db: [
+                Commit(name, number, decode_transitions(body))
+                for name, number, body in db.execute(query, (publisher, after, before))
+            ]
+        )
+
+    async def published_numbers(self) -> dict[str, int]:
+        """See `StoreReads.published_numbers`."""
+        query = (
+            b"SELECT id, last_number FROM publishers "
+            b"WHERE NOT EXISTS (SELECT FROM outbox WHERE publisher = publishers.id)"
+        )
+        return await self._database.read(lambda db: dict(db.execute(query)))
 
     async def outbox_backlog(self) -> int:
         """See `StoreReads.outbox_backlog`."""
@@ -218,12 +240,12 @@ def worker_records(
     ]  # fmt: skip
 
 
-def _snapshot(db: Transaction) -> Snapshot:
+def _snapshot(db: Transaction, series_since: int) -> Snapshot:
     deltas = Deltas()
     counts = db.execute(b"SELECT type, queue, state, count(*) FROM jobs GROUP BY 1, 2, 3")
     for type, queue, state, count in counts:
         deltas.states[type, queue, state] = count
-    fold_transitions(_whole_history(db), deltas)
+    fold_transitions(_whole_history(db), deltas, series_since)
     return Snapshot(deltas, dict(db.execute(b"SELECT id, last_number FROM publishers")))
 
 

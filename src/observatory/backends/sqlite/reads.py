@@ -11,6 +11,7 @@ from observatory.backends.sqlite.database import Database
 from observatory.backends.sqlite.sql import statement
 from observatory.core.aggregates import Deltas, fold_transitions
 from observatory.core.job import (
+    Commit,
     Job,
     JobLogLine,
     Progress,
@@ -36,6 +37,7 @@ _WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
 """Workers that ended longer ago are not shown."""
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
+decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
 
 
 class SqliteReads:
@@ -163,8 +165,30 @@ class SqliteReads:
 
     async def snapshot(self, series_since: int) -> Snapshot:
         """See `StoreReads.snapshot`."""
-        del series_since  # The whole history is here, and lifetime totals need it.
-        return await asyncio.wrap_future(self._database.snapshot(_snapshot))
+        return await asyncio.wrap_future(
+            self._database.snapshot(lambda db: _snapshot(db, series_since))
+        )
+
+    async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:
+        """See `StoreReads.outbox`."""
+        query = (
+            "SELECT publisher, number, body FROM outbox "
+            "WHERE publisher = ? AND number > ? AND number < ? ORDER BY number"
+        )
+        return await self._database.read(
+            lambda db: [
+                Commit(name, number, decode_transitions(body))
+                for name, number, body in db.execute(query, (publisher, after, before))
+            ]
+        )
+
+    async def published_numbers(self) -> dict[str, int]:
+        """See `StoreReads.published_numbers`."""
+        query = (
+            "SELECT id, last_number FROM publishers "
+            "WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE publisher = publishers.id)"
+        )
+        return await self._database.read(lambda db: dict(db.execute(query).fetchall()))
 
     async def outbox_backlog(self) -> int:
         """See `StoreReads.outbox_backlog`."""
@@ -213,13 +237,14 @@ def worker_records(
     ]  # fmt: skip
 
 
-def _snapshot(db: sqlite3.Connection) -> Snapshot:
+def _snapshot(db: sqlite3.Connection, series_since: int) -> Snapshot:
     deltas = Deltas()
     counts = db.execute("SELECT type, queue, state, count(*) FROM jobs GROUP BY 1, 2, 3")
     for type, queue, state, count in counts:
         deltas.states[type, queue, state] = count
     bodies = db.execute("SELECT body FROM history")
-    fold_transitions((_decode_transition(body) for (body,) in bodies), deltas)
+    transitions = (_decode_transition(body) for (body,) in bodies)
+    fold_transitions(transitions, deltas, series_since)
     numbers = dict(db.execute("SELECT id, last_number FROM publishers").fetchall())
     return Snapshot(deltas, numbers)
 

@@ -305,10 +305,11 @@ def _cancelled(job: "Job") -> str | None:
 
 def _suspect(job: "Job") -> str | None:
     """Why a queued job waits that the others overtake, if it is one."""
-    if job.state != "queued" or job.crashes == 0:
+    from observatory.core.lifecycle import SUSPECT_CRASHES
+
+    if job.state != "queued" or job.crashes < SUSPECT_CRASHES:
         return None
-    times = "once" if job.crashes == 1 else f"{job.crashes} times"
-    return f"its worker ended {times} while running it: such jobs run one at a time"
+    return f"its worker ended {job.crashes} times while running it: such jobs run one at a time"
 
 
 def _print_attempts(attempts: list[dict[str, Any]]) -> None:
