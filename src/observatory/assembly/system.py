@@ -24,6 +24,7 @@ from observatory.asgi.problem import exception_handlers
 from observatory.assembly.backends import Backends, opened
 from observatory.core.application import Observatory
 from observatory.core.contract_tree import bundled
+from observatory.core.errors import Draining
 from observatory.core.job_type import Handler
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.app import SCOPES, Gateway, gateway_app
@@ -81,6 +82,7 @@ class System:
             else None
         )
         self._services = services
+        self._draining = False
         self._interfaces(settings, keys, page)
 
     def _interfaces(self, settings: Settings, keys: tuple[Key, ...], page: Path | None) -> None:
@@ -146,6 +148,8 @@ class System:
 
         async def processor() -> str:
             assert self.processor is not None
+            if self._draining:
+                raise Draining(f"{self.processor.worker} lets {self.running} end, claims no more")
             return self.processor.check()
 
         every = {
@@ -178,14 +182,23 @@ class System:
         if self.processor is not None:
             await self.processor.start()
 
+    async def drain(self) -> None:
+        """Take no more jobs, and return when those that run have ended or were handed back. What
+        is read is answered as before."""
+        if self._draining:
+            return
+        self._draining = True
+        self.dispatcher.refuse_more()
+        if self.processor is not None:
+            await self.processor.stop()
+
     async def end_streams(self) -> None:
         """End what would keep connections open."""
         await self.read_model.stop()
 
     async def stop(self) -> None:
         """Drain, and let the views catch up with what was drained."""
-        if self.processor is not None:
-            await self.processor.stop()
+        await self.drain()
         await self.dispatcher.stop()
         await self.read_model.stop()
         if self.follower is not None:

@@ -145,6 +145,12 @@ class BacklogFull(Problem):
     slug, title, status = "backlog-full", "Too much accepted work waits to be dispatched", 503
 
 
+class Draining(Problem):
+    """This process is told to end: it lets what runs end, and takes no more."""
+
+    slug, title, status = "draining", "The service is about to end", 503
+
+
 class ConfigurationError(ObservatoryError):
     """The operator can act: a setting, a module or a folder is wrong."""
 
