@@ -66,6 +66,7 @@ async def serve(
         config = uvicorn.Config(
             system.app,
             http=BoundedHeadProtocol,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
