@@ -267,7 +267,17 @@ def test_submit_reads_the_payload_from_a_pipe(system: RunningSystem) -> None:
 
 
 def test_values_are_json_where_they_can_be() -> None:
-    fields = ("n=2", "t=text", 'q="2"', "e=", "l=[1]", "eq=a=b", "big=1e999", "nan=NaN")
+    fields = (
+        "n=2",
+        "t=text",
+        'q="2"',
+        "e=",
+        "l=[1]",
+        "eq=a=b",
+        "big=1e999",
+        "tiny=1e-999",
+        "nan=NaN",
+    )
     assert read_payload('{"n": 1, "k": null}', fields) == {
         "n": 2,
         "k": None,
@@ -277,12 +287,14 @@ def test_values_are_json_where_they_can_be() -> None:
         "l": [1],
         "eq": "a=b",
         "big": "1e999",
+        "tiny": "1e-999",
         "nan": "NaN",
     }
 
 
 @pytest.mark.parametrize(
-    "payload", ["[1]", "{", '{"n": NaN}', '{"n": 1e999}', '{"n":' * 100_000, "", '"text"']
+    "payload",
+    ["[1]", "{", '{"n": NaN}', '{"n": 1e999}', '{"n": 1e-999}', '{"n":' * 100_000, "", '"text"'],
 )
 def test_a_payload_that_is_no_json_object_is_2(payload: str) -> None:
     answer = cli("submit", "double", "--payload", "-", stdin=payload)

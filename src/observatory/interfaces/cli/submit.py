@@ -136,6 +136,8 @@ def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"{text} is too large for a number")
+    if number == 0 and text.lower().partition("e")[0].strip("-0."):
+        raise ValueError(f"{text} is too small for a number")
     return number
 
 
