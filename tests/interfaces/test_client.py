@@ -26,6 +26,7 @@ from observatory.client import (
     Submission,
     SubmitOptions,
     Unreachable,
+    Unsendable,
     WaitTimeout,
     operations,
     requests,
@@ -449,3 +450,42 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
 def test_numbers_that_json_has_not_are_refused_before_they_become_null(value: object) -> None:
     with pytest.raises(ValueError, match="JSON has no such number"):
         faked(lambda _: httpx.Response(202, json=ACCEPTED)).submit("double", n=value)
+
+
+class NoJson:
+    """A type that JSON has not."""
+
+
+LOOP: list[object] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("a\ud800", r"lone surrogate '\\ud800'.* \(at /payload/n\)"),
+        ({"\udc00": 1}, r"lone surrogate '\\udc00'.* \(at /payload/n\)"),
+        ([1, {"deep": "\ud800"}], r"\(at /payload/n/1/deep\)"),
+        (2**63, r"64 bits.* \(at /payload/n\)"),
+        (1j, r"complex is no type that JSON has \(at /payload/n\)"),
+        (NoJson(), "cannot be sent as JSON.*NoJson"),
+        (LOOP, "holds itself"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_with_its_place(value: object, said: str) -> None:
+    client = faked(lambda _: httpx.Response(202, json=ACCEPTED))
+    with pytest.raises(Unsendable, match=said):
+        client.submit("double", n=value)
+    with pytest.raises(Unsendable, match=said):
+        client.submit_many([Submission("double", {"n": value})])
+
+
+def test_an_idempotency_key_that_no_header_can_carry_is_told() -> None:
+    client = faked(lambda _: httpx.Response(202, json=ACCEPTED))
+    with pytest.raises(Unsendable, match="visible ASCII"):
+        client.submit("double", n=1, options=SubmitOptions(idempotency_key="schlüssel"))
+
+
+@pytest.mark.parametrize("value", [None, True, b"x", {1: "a"}, ["ü", "\U0001f600"], 1.5, -(2**63)])
+def test_what_can_be_sent_is(value: object) -> None:
+    faked(lambda _: httpx.Response(202, json=ACCEPTED)).submit("double", n=value)

@@ -20,6 +20,7 @@ from observatory.client.errors import (
     PositionLost,
     Refused,
     Unreachable,
+    Unsendable,
     WaitTimeout,
 )
 from observatory.client.records import (
@@ -51,5 +52,6 @@ __all__ = [
     "Submission",
     "SubmitOptions",
     "Unreachable",
+    "Unsendable",
     "WaitTimeout",
 ]
