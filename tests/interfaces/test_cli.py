@@ -141,8 +141,7 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
     answer = cli(*command.split(), "--help")
     assert answer.returncode == 0
     assert f"observatory {command}" in answer.stdout.split("For example:")[1]
-    if command != "up":
-        assert "--json" in answer.stdout
+    assert "--json" in answer.stdout
 
 
 # ------------------------------------------------------------------------------- exit codes
@@ -183,7 +182,12 @@ def test_a_url_that_is_none_is_2() -> None:
 
 
 def test_a_queue_is_paused_seen_and_resumed(system: RunningSystem) -> None:
-    assert cli("queues", "pause", "resting", url=system.url).stdout == "resting is paused\n"
+    unknown = cli("queues", "pause", "resting", url=system.url)
+    assert unknown.returncode == 4, "a name that is misspelt is noticed"
+    assert "'resting'" in unknown.stderr
+    assert "known: default, voices" in unknown.stderr
+    forced = cli("queues", "pause", "resting", "--force", url=system.url)
+    assert forced.stdout == "resting is paused\n"
     assert cli("queues", "pause", "resting", url=system.url).returncode == 0
     job = cli("submit", "double", "n=1", "--queue", "resting", url=system.url).stdout.strip()
     (listed,) = [
@@ -197,7 +201,12 @@ def test_a_queue_is_paused_seen_and_resumed(system: RunningSystem) -> None:
     until(lambda: "completed" in cli("jobs", "show", job, url=system.url).stdout)
     shown = json.loads(cli("queues", "list", "--json", url=system.url).stdout)["items"]
     assert [one["paused"] for one in shown if one["name"] == "resting"] == [False]
-    assert cli("queues", "pause", "no name", url=system.url).returncode == 3
+    assert cli("queues", "pause", "no name", "--force", url=system.url).returncode == 3
+
+
+def test_a_queue_that_has_had_no_job_is_known_by_its_worker(system: RunningSystem) -> None:
+    assert cli("queues", "pause", "voices", url=system.url).returncode == 0
+    assert cli("queues", "resume", "voices", url=system.url).returncode == 0
 
 
 def test_not_found_is_3_and_conflict_is_4(system: RunningSystem) -> None:
@@ -266,7 +275,17 @@ def test_submit_reads_the_payload_from_a_pipe(system: RunningSystem) -> None:
 
 
 def test_values_are_json_where_they_can_be() -> None:
-    fields = ("n=2", "t=text", 'q="2"', "e=", "l=[1]", "eq=a=b", "big=1e999", "nan=NaN")
+    fields = (
+        "n=2",
+        "t=text",
+        'q="2"',
+        "e=",
+        "l=[1]",
+        "eq=a=b",
+        "big=1e999",
+        "tiny=1e-999",
+        "nan=NaN",
+    )
     assert read_payload('{"n": 1, "k": null}', fields) == {
         "n": 2,
         "k": None,
@@ -276,12 +295,14 @@ def test_values_are_json_where_they_can_be() -> None:
         "l": [1],
         "eq": "a=b",
         "big": "1e999",
+        "tiny": "1e-999",
         "nan": "NaN",
     }
 
 
 @pytest.mark.parametrize(
-    "payload", ["[1]", "{", '{"n": NaN}', '{"n": 1e999}', '{"n":' * 100_000, "", '"text"']
+    "payload",
+    ["[1]", "{", '{"n": NaN}', '{"n": 1e999}', '{"n": 1e-999}', '{"n":' * 100_000, "", '"text"'],
 )
 def test_a_payload_that_is_no_json_object_is_2(payload: str) -> None:
     answer = cli("submit", "double", "--payload", "-", stdin=payload)
@@ -352,6 +373,71 @@ def test_events_are_a_line_each(system: RunningSystem) -> None:
     lines = cli("events", "--type", "job.completed", "--limit", "2", url=system.url).stdout
     assert 1 <= len(lines.splitlines()) <= 2
     assert "job.completed" in lines
+
+
+def test_an_event_is_a_cloudevent_and_its_position_can_be_gone_on_from(
+    system: RunningSystem,
+) -> None:
+    cli("submit", "double", "n=1", "--wait", url=system.url)
+    lines = cli("events", "--json", "--limit", "3", url=system.url).stdout.splitlines()
+    newest, middle, oldest = (json.loads(line) for line in lines)
+    assert oldest["specversion"] == "1.0"
+    assert oldest["type"] == "job.created" or oldest["type"].startswith(("job.", "worker."))
+
+    after = cli("events", "--after", oldest["position"], "--json", "--limit", "2", url=system.url)
+    assert [json.loads(line)["id"] for line in after.stdout.splitlines()] == [
+        middle["id"],
+        newest["id"],
+    ]
+    plain = cli("events", "--after", oldest["position"], "--limit", "1", url=system.url).stdout
+    assert plain.split()[0] == middle["position"]
+
+
+def test_waiting_that_ends_before_the_job_is_6_with_the_job_as_it_stands(
+    system: RunningSystem,
+) -> None:
+    later = ("submit", "double", "n=1", "--delay", "60", "--wait", "--timeout", "0.2")
+    answer = cli(*later, "--json", url=system.url)
+    assert answer.returncode == 6
+    assert json.loads(answer.stdout)["state"] == "scheduled"
+    plain = cli(*later, url=system.url)
+    assert plain.returncode == 6
+    assert "still scheduled after 0.2 s" in plain.stdout
+    assert cli("submit", "double", "n=1", "--timeout", "1", url=system.url).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [("events", "--after", "zzz"), ("stats", "--window", "1")], ids=str
+)
+def test_a_fault_is_told_once(system: RunningSystem, arguments: tuple[str, ...]) -> None:
+    answer = cli(*arguments, url=system.url)
+    assert answer.returncode == 2
+    (line,) = answer.stderr.splitlines()
+    assert line.count("must be") + line.count("a position of") <= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("jobs", "list", "--state", "nope"), "observatory jobs list --help"),
+        (("keys", "new"), "observatory keys new --help"),
+        (("nope",), "observatory --help"),
+    ],
+    ids=str,
+)
+def test_a_mistake_points_at_the_help_of_its_command(
+    arguments: tuple[str, ...], where: str
+) -> None:
+    assert cli(*arguments).stderr.splitlines()[-1] == f"see: {where}"
+
+
+@pytest.mark.parametrize("command", ["submit", "jobs cancel", "jobs retry", "events", "up"])
+def test_help_fits_a_terminal(command: str) -> None:
+    wide, narrow = (
+        cli(*command.split(), "--help", COLUMNS=columns).stdout.split("╭")[0].splitlines()
+        for columns in ("200", "80")
+    )
+    assert wide == narrow, "a line is broken that the text did not break"
 
 
 # -------------------------------------------------------------------------- terminal safety
@@ -429,6 +515,22 @@ def test_up_says_what_it_serves_and_where(system: RunningSystem) -> None:
         assert part in said
     assert "queue default: double, hostile" in said
     assert "queue voices: echo" in said
+
+
+def test_up_tells_programs_in_one_line_what_it_serves(tmp_path: Path) -> None:
+    with running_system(JOBS, tmp_path, arguments=["--json"]) as system:
+        assert system.stop() == 0
+        (line,) = system.output.splitlines()
+        told = json.loads(line)
+        assert system.process is not None
+        assert told["url"] == system.url
+        assert told["pid"] == system.process.pid
+        assert told["data"] == str(system.data)
+        assert told["backends"] == {"spine": None, "store": None, "aggregates": None}
+        assert told["services"] == ["gateway", "metrics-engine", "processor", "read-model"]
+        assert told["jobTypes"]["echo"] == "voices"
+    answer = cli("up", "--demo", "--json")
+    assert (answer.returncode, json.loads(answer.stderr)["error"]) == (2, "usage")
 
 
 def test_up_is_ready_soon_and_ends_cleanly(tmp_path: Path) -> None:

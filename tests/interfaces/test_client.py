@@ -27,6 +27,7 @@ from observatory.client import (
     SubmitOptions,
     Unavailable,
     Unreachable,
+    Unsendable,
     WaitTimeout,
     operations,
     requests,
@@ -135,11 +136,12 @@ def test_the_same_key_makes_one_job(client: Client) -> None:
 def test_many_jobs_keep_their_order_and_refusals_stand_in_their_place(client: Client) -> None:
     wanted = [Submission("double", {"n": n}) for n in range(1203)]
     wanted[600] = Submission("double", {"n": "x"})
+    wanted[602] = Submission("double", {"n": "\0"})
     answers = client.submit_many(wanted)
-    assert isinstance(answers[600], Refused)
+    refused = {n: one.slug for n, one in enumerate(answers) if isinstance(one, Refused)}
+    assert refused == {600: "validation-failed", 602: "malformed-json"}
     handles = [one for one in answers if isinstance(one, JobHandle)]
-    assert len(handles) == 1202
-    assert len({handle.id for handle in handles}) == 1202
+    assert len({handle.id for handle in handles}) == 1201
     assert handles[-1].wait(30).result == 2404
 
 
@@ -497,3 +499,42 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
 def test_numbers_that_json_has_not_are_refused_before_they_become_null(value: object) -> None:
     with pytest.raises(ValueError, match="JSON has no such number"):
         faked(lambda _: httpx.Response(202, json=ACCEPTED)).submit("double", n=value)
+
+
+class NoJson:
+    """A type that JSON has not."""
+
+
+LOOP: list[object] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("a\ud800", r"lone surrogate '\\ud800'.* \(at /payload/n\)"),
+        ({"\udc00": 1}, r"lone surrogate '\\udc00'.* \(at /payload/n\)"),
+        ([1, {"deep": "\ud800"}], r"\(at /payload/n/1/deep\)"),
+        (2**63, r"64 bits.* \(at /payload/n\)"),
+        (1j, r"complex is no type that JSON has \(at /payload/n\)"),
+        (NoJson(), "cannot be sent as JSON.*NoJson"),
+        (LOOP, "holds itself"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_with_its_place(value: object, said: str) -> None:
+    client = faked(lambda _: httpx.Response(202, json=ACCEPTED))
+    with pytest.raises(Unsendable, match=said):
+        client.submit("double", n=value)
+    with pytest.raises(Unsendable, match=said):
+        client.submit_many([Submission("double", {"n": value})])
+
+
+def test_an_idempotency_key_that_no_header_can_carry_is_told() -> None:
+    client = faked(lambda _: httpx.Response(202, json=ACCEPTED))
+    with pytest.raises(Unsendable, match="visible ASCII"):
+        client.submit("double", n=1, options=SubmitOptions(idempotency_key="schlüssel"))
+
+
+@pytest.mark.parametrize("value", [None, True, b"x", {1: "a"}, ["ü", "\U0001f600"], 1.5, -(2**63)])
+def test_what_can_be_sent_is(value: object) -> None:
+    faked(lambda _: httpx.Response(202, json=ACCEPTED)).submit("double", n=value)

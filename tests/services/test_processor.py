@@ -403,7 +403,7 @@ async def test_a_result_that_cannot_be_kept_fails_its_job_once(
 
     assert (job["state"], job["attempt"], job["result"]) == ("failed", 1, None)
     assert history[-1].outcome is OutcomeKind.UNSERIALISABLE
-    assert job["error"]["message"]
+    assert job["error"]["type"] == "ResultNotKept"
 
 
 async def test_a_result_over_the_limit_fails_its_job_and_says_so(

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import inspect
 import os
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ import uvicorn
 
 from observatory.asgi.connection import BoundedHeadProtocol
 from observatory.asgi.keys import LOOPBACK_NAMES, read_keys
+from observatory.assembly.stopping import Stopping
 from observatory.assembly.system import Service, running
 from observatory.core.application import Observatory
 from observatory.core.errors import ConfigurationError
@@ -38,7 +38,8 @@ async def serve(
 ) -> int:
     """Run services in this process until SIGTERM or SIGINT; returns the exit code.
 
-    A second signal ends the process at once; what ran is then run again at the next start.
+    A second signal ends the process at once; what ran is then run again at the next start. So
+    does, in the end, an event loop that a handler blocks for good.
 
     Args:
         application: whose job types are run.
@@ -60,11 +61,12 @@ async def serve(
             f"refusing to listen on {host} without keys: set OBSERVATORY_API_KEYS "
             "(`observatory keys` makes one), or listen on 127.0.0.1"
         )
-    stop = _stop_event()
+    stop = Stopping(settings.grace_seconds)
     async with running(application, settings, services, page) as system:
         config = uvicorn.Config(
             system.app,
             http=BoundedHeadProtocol,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -80,10 +82,12 @@ async def serve(
         called = on_ready(f"http://{shown}:{sockets[0].getsockname()[1]}")
         if inspect.isawaitable(called):
             await called
-        stopping = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(stop.asked())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         on_stopping(system.running)
+        if not serving.done():
+            await system.drain()  # heard all the while: probes, readers, whoever submits
         await system.end_streams()
         server.should_exit = True
         await serving
@@ -121,20 +125,6 @@ async def _until_ready(server: _Server, serving: "asyncio.Task[None]") -> None:
     if serving.done():
         await serving  # raises what kept it from listening
         raise ConfigurationError("the HTTP server ended before it listened")
-
-
-def _stop_event() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return stop
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,7 +23,7 @@ from observatory.asgi.routes import ScopedRoute, application
 from observatory.assembly.backends import Backends, opened
 from observatory.core.application import Observatory
 from observatory.core.contract_tree import bundled
-from observatory.core.errors import ObservatoryError
+from observatory.core.errors import Draining, ObservatoryError
 from observatory.core.job_type import Handler
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.loop import check_loops
@@ -84,6 +84,7 @@ class System:
             else None
         )
         self._services = services
+        self._draining = False
         self._interfaces(settings, keys, page)
 
     def _interfaces(self, settings: Settings, keys: tuple[Key, ...], page: Path | None) -> None:
@@ -151,6 +152,8 @@ class System:
 
         async def processor() -> str:
             assert self.processor is not None
+            if self._draining:
+                raise Draining(f"{self.processor.worker} lets {self.running} end, claims no more")
             return self.processor.check()
 
         async def loops() -> str:
@@ -192,6 +195,16 @@ class System:
         if self.processor is not None:
             await self.processor.start()
 
+    async def drain(self) -> None:
+        """Take no more jobs, and return when those that run have ended or were handed back. What
+        is read is answered as before."""
+        if self._draining:
+            return
+        self._draining = True
+        self.dispatcher.refuse_more()
+        if self.processor is not None:
+            await _stop(self.processor)
+
     async def end_streams(self) -> None:
         """End what would keep connections open."""
         await self.read_model.stop()
@@ -199,16 +212,10 @@ class System:
     async def stop(self) -> None:
         """Drain, and let the views catch up with what was drained. Each part is stopped whatever
         came of the one before; what failed is told in the log."""
-        parts: list[_Part | None] = [
-            self.processor,
-            self.dispatcher,
-            self.read_model,
-            self.follower,
-        ]
-        async with AsyncExitStack() as stack:
-            for part in reversed(parts):
-                if part is not None:
-                    stack.push_async_callback(_stop, part)
+        await self.drain()
+        for part in (self.dispatcher, self.read_model, self.follower):
+            if part is not None:
+                await _stop(part)
 
 
 class _Part(Protocol):

@@ -21,6 +21,7 @@ from observatory.client.errors import (
     Refused,
     Unavailable,
     Unreachable,
+    Unsendable,
     WaitTimeout,
 )
 from observatory.client.records import (
@@ -53,5 +54,6 @@ __all__ = [
     "SubmitOptions",
     "Unavailable",
     "Unreachable",
+    "Unsendable",
     "WaitTimeout",
 ]

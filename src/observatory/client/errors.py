@@ -36,8 +36,19 @@ class Refused(ObservatoryError):
 
     def _text(self) -> str:
         text = f"{self.title}: {self.detail}" if self.detail else self.title
-        faults = [f"  {e.get('pointer') or '(root)'}: {e.get('detail')}" for e in self.errors]
-        return "\n".join([text, *faults])
+        return "\n".join([text, *filter(None, map(self._fault, self.errors))])
+
+    def _fault(self, error: Json) -> str | None:
+        pointer, detail = str(error.get("pointer") or "(root)"), str(error.get("detail"))
+        if detail == self.detail:
+            return f"  at {pointer}"
+        if self.detail == f"{pointer.removeprefix('/')}: {detail}":
+            return None  # said already
+        return f"  {pointer}: {detail}"
+
+
+class Unsendable(ObservatoryError, ValueError):
+    """What is to be sent cannot be: JSON or the system has no such value. Nothing was sent."""
 
 
 class Unavailable(Refused):

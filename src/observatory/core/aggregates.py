@@ -10,6 +10,7 @@ in one atomic step.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -244,22 +245,55 @@ def _finest_kept(second: int, begins: list[tuple[int, int]]) -> int:
     return ALL_TIME
 
 
-def percentile(bins: Mapping[int, int], quantile: float) -> float | None:
-    """A percentile in seconds of a distribution (bin → count), interpolated within its bin; None
-    of nothing."""
+def percentile(bins: Mapping[int, int], quantile: float, sum_us: int | None = None) -> float | None:
+    """A percentile in seconds of a distribution (bin → count), estimated within its bin; None of
+    nothing.
+
+    Args:
+        bins: how many durations fell into each bin.
+        quantile: which one, such as 0.95.
+        sum_us: the sum of the durations, which tells where in their bins they lie: a single one
+            is known exactly by it.
+    """
     total = sum(bins.values())
     if total <= 0:
         return None
-    rank = quantile * total
+    tilt = _tilt(bins, sum_us)
+    rank = max(1, ceil(quantile * total - _ROUNDING))
     seen = 0
     for bin in sorted(bins):
         count = bins[bin]
         if count > 0 and seen + count >= rank:
-            upper = BOUNDS_US[min(bin, len(BOUNDS_US) - 1)]
-            lower = BOUNDS_US[bin - 1] if bin > 0 else 0
-            return (lower + (upper - lower) * (rank - seen) / count) / MICROSECONDS
+            lower, upper = _bounds(bin)
+            half = (upper - lower) / 2
+            # The durations of the bin lie evenly about their mean, as far as its bounds let them.
+            place = (rank - seen - 0.5) / count * 2 - 1
+            return (lower + half + half * (tilt + (1 - abs(tilt)) * place)) / MICROSECONDS
         seen += count
     return BOUNDS_US[-1] / MICROSECONDS
+
+
+_ROUNDING: Final = 1e-9
+"""A quantile is no exact number: 0.07 times 100 is a little more than 7."""
+
+
+def _bounds(bin: int) -> tuple[int, int]:
+    upper = BOUNDS_US[min(bin, len(BOUNDS_US) - 1)]
+    return (BOUNDS_US[bin - 1] if bin > 0 else 0), upper
+
+
+def _tilt(bins: Mapping[int, int], sum_us: int | None) -> float:
+    """Where in their bins the durations lie on average: -1 at the lower bounds, 1 at the upper, 0
+    in the middle or where it is not known."""
+    open_bin = len(BOUNDS_US)
+    if sum_us is None or bins.get(open_bin, 0) > 0:
+        return 0.0
+    middle = widths = 0.0
+    for bin, count in bins.items():
+        lower, upper = _bounds(bin)
+        middle += count * (lower + upper) / 2
+        widths += count * (upper - lower) / 2
+    return max(-1.0, min(1.0, (sum_us - middle) / widths)) if widths else 0.0
 
 
 class Position(msgspec.Struct, frozen=True):

@@ -163,6 +163,12 @@ class Overloaded(Problem):
     slug, title, status = "overloaded", "Too much is under way at once", 503
 
 
+class Draining(Problem):
+    """This process is told to end: it lets what runs end, and takes no more."""
+
+    slug, title, status = "draining", "The service is about to end", 503
+
+
 class ConfigurationError(ObservatoryError):
     """The operator can act: a setting, a module or a folder is wrong."""
 

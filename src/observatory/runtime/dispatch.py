@@ -14,7 +14,7 @@ from itertools import islice, pairwise
 
 import structlog
 
-from observatory.core.errors import BacklogFull
+from observatory.core.errors import BacklogFull, Draining
 from observatory.core.event import Event, encode_batch, encode_commit
 from observatory.core.job import Commit
 from observatory.core.spine import LogEntry, Spine, work_of
@@ -48,6 +48,7 @@ class Dispatcher:
         self._sent: list[int] = []
         self._last: int | None = None
         """The number that was told to the log last."""
+        self._refuses = False
         self.loops = (
             Loop("dispatch to the log", self._tell, _LOOK_S),
             Loop("dispatch work", self._send, _LOOK_S),
@@ -64,7 +65,10 @@ class Dispatcher:
 
         Raises:
             BacklogFull: over a limit.
+            Draining: this process is about to end.
         """
+        if self._refuses:
+            raise Draining("this process is about to end and takes no more; send it again")
         if waiting >= waiting_max:
             raise BacklogFull("too many requests wait for the store; slow down", retry_after_s=1)
         if self.backlog >= self._backlog_max:
@@ -72,6 +76,10 @@ class Dispatcher:
                 "the spine has not taken accepted work for a while; try again later",
                 retry_after_s=5,
             )
+
+    def refuse_more(self) -> None:
+        """Admit nothing from now on; what was admitted is published."""
+        self._refuses = True
 
     def put(self, commit: Commit | None) -> None:
         """Publish a commit soon. Must be called in the order of the commits."""

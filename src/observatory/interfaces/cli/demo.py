@@ -201,9 +201,11 @@ def _print_spreads(found: dict[str, Any]) -> None:
     rows = [
         (name, *(seconds(found[key][p]) for p in ("p50", "p95", "p99")))
         for name, key in (("waited", "waitSeconds"), ("ran", "runSeconds"))
-        if found[key]
+        if found.get(key)
     ]
-    print_table(("JOBS", "P50", "P95", "P99"), rows, numbers=("P50", "P95", "P99"))
+    if rows:
+        heading = f"LAST {found['windowSeconds'] // 60} MIN, ESTIMATED"
+        print_table((heading, "P50", "P95", "P99"), rows, numbers=("P50", "P95", "P99"))
 
 
 def _print_findings(found: dict[str, Any]) -> None:

@@ -194,7 +194,7 @@ def cancel(
     """Cancel a job. A running one is asked to stop, which may take a moment.
 
     For example:
-      observatory jobs cancel 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10 --reason "wrong list"
+      observatory jobs cancel 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10 --reason typo
 
     Args:
         job_id: The job's id.
@@ -224,7 +224,7 @@ def retry(
 
     For example:
       observatory jobs retry 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10
-      observatory jobs retry 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10 --payload '{"n": 3}'
+      observatory jobs retry "$ID" --payload '{"n": 3}'
 
     Args:
         job_id: The job's id.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from observatory.interfaces.cli.output import Mistake, say
+from observatory.interfaces.cli.output import AsJson, Mistake, say
 from observatory.interfaces.cli.serving import (
     built_page,
     describe_backends,
@@ -33,13 +33,17 @@ def up(
     host: str | None = None,
     port: int | None = None,
     data: Path | None = None,
+    as_json: AsJson = False,
 ) -> int:
-    """Serve the jobs of a module: API, page and processor, in one process, until Ctrl-C.
+    """Serve the jobs of a module: API, page and processor, in one process.
+
+    It goes on until Ctrl-C. With --json it prints one line, once it is ready.
 
     For example:
       observatory up my_module
       observatory up my_module:app --port 9000 --data /var/lib/observatory
       observatory up --demo
+      observatory up my_module --port 0 --json | jq .url
 
     Args:
         module: Module that holds an `Observatory()`, as MODULE, MODULE:NAME or a .py file.
@@ -53,12 +57,16 @@ def up(
         raise Mistake("--demo brings its own module; leave MODULE out")
     if until_done and not demo:
         raise Mistake("--until-done goes with --demo")
+    if demo and as_json:
+        raise Mistake("--demo tells people what it does; --json goes with a module of your own")
     if demo:
         # The demo computes, and Python threads that compute take turns: more of them than
         # processors only make each run, and every answer of the page, take longer.
         os.environ.setdefault("OBSERVATORY_CONCURRENCY", str((os.cpu_count() or 1) + 1))
     application = _application(module, demo=demo)
     settings = read_settings(host=host, port=port, data=data)
+    if as_json:
+        return _serve_for_programs(application, settings)
     return _serve(application, settings, _demo(until_done=until_done) if demo else None)
 
 
@@ -97,6 +105,12 @@ def _serve(application: "Observatory", settings: "Settings", demo: "Demo | None"
         if demo:
             demo.stop()
     return demo.code(code) if demo else code
+
+
+def _serve_for_programs(application: "Observatory", settings: "Settings") -> int:
+    from observatory.assembly.system import ALL_SERVICES
+
+    return run_services(application, settings, ALL_SERVICES, lambda url: None, as_json=True)
 
 
 def describe(application: "Observatory", url: str, settings: "Settings") -> str:

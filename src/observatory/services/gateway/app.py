@@ -16,7 +16,6 @@ from observatory.asgi.routes import ScopedRoute
 from observatory.core.contracts import Contract
 from observatory.core.errors import (
     InvalidParameter,
-    MalformedJson,
     Problem,
     ValidationFailed,
 )
@@ -25,7 +24,7 @@ from observatory.core.instant import optional_rfc3339
 from observatory.core.job import Submission
 from observatory.core.lifecycle import State
 from observatory.core.store import Accepted, KeyReused, Store
-from observatory.core.strict_json import decode
+from observatory.core.strict_json import decode, decode_items
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.accept import Acceptor, refusal
 from observatory.services.gateway.actions import Operator
@@ -100,12 +99,12 @@ class Gateway:
             )
         kind = media_type(request, _JSON, _NDJSON)
         body = await read_body(request, self._settings.batch_bytes_max)
-        items = _lines(body) if kind == _NDJSON else decode(body)
+        items = _lines(body) if kind == _NDJSON else decode_items(body)
         limit = self._settings.batch_jobs_max
-        if not isinstance(items, list) or not 1 <= len(items) <= limit:  # pyright: ignore[reportUnknownArgumentType]
+        if items is None or not 1 <= len(items) <= limit:
             raise ValidationFailed(f"a batch is an array of 1 to {limit} jobs")
         context = _context(request)
-        read = [await self._read_item(item, context) for item in items]  # pyright: ignore[reportUnknownVariableType]
+        read = [await self._read_item(item, context) for item in items]
         submissions = [item for item in read if isinstance(item, Submission)]
         results = iter(await self._acceptor.accept(submissions) if submissions else [])
         outcomes = [
@@ -120,11 +119,9 @@ class Gateway:
         }
         return _json(answer, 202 if accepted == len(outcomes) else 207)
 
-    async def _read_item(self, item: Any, context: Context) -> Submission | Problem:
+    async def _read_item(self, item: bytes, context: Context) -> Submission | Problem:
         try:
-            if isinstance(item, Problem):
-                return item
-            return await self._reader.item(item, context)
+            return await self._reader.item(decode(item, "the item"), context)
         except Problem as problem:
             if problem.status >= 500:
                 raise
@@ -206,16 +203,8 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _lines(body: bytes) -> list[Any]:
-    items: list[Any] = []
-    for line in body.split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            items.append(decode(line))
-        except MalformedJson as problem:
-            items.append(problem)
-    return items
+def _lines(body: bytes) -> list[bytes]:
+    return [line for line in body.split(b"\n") if line.strip()]
 
 
 def _outcome(index: int, item: Accepted | KeyReused | Problem) -> dict[str, Any]:

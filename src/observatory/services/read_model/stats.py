@@ -60,7 +60,8 @@ class _Group:
         bins = self.bins[measure]
         if not bins:
             return None
-        return {name: percentile(bins, q) for name, q in _QUANTILES.items()}
+        total_us = self.counts[f"{measure}_us"]
+        return {name: percentile(bins, q, total_us) for name, q in _QUANTILES.items()}
 
     def shown(self, window_s: int) -> dict[str, Any]:
         return {
