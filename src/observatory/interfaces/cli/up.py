@@ -30,6 +30,7 @@ def up(
     *,
     demo: Annotated[bool, Parameter(negative="")] = False,
     until_done: Annotated[bool, Parameter(negative="")] = False,
+    files: int | None = None,
     host: str | None = None,
     port: int | None = None,
     data: Path | None = None,
@@ -45,6 +46,7 @@ def up(
         module: Module that holds an `Observatory()`, as MODULE, MODULE:NAME or a .py file.
         demo: Serve the demo: one job for each file of Python's standard library.
         until_done: End when the demo is done.
+        files: Measure so many of the demo's files, from all over the library [default: all].
         host: Address to listen on [env: OBSERVATORY_HOST; default: 127.0.0.1].
         port: Port to listen on [env: OBSERVATORY_PORT; default: 8080].
         data: Folder of the data [env: OBSERVATORY_DATA; default: .observatory].
@@ -53,13 +55,17 @@ def up(
         raise Mistake("--demo brings its own module; leave MODULE out")
     if until_done and not demo:
         raise Mistake("--until-done goes with --demo")
+    if files is not None and not demo:
+        raise Mistake("--files goes with --demo")
+    if files is not None and files < 1:
+        raise Mistake(f"--files is a number from 1 on, not {files}")
     if demo:
         # The demo computes, and Python threads that compute take turns: more of them than
         # processors only make each run, and every answer of the page, take longer.
         os.environ.setdefault("OBSERVATORY_CONCURRENCY", str((os.cpu_count() or 1) + 1))
     application = _application(module, demo=demo)
     settings = read_settings(host=host, port=port, data=data)
-    return _serve(application, settings, _demo(until_done=until_done) if demo else None)
+    return _serve(application, settings, _demo(until_done, files) if demo else None)
 
 
 def _application(module: str | None, *, demo: bool) -> "Observatory":
@@ -72,7 +78,7 @@ def _application(module: str | None, *, demo: bool) -> "Observatory":
     return Observatory() if module is None else find_application(module)
 
 
-def _demo(*, until_done: bool) -> "Demo":
+def _demo(until_done: bool, files: int | None) -> "Demo":
     from observatory.interfaces.cli.demo import Demo
 
     # SIGTERM to ourselves is the one way out that every part of the system knows.
@@ -80,7 +86,7 @@ def _demo(*, until_done: bool) -> "Demo":
         if until_done:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    return Demo(when_done=end, goes_on=not until_done)
+    return Demo(when_done=end, goes_on=not until_done, files=files)
 
 
 def _serve(application: "Observatory", settings: "Settings", demo: "Demo | None") -> int:
