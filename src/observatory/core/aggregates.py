@@ -16,7 +16,7 @@ import msgspec
 
 from observatory.core.instant import MICROSECONDS, from_rfc3339
 from observatory.core.job import Transition
-from observatory.core.lifecycle import Move, State
+from observatory.core.lifecycle import Move, OutcomeKind, State
 
 RESOLUTIONS_S: Final = (5, 60)
 """Widths of the series' buckets in seconds, the finest first; each divides the next."""
@@ -55,13 +55,25 @@ class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
 class Deltas:
     """Sums to add: jobs in each state, and series."""
 
-    __slots__ = ("_finest", "states")
+    __slots__ = ("_coarser", "_finest", "_kept_from", "states")
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: int | None = None) -> None:
+        """Nothing yet.
+
+        Args:
+            now_s: leave out the buckets that are no longer kept at this time.
+        """
+        self._kept_from = (
+            None
+            if now_s is None
+            else [(width, (now_s - kept_s) // width * width) for width, kept_s in KEPT_S.items()]
+        )
         self.states: dict[tuple[str, str, str], int] = {}
         """(type, queue, state) → change."""
         self._finest: dict[tuple[int, str, str, str, int], int] = {}
         """(bucket of the finest resolution, type, queue, measure, bin) → change."""
+        self._coarser: dict[tuple[int, int, str, str, str, int], int] = {}
+        """The same of what is kept in a coarser one only, which comes first."""
 
     @property
     def series(self) -> dict[tuple[int, int, str, str, str, int], int]:
@@ -70,6 +82,10 @@ class Deltas:
         for (bucket, *rest), amount in self._finest.items():
             for width in (ALL_TIME, *RESOLUTIONS_S):
                 key: Any = (width, bucket - bucket % width if width else 0, *rest)
+                series[key] = series.get(key, 0) + amount
+        for (finest, bucket, *rest), amount in self._coarser.items():
+            for width in (ALL_TIME, *(one for one in RESOLUTIONS_S if one >= finest > ALL_TIME)):
+                key = (width, bucket - bucket % width if width else 0, *rest)
                 series[key] = series.get(key, 0) + amount
         return series
 
@@ -88,6 +104,12 @@ class Deltas:
     ) -> None:
         """Add to a measure."""
         second = at // MICROSECONDS
+        if self._kept_from is not None and second < self._kept_from[0][1]:
+            width = next((one for one, first in self._kept_from if second >= first), ALL_TIME)
+            start = second - second % width if width else 0
+            old = (width, start, type, queue, measure, bin)
+            self._coarser[old] = self._coarser.get(old, 0) + amount
+            return
         key = (second - second % RESOLUTIONS_S[0], type, queue, measure, bin)
         self._finest[key] = self._finest.get(key, 0) + amount
 
@@ -126,13 +148,13 @@ class _Data(msgspec.Struct, rename="camel"):
     run_seconds: float | None = None
 
 
-class _Counted(msgspec.Struct):
+class _Event(msgspec.Struct):
     type: str
     time: str
     data: _Data
 
 
-_decoder = msgspec.json.Decoder(list[_Counted])
+_decoder = msgspec.json.Decoder(list[_Event])
 
 
 def fold_batch(body: bytes, into: Deltas) -> None:
@@ -154,7 +176,7 @@ def fold_batch(body: bytes, into: Deltas) -> None:
         _add_measures(event, at, into)
 
 
-def _add_measures(event: _Counted, at: int, into: Deltas) -> None:
+def _add_measures(event: _Event, at: int, into: Deltas) -> None:
     data = event.data
     if measure := _MEASURE_OF_EVENT.get(event.type):
         into.count(at, data.job_type, data.queue, measure)
@@ -169,7 +191,18 @@ def _add_measures(event: _Counted, at: int, into: Deltas) -> None:
 _RUN_MEASURED: Final = frozenset({"error", "timeout", "not_retryable", "unserialisable", "lost"})
 
 
-def fold_transitions(transitions: Iterable[Transition], into: Deltas) -> None:
+class Counted(msgspec.Struct):
+    """What counts of a transition. Decoding the rest, too, would take twice as long."""
+
+    move: Move
+    at: int
+    type: str
+    queue: str
+    since: int | None = None
+    outcome: OutcomeKind | None = None
+
+
+def fold_transitions(transitions: Iterable[Transition | Counted], into: Deltas) -> None:
     """Add the measures of transitions read from the record; must equal `fold_batch` of their
     events, state changes apart (a rebuild counts the states from the jobs themselves)."""
     for t in transitions:
@@ -226,6 +259,27 @@ class SeriesRow(msgspec.Struct, frozen=True):
     count: int
 
 
+Measure = tuple[str, str, str, int]
+"""Job type, queue, measure and bin: the fields of a `SeriesKey` within one bucket."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far somebody knows the series; only the aggregates that made it can read it."""
+
+    generation: str
+    offset: int
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """The buckets of one resolution that are not as they were at a mark, each whole."""
+
+    mark: Mark
+    """Where to ask from the next time."""
+    anew: bool
+    """What was known before is worth nothing: these are all the buckets there are."""
+    buckets: dict[int, list[tuple[Measure, int]]]
+
+
 class Aggregates(Protocol):
     """Keeps the sums. Losing them is harmless: they are rebuilt from the store."""
 
@@ -257,6 +311,11 @@ class Aggregates(Protocol):
         self, resolution_s: int, since_s: int, type: str | None = None, queue: str | None = None
     ) -> list[SeriesRow]:
         """The series' numbers in buckets from `since_s` on."""
+        ...
+
+    async def changes(self, resolution_s: int, since_s: int, mark: Mark | None) -> Changes:
+        """The buckets from `since_s` on that have changed since the mark; all where there is
+        none, or where everything was replaced since. What was trimmed is not told."""
         ...
 
     async def trim(self, now_s: int) -> None:

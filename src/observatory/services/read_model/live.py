@@ -21,7 +21,10 @@ _TAIL_MAX: Final = 512
 _TAIL_BYTES_MAX: Final = 16 * 1024 * 1024
 """Messages kept at hand, so that following clients do not each read the log."""
 _READ_MAX: Final = 100
-_READS_MAX: Final = 20
+_LOOKED_INTO_MAX: Final = 1_000
+"""Events that one answer looks into; the messages of a busy system hold fifty each."""
+_MESSAGES_MAX: Final = 200
+_FIRST_READ: Final = 4
 _ANY_INDEX: Final = 10**9
 _WAIT_S: Final = 0.5
 """Also how long stopping may have to wait; nothing is read to find that nothing came."""
@@ -94,6 +97,24 @@ class Subscription(msgspec.Struct, frozen=True):
     after: int
     seen: tuple[int, int]
     reset: bool = False
+
+
+class _Steps:
+    """How many messages to read at once: few at first, as most answers need no more, then more;
+    none when enough events have been looked into."""
+
+    def __init__(self) -> None:
+        self.looked_into = 0
+        self._read = 0
+        self._step = _FIRST_READ // 2
+
+    def next(self) -> int:
+        left = _MESSAGES_MAX - self._read
+        if self.looked_into >= _LOOKED_INTO_MAX or left <= 0:
+            return 0
+        self._step = min(2 * self._step, _READ_MAX, left)
+        self._read += self._step
+        return self._step
 
 
 class Live:
@@ -204,6 +225,7 @@ class Live:
         self.clients += 1
         self._asked.set()
         after, seen = subscription.after, subscription.seen
+        step = _FIRST_READ
         try:
             start = b"retry: 1000\n"  # goes with the first frame; alone it would be an empty one
             if subscription.reset:
@@ -213,7 +235,8 @@ class Live:
                 start = b""
             while True:
                 grew = self._grew
-                messages = await self.read(after)
+                messages = await self.read(after, step)
+                step = min(2 * step, _READ_MAX)
                 if not messages:
                     # Not the spine's own wait: it may be ahead of what is at hand here.
                     with contextlib.suppress(TimeoutError):
@@ -240,15 +263,19 @@ class Live:
         from: None at the log's end. Bounded like `newest`."""
         found: list[LogEvent] = []
         offset = after[0] - 1
-        for _ in range(_READS_MAX):
-            messages = await self.read(offset)
+        steps = _Steps()
+        while count := steps.next():
+            messages = await self.read(offset, count)
             if not messages:
                 return found, None
-            for _, events in messages:
+            for at, events in messages:
+                offset = at
+                steps.looked_into += len(events)
                 found += [e for e in events if e.at > after and wanted.takes(e)]
                 if len(found) > limit:
                     return found[:limit], found[limit - 1].at
-            offset = messages[-1][0]
+                if steps.looked_into >= _LOOKED_INTO_MAX:
+                    break
         return found, (offset, _ANY_INDEX - 1)
 
     async def newest(
@@ -260,15 +287,16 @@ class Live:
         log = await self._spine.log_range()
         end = log.last + 1 if before is None else min(before[0], log.last) + 1
         found: list[LogEvent] = []
-        for _ in range(_READS_MAX):
-            if end <= log.first:
-                break
-            start = max(log.first - 1, end - 1 - _READ_MAX)
-            messages = await self._spine.read_log(start, _READ_MAX)
+        steps = _Steps()
+        while end > log.first and (count := steps.next()):
+            start = max(log.first - 1, end - 1 - count)
+            messages = await self._spine.read_log(start, count)
             for message in reversed([m for m in messages if m.offset < end]):
+                events = log_events(message)
+                steps.looked_into += len(events)
                 found += [
                     event
-                    for event in reversed(log_events(message))
+                    for event in reversed(events)
                     if wanted.takes(event) and (before is None or event.at < before)
                 ]
                 if len(found) > limit:
