@@ -402,7 +402,7 @@ class StoreMachine(RuleBasedStateMachine):
             check_life(transitions)
             if job in self.model:
                 assert self.run(self.bench.store.history(job)) == transitions
-        snapshot = self.run(self.bench.store.snapshot(0))
+        snapshot = self.run(self.bench.store.snapshot())
         assert snapshot.deltas.states == without_zeros(self.sums.states)
         if not self.pruned:
             assert without_zeros(snapshot.deltas.series) == without_zeros(self.sums.series)

@@ -6,6 +6,9 @@ import json
 import pytest
 
 from services.bad_input import GOOD, MB, PROBLEM, Server, deep, job, keep, refused
+from shapes import on_both_shapes
+
+pytestmark = on_both_shapes
 
 MALFORMED: dict[str, tuple[bytes, str | None]] = {
     "nothing": (b"", None),

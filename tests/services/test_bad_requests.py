@@ -8,6 +8,9 @@ import httpx
 import pytest
 
 from services.bad_input import GOOD, Server, check_problem, job, refused
+from shapes import on_both_shapes
+
+pytestmark = on_both_shapes
 
 # Headers
 

@@ -100,7 +100,7 @@ async def test_what_is_followed_equals_the_store(engine: Engine) -> None:
     assert (engine.follower.rebuilds, engine.follower.repeats) == (1, 0)
     position = await engine.on.aggregates.position()
     assert position is not None
-    assert position.numbers == (await engine.on.store.snapshot(0)).numbers
+    assert position.numbers == (await engine.on.store.snapshot()).numbers
 
 
 async def test_repeats_are_skipped(engine: Engine) -> None:
@@ -455,7 +455,7 @@ async def test_pruned_jobs_leave_the_states(engine: Engine) -> None:
 
     rows, _ = await engine.on.aggregates.states()
     counts = {(row.type, row.queue, row.state): row.count for row in rows}
-    assert counts == (await engine.on.store.snapshot(0)).deltas.states
+    assert counts == (await engine.on.store.snapshot()).deltas.states
 
 
 @pytest.mark.parametrize("seed", range(6))

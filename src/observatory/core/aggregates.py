@@ -17,7 +17,7 @@ import msgspec
 
 from observatory.core.instant import MICROSECONDS, from_rfc3339
 from observatory.core.job import Transition
-from observatory.core.lifecycle import Move, State
+from observatory.core.lifecycle import Move, OutcomeKind, State
 
 RESOLUTIONS_S: Final = (5, 60)
 """Widths of the series' buckets in seconds, the finest first; each divides the next."""
@@ -67,15 +67,25 @@ class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
 class Deltas:
     """Sums to add: jobs in each state, and series."""
 
-    __slots__ = ("_coarser", "_finest", "states")
+    __slots__ = ("_coarser", "_finest", "_kept_from", "states")
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: int | None = None) -> None:
+        """Nothing yet.
+
+        Args:
+            now_s: leave out the buckets that are no longer kept at this time.
+        """
+        self._kept_from = (
+            None
+            if now_s is None
+            else [(width, (now_s - kept_s) // width * width) for width, kept_s in KEPT_S.items()]
+        )
         self.states: dict[tuple[str, str, str], int] = {}
         """(type, queue, state) → change."""
         self._finest: dict[tuple[int, str, str, str, int], int] = {}
         """(bucket of the finest resolution, type, queue, measure, bin) → change."""
         self._coarser: dict[tuple[int, int, str, str, str, int], int] = {}
-        """The same of what is kept in no finer resolution than (resolution, bucket, …)."""
+        """The same of what is kept in a coarser one only, which comes first."""
 
     @property
     def series(self) -> dict[tuple[int, int, str, str, str, int], int]:
@@ -87,7 +97,7 @@ class Deltas:
                 key = (width, bucket - bucket % width if width else 0, *rest)
                 series[key] = series.get(key, 0) + amount
         for (finest, bucket, *rest), amount in self._coarser.items():
-            for width in (ALL_TIME, *(w for w in RESOLUTIONS_S if finest and w >= finest)):
+            for width in (ALL_TIME, *(one for one in RESOLUTIONS_S if one >= finest > ALL_TIME)):
                 key = (width, bucket - bucket % width if width else 0, *rest)
                 series[key] = series.get(key, 0) + amount
         return series
@@ -103,40 +113,24 @@ class Deltas:
             states[key] = states.get(key, 0) + 1
 
     def count(
-        self,
-        at: int,
-        type: str,
-        queue: str,
-        measure: str,
-        bin: int = COUNT,
-        amount: int = 1,
-        *,
-        finest: int = RESOLUTIONS_S[0],
+        self, at: int, type: str, queue: str, measure: str, bin: int = COUNT, amount: int = 1
     ) -> None:
-        """Add to a measure, in the resolutions from `finest` on."""
+        """Add to a measure."""
         second = at // MICROSECONDS
-        if finest == RESOLUTIONS_S[0]:
-            key = (second - second % finest, type, queue, measure, bin)
-            self._finest[key] = self._finest.get(key, 0) + amount
-        else:
-            bucket = second - second % finest if finest else 0
-            older = (finest, bucket, type, queue, measure, bin)
-            self._coarser[older] = self._coarser.get(older, 0) + amount
+        if self._kept_from is not None and second < self._kept_from[0][1]:
+            width = next((one for one, first in self._kept_from if second >= first), ALL_TIME)
+            start = second - second % width if width else 0
+            old = (width, start, type, queue, measure, bin)
+            self._coarser[old] = self._coarser.get(old, 0) + amount
+            return
+        key = (second - second % RESOLUTIONS_S[0], type, queue, measure, bin)
+        self._finest[key] = self._finest.get(key, 0) + amount
 
-    def duration(
-        self,
-        at: int,
-        type: str,
-        queue: str,
-        measure: str,
-        us: int,
-        *,
-        finest: int = RESOLUTIONS_S[0],
-    ) -> None:
+    def duration(self, at: int, type: str, queue: str, measure: str, us: int) -> None:
         """Add one duration to a distribution, and to its sum."""
         bin = bisect_left(BOUNDS_US, us)
-        self.count(at, type, queue, measure, bin, finest=finest)
-        self.count(at, type, queue, f"{measure}_us", COUNT, us, finest=finest)
+        self.count(at, type, queue, measure, bin)
+        self.count(at, type, queue, f"{measure}_us", COUNT, us)
 
 
 _MEASURE_OF_MOVE: Final = {
@@ -168,13 +162,13 @@ class _Data(msgspec.Struct, rename="camel"):
     run_seconds: float | None = None
 
 
-class _Counted(msgspec.Struct):
+class _Event(msgspec.Struct):
     type: str
     time: str
     data: _Data
 
 
-_decoder = msgspec.json.Decoder(list[_Counted])
+_decoder = msgspec.json.Decoder(list[_Event])
 
 
 def fold_batch(body: bytes, into: Deltas) -> None:
@@ -196,7 +190,7 @@ def fold_batch(body: bytes, into: Deltas) -> None:
         _add_measures(event, at, into)
 
 
-def _add_measures(event: _Counted, at: int, into: Deltas) -> None:
+def _add_measures(event: _Event, at: int, into: Deltas) -> None:
     data = event.data
     if measure := _MEASURE_OF_EVENT.get(event.type):
         into.count(at, data.job_type, data.queue, measure)
@@ -211,38 +205,30 @@ def _add_measures(event: _Counted, at: int, into: Deltas) -> None:
 _RUN_MEASURED: Final = frozenset({"error", "timeout", "not_retryable", "unserialisable", "lost"})
 
 
-def fold_transitions(transitions: Iterable[Transition], into: Deltas, since: int) -> None:
-    """Add the measures of transitions read from the record; must equal `fold_batch` of their
-    events, state changes apart (a rebuild counts the states from the jobs themselves).
+class Counted(msgspec.Struct):
+    """What counts of a transition. Decoding the rest, too, would take twice as long."""
 
-    `since` is where the resolution that is kept longest begins. What is older than a resolution is
-    kept is not added to it, as if it had been trimmed: so the sums do not grow with the history.
-    """
-    begins = _begins(since)
+    move: Move
+    at: int
+    type: str
+    queue: str
+    since: int | None = None
+    outcome: OutcomeKind | None = None
+
+
+def fold_transitions(transitions: Iterable[Transition | Counted], into: Deltas) -> None:
+    """Add the measures of transitions read from the record; must equal `fold_batch` of their
+    events, state changes apart (a rebuild counts the states from the jobs themselves)."""
     for t in transitions:
-        finest = _finest_kept(t.at // MICROSECONDS, begins)
         if measure := _MEASURE_OF_MOVE.get(t.move):
-            into.count(t.at, t.type, t.queue, measure, finest=finest)
+            into.count(t.at, t.type, t.queue, measure)
         if t.since is None:
             continue
         us = max(0, t.at - t.since)
         if t.move is Move.CLAIM:
-            into.duration(t.at, t.type, t.queue, "wait", us, finest=finest)
+            into.duration(t.at, t.type, t.queue, "wait", us)
         elif t.move is Move.COMPLETE or t.outcome in _RUN_MEASURED:
-            into.duration(t.at, t.type, t.queue, "run", us, finest=finest)
-
-
-def _begins(since: int) -> list[tuple[int, int]]:
-    """(resolution, its first bucket), the finest first."""
-    longest = max(KEPT_S.values())
-    return [(w, since // MICROSECONDS + longest - KEPT_S[w]) for w in RESOLUTIONS_S]
-
-
-def _finest_kept(second: int, begins: list[tuple[int, int]]) -> int:
-    for width, first in begins:
-        if second - second % width >= first:
-            return width
-    return ALL_TIME
+            into.duration(t.at, t.type, t.queue, "run", us)
 
 
 def percentile(bins: Mapping[int, int], quantile: float, sum_us: int | None = None) -> float | None:
@@ -320,6 +306,27 @@ class SeriesRow(msgspec.Struct, frozen=True):
     count: int
 
 
+Measure = tuple[str, str, str, int]
+"""Job type, queue, measure and bin: the fields of a `SeriesKey` within one bucket."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far somebody knows the series; only the aggregates that made it can read it."""
+
+    generation: str
+    offset: int
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """The buckets of one resolution that are not as they were at a mark, each whole."""
+
+    mark: Mark
+    """Where to ask from the next time."""
+    anew: bool
+    """What was known before is worth nothing: these are all the buckets there are."""
+    buckets: dict[int, list[tuple[Measure, int]]]
+
+
 class Aggregates(Protocol):
     """Keeps the sums. Losing them is harmless: they are rebuilt from the store."""
 
@@ -351,6 +358,11 @@ class Aggregates(Protocol):
         self, resolution_s: int, since_s: int, type: str | None = None, queue: str | None = None
     ) -> list[SeriesRow]:
         """The series' numbers in buckets from `since_s` on."""
+        ...
+
+    async def changes(self, resolution_s: int, since_s: int, mark: Mark | None) -> Changes:
+        """The buckets from `since_s` on that have changed since the mark; all where there is
+        none, or where everything was replaced since. What was trimmed is not told."""
         ...
 
     async def trim(self, now_s: int) -> None:

@@ -63,8 +63,7 @@ class Pulse(msgspec.Struct, frozen=True):
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs a list shows; all conditions hold together. `text` is searched in id, type,
-    error and payload."""
+    """Which jobs a list shows; all conditions hold together."""
 
     states: tuple[State, ...] = ()
     type: str | None = None
@@ -75,7 +74,14 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     error_fingerprint: str | None = None
     since: int | None = None
     until: int | None = None
-    text: str | None = None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A stretch of a search: what was found in it, newest first, and the id down to which it went;
+    None where there is nothing further down."""
+
+    jobs: list[Job]
+    reached: str | None
 
 
 class FailureGroup(msgspec.Struct, frozen=True):
@@ -101,6 +107,12 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 LIST_MAX: Final = 200
 """Most rows one read returns."""
+
+FAILURES_COUNTED_MAX: Final = 10_000
+"""Of each group of failures, so many of the newest jobs may be all that is counted."""
+
+SEARCHED_MAX: Final = 1_000
+"""Jobs that one call of a search looks into: no index knows a text, and nobody should wait."""
 
 
 IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
@@ -261,6 +273,13 @@ class StoreReads(Protocol):
         """
         ...
 
+    async def search_jobs(
+        self, where: JobFilter, text: str, before: str | None, limit: int
+    ) -> Found:
+        """Like `list_jobs`, those with a text in id, type, correlation id, error or payload; looks
+        into `SEARCHED_MAX` jobs, then says how far it came."""
+        ...
+
     async def history(self, job_id: str) -> list[Transition]:
         """Every transition of a job, by version."""
         ...
@@ -272,7 +291,8 @@ class StoreReads(Protocol):
     async def failures(
         self, type: str | None, queue: str | None, since: int | None, limit: int
     ) -> list[FailureGroup]:
-        """Failed and retrying jobs, grouped, the largest group first."""
+        """Failed and retrying jobs, grouped, the largest group first. See
+        `FAILURES_COUNTED_MAX`."""
         ...
 
     async def oldest_queued(self) -> dict[str, int]:
@@ -295,9 +315,9 @@ class StoreReads(Protocol):
         """Every registered job type."""
         ...
 
-    async def snapshot(self, series_since: int) -> Snapshot:
-        """Aggregates recomputed from the record. `series_since` is where the resolution that is
-        kept longest begins; what is older counts in lifetime totals only."""
+    async def snapshot(self, now: int | None = None) -> Snapshot:
+        """Aggregates recomputed from the record; the series as they are kept at an instant, or
+        of all times."""
         ...
 
     async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:

@@ -30,6 +30,7 @@ def up(
     *,
     demo: Annotated[bool, Parameter(negative="")] = False,
     until_done: Annotated[bool, Parameter(negative="")] = False,
+    files: int | None = None,
     host: str | None = None,
     port: int | None = None,
     data: Path | None = None,
@@ -49,6 +50,7 @@ def up(
         module: Module that holds an `Observatory()`, as MODULE, MODULE:NAME or a .py file.
         demo: Serve the demo: one job for each file of Python's standard library.
         until_done: End when the demo is done.
+        files: Measure so many of the demo's files, from all over the library [default: all].
         host: Address to listen on [env: OBSERVATORY_HOST; default: 127.0.0.1].
         port: Port to listen on [env: OBSERVATORY_PORT; default: 8080].
         data: Folder of the data [env: OBSERVATORY_DATA; default: .observatory].
@@ -59,6 +61,10 @@ def up(
         raise Mistake("--until-done goes with --demo")
     if demo and as_json:
         raise Mistake("--demo tells people what it does; --json goes with a module of your own")
+    if files is not None and not demo:
+        raise Mistake("--files goes with --demo")
+    if files is not None and files < 1:
+        raise Mistake(f"--files is a number from 1 on, not {files}")
     if demo:
         # The demo computes, and Python threads that compute take turns: more of them than
         # processors only make each run, and every answer of the page, take longer.
@@ -67,7 +73,8 @@ def up(
     settings = read_settings(host=host, port=port, data=data)
     if as_json:
         return _serve_for_programs(application, settings)
-    return _serve(application, settings, _demo(until_done=until_done) if demo else None)
+    demonstration = _demo(until_done=until_done, files=files) if demo else None
+    return _serve(application, settings, demonstration)
 
 
 def _application(module: str | None, *, demo: bool) -> "Observatory":
@@ -80,7 +87,7 @@ def _application(module: str | None, *, demo: bool) -> "Observatory":
     return Observatory() if module is None else find_application(module)
 
 
-def _demo(*, until_done: bool) -> "Demo":
+def _demo(until_done: bool, files: int | None) -> "Demo":
     from observatory.interfaces.cli.demo import Demo
 
     # SIGTERM to ourselves is the one way out that every part of the system knows.
@@ -88,7 +95,7 @@ def _demo(*, until_done: bool) -> "Demo":
         if until_done:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    return Demo(when_done=end, goes_on=not until_done)
+    return Demo(when_done=end, goes_on=not until_done, files=files)
 
 
 def _serve(application: "Observatory", settings: "Settings", demo: "Demo | None") -> int:
