@@ -103,10 +103,12 @@ class _Steps:
     """How many messages to read at once: few at first, as most answers need no more, then more;
     none when enough events have been looked into."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Wanted) -> None:
         self.looked_into = 0
         self._read = 0
-        self._step = _FIRST_READ // 2
+        # What is wanted of many is seldom among the first few; each read has its price.
+        any_will_do = not wanted.types and wanted.subject is None
+        self._step = (_FIRST_READ if any_will_do else 4 * _FIRST_READ) // 2
 
     def next(self) -> int:
         left = _MESSAGES_MAX - self._read
@@ -263,7 +265,7 @@ class Live:
         from: None at the log's end. Bounded like `newest`."""
         found: list[LogEvent] = []
         offset = after[0] - 1
-        steps = _Steps()
+        steps = _Steps(wanted)
         while count := steps.next():
             messages = await self.read(offset, count)
             if not messages:
@@ -287,7 +289,7 @@ class Live:
         log = await self._spine.log_range()
         end = log.last + 1 if before is None else min(before[0], log.last) + 1
         found: list[LogEvent] = []
-        steps = _Steps()
+        steps = _Steps(wanted)
         while end > log.first and (count := steps.next()):
             start = max(log.first - 1, end - 1 - count)
             messages = await self._spine.read_log(start, count)
