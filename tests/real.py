@@ -26,6 +26,7 @@ from typing import TypeVar
 import httpx
 
 from development.process import free_port
+from shapes import backends_of
 
 MODULE_NAME = "jobs_under_test"
 """The module a test's source is written to; also what `observatory up` is given."""
@@ -179,7 +180,8 @@ def running_system(
     if module_source is not None:
         (tmp_path / f"{MODULE_NAME}.py").write_text(module_source)
         given.insert(0, MODULE_NAME)
-    system = RunningSystem(tmp_path, arguments=given, environment=environment(**settings))
+    shared = {f"OBSERVATORY_{name.upper()}": url for name, url in backends_of(tmp_path).items()}
+    system = RunningSystem(tmp_path, arguments=given, environment=environment(**shared | settings))
     try:
         if start:
             system.start()

@@ -31,6 +31,7 @@ from observatory.client import (
     requests,
 )
 from real import RunningSystem, running_system
+from shapes import on_both_shapes
 
 JOBS = """
 import time
@@ -58,8 +59,11 @@ def options(options: int, type: str) -> str:
 """
 
 
+pytestmark = on_both_shapes
+
+
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+def system(shape: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     with running_system(JOBS, tmp_path_factory.mktemp("client")) as running:
         yield running
 

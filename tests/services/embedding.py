@@ -1,4 +1,4 @@
-"""The embedded system inside a test, and parts of it that fail when told to."""
+"""The whole system inside a test, and parts of it that fail when told to."""
 
 import asyncio
 import shutil
@@ -18,6 +18,7 @@ from observatory.core.aggregates import ALL_TIME, RESOLUTIONS_S, Aggregates
 from observatory.core.job import Transition
 from observatory.core.store import Store
 from observatory.settings import Settings
+from shapes import backends_of
 
 SOON_S = 15.0
 """What must happen is waited for this long; a passing test never does."""
@@ -42,7 +43,7 @@ async def until(condition: Callable[[], Any], why: str = "") -> Any:
 
 
 class Served:
-    """An embedded system and a client to it."""
+    """A system in this process and a client to it."""
 
     def __init__(self, system: System, http: httpx.AsyncClient) -> None:
         self.system = system
@@ -85,6 +86,7 @@ async def served(
         data.mkdir()
         shutil.copyfile(empty_database, data / FILE_NAME)
     quick: dict[str, Any] = {"data": data, "heartbeat_seconds": 0.05, "grace_seconds": 5.0}
+    quick |= backends_of(folder)
     async with running(app, Settings(**(quick | settings))) as system:
         transport = httpx.ASGITransport(app=system.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:

@@ -7,6 +7,9 @@ import time
 import pytest
 
 from services.bad_input import GOOD, MB, PROBLEM, Server, deep, job, keep, refused
+from shapes import on_both_shapes
+
+pytestmark = on_both_shapes
 
 MALFORMED: dict[str, tuple[bytes, str | None]] = {
     "nothing": (b"", None),

@@ -7,6 +7,9 @@ import httpx
 import pytest
 
 from services.bad_input import GOOD, Server, job, refused
+from shapes import on_both_shapes
+
+pytestmark = on_both_shapes
 
 # Headers
 

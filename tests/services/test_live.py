@@ -13,8 +13,9 @@ from observatory.core.spine import LogMessage, LogRange
 from observatory.services.read_model import live as live_module
 from observatory.services.read_model.live import Live, LogEvent, Wanted
 from services.embedding import SOON_S, served, until
+from shapes import on_both_shapes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_both_shapes]
 
 TURNS = 2_000
 """Turns of the event loop, of which a stream that waits needs next to none."""
