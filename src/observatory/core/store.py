@@ -106,6 +106,10 @@ IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
 """How long an Idempotency-Key is remembered at least."""
 
 
+FAILURES_MAX: Final = 10_000
+"""How many failures, the newest, are grouped."""
+
+
 PUBLISHER_KEPT_US: Final = 90 * 24 * 3600 * 1_000_000
 """A process that has committed nothing for longer has ended, and its number is forgotten. That is
 longer than aggregates remember it."""
@@ -271,7 +275,7 @@ class StoreReads(Protocol):
     async def failures(
         self, type: str | None, queue: str | None, since: int | None, limit: int
     ) -> list[FailureGroup]:
-        """Failed and retrying jobs, grouped, the largest group first."""
+        """The newest `FAILURES_MAX` failed and retrying jobs, grouped, the largest group first."""
         ...
 
     async def oldest_queued(self) -> dict[str, int]:
