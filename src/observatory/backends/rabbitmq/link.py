@@ -115,13 +115,18 @@ class Link(Generic[State]):
         """
         with translated("connecting"):
             async with asyncio.timeout(DEADLINE_S):
-                while self._state is None:
+                while self._state is None or self._going:
                     if self._closed:
                         raise SpineUnavailable("the spine is closed")
                     if self._failure is not None:
                         raise type(self._failure)(str(self._failure))
                     await self._changed.wait()
                 return self._state
+
+    @property
+    def _going(self) -> bool:
+        """What there is belongs to a session that is lost: the next will be made."""
+        return self._session is not None and self._session.lost.is_set()
 
     def retire(self) -> None:
         """The connection will be closed soon: what is lost of it meanwhile is not reported."""
