@@ -43,6 +43,7 @@ class Session:
         self._connection = connection
         self._working: AbstractChannel | None = None
         self._lock = asyncio.Lock()
+        self._released: set[AbstractChannel] = set()
         self.lost = asyncio.Event()
         self.retired = False
         """It is about to be closed, so what it loses from now on is no news."""
@@ -65,8 +66,18 @@ class Session:
         session."""
         channel = await self.channel(confirms=confirms)
         channel.on_consumer_cancel_callbacks.add(self._cancelled)
-        _on_closing(channel, lambda: self.lose(f"channel {channel} is closed"))
+        _on_closing(channel, lambda: self._closed(channel))
         return channel
+
+    def release(self, channel: AbstractChannel) -> None:
+        """A lasting channel is about to be closed, and the session goes on without it."""
+        self._released.add(channel)
+
+    def _closed(self, channel: AbstractChannel) -> None:
+        if channel in self._released:
+            self._released.discard(channel)
+        else:
+            self.lose(f"channel {channel} is closed")
 
     async def working_channel(self) -> AbstractChannel:
         """A channel for questions, shared by all who ask one at a time."""
