@@ -12,6 +12,8 @@ from alembic import command
 from alembic.config import Config
 
 from conformance.benches import SqliteBench
+from conformance.making import keyed
+from observatory.backends.sqlite import liveness as sqlite_liveness
 from observatory.backends.sqlite import spine as sqlite_spine
 from observatory.backends.sqlite.database import FILE_NAME, Database
 from observatory.backends.sqlite.migrate import HEAD, MIGRATIONS, revision
@@ -42,7 +44,7 @@ def _message(job: str) -> WorkMessage:
 def _checkpoints(database: Database) -> list[str]:
     seen: list[str] = []
     database._writer.set_trace_callback(
-        lambda sql: seen.append(sql) if "wal_checkpoint" in sql else None
+        lambda sql: seen.append(sql) if sql.startswith("PRAGMA") else None
     )
     return seen
 
@@ -64,7 +66,20 @@ async def test_a_reader_that_stays_holds_up_one_checkpoint_and_not_every_write(
             await on.database.write(_fill)
         await until(lambda: checkpoints)
         await on.database.write(_fill)
-        assert len(checkpoints) == 1
+        assert checkpoints == ["PRAGMA wal_checkpoint(PASSIVE)"], "which waits for nobody"
+        # Also a reader that hinders no moving stands in the way of emptying the log.
+        reader.execute("COMMIT")
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM jobs").fetchone()
+        on.database._checkpoint_not_before = 0.0
+        await on.database.write(lambda _: None)
+        await until(lambda: on.database._checkpoint_not_before)
+        assert [sql.removeprefix("PRAGMA ") for sql in checkpoints[1:]] == [
+            "wal_checkpoint(PASSIVE)",
+            "busy_timeout=20",
+            "wal_checkpoint(TRUNCATE)",
+            "busy_timeout=1000",
+        ]
         reader.close()
     wal = on.database.path.with_name("observatory.db-wal")
     assert not wal.exists() or wal.stat().st_size == 0, "closing checkpoints all the same"
@@ -169,6 +184,22 @@ async def test_trimming_reads_the_oldest_part_of_the_log_only(
         await on.advance(7200)
         assert await on.spine.trim_log(await on.now()) == 10
         assert (await on.spine.log_range()).first == 11
+
+
+async def test_a_pruning_forgets_a_bounded_number_of_keys(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_liveness, "_KEYS_FORGOTTEN_MAX", 2)
+    async with bench(tmp_path, empty_database) as on:
+        await on.store.accept([keyed(f"k{n}", "body") for n in range(5)])
+        await on.advance(25 * 3600)
+        left: list[int] = []
+        for _ in range(3):
+            await on.store.prune(await on.now(), 10)
+            left += await on.database.read(
+                lambda db: db.execute("SELECT count(*) FROM idempotency_keys").fetchone()
+            )
+        assert left == [3, 1, 0]
 
 
 async def test_acknowledgements_that_were_refused_go_with_the_next(

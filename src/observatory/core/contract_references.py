@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urldefrag, urljoin
 
 CONTRACTS_URI: Final = "https://observatory.example/contracts/"
-"""Base of every schema's ``$id``: it names contracts and is never fetched."""
+"""Base of every schema's ``$id``: it names contracts and is never fetched. The code has it from
+here only."""
 
 
 class Located(NamedTuple):

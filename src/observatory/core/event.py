@@ -11,12 +11,10 @@ from uuid import UUID
 import msgspec
 import uuid_utils
 
+from observatory.core.contract_references import CONTRACTS_URI
 from observatory.core.instant import seconds_between, to_rfc3339
 from observatory.core.job import Commit, ProgressReport, Transition, WorkerRecord
 from observatory.core.lifecycle import ErrorInfo, Move, OutcomeKind, State
-
-SCHEMA_BASE: Final = "https://observatory.example/contracts/"
-"""Base of the contracts' ids; contracts/ holds what stands under it."""
 
 _NAMESPACE: Final = uuid_utils.UUID("5f9e3a52-6d0e-5d8c-9a5e-6b2f0c7d1e90")
 
@@ -108,7 +106,7 @@ def _envelope(t: Transition, kind: str, source: str, data: dict[str, Any]) -> Ev
         type=kind,
         subject=t.job,
         time=to_rfc3339(t.at),
-        dataschema=f"{SCHEMA_BASE}events/{kind}.v1.json",
+        dataschema=f"{CONTRACTS_URI}events/{kind}.v1.json",
         sequence=str(t.version),
         correlationid=t.correlation_id,
         causationid=t.causation_id,
@@ -187,7 +185,7 @@ def progress_event(report: ProgressReport, job_type: str, queue: str, source: st
         type="job.progressed",
         subject=report.job,
         time=to_rfc3339(report.at),
-        dataschema=f"{SCHEMA_BASE}events/job.progressed.v1.json",
+        dataschema=f"{CONTRACTS_URI}events/job.progressed.v1.json",
         data={
             "jobId": report.job,
             "jobType": job_type,
@@ -208,7 +206,7 @@ def worker_event(kind: str, worker: WorkerRecord, at: int, source: str) -> Event
         type=f"worker.{kind}",
         subject=worker.id,
         time=to_rfc3339(at),
-        dataschema=f"{SCHEMA_BASE}events/worker.{kind}.v1.json",
+        dataschema=f"{CONTRACTS_URI}events/worker.{kind}.v1.json",
         data={
             "worker": worker.id,
             "host": worker.host,
@@ -227,7 +225,7 @@ def queue_event(kind: str, queue: str, by: str | None, at: int, source: str) -> 
         type=f"queue.{kind}",
         subject=queue,
         time=to_rfc3339(at),
-        dataschema=f"{SCHEMA_BASE}events/queue.{kind}.v1.json",
+        dataschema=f"{CONTRACTS_URI}events/queue.{kind}.v1.json",
         data={"queue": queue, "by": by},
     )
 

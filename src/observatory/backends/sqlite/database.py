@@ -47,6 +47,11 @@ _CHECKPOINT_WAL_BYTES: Final = 4 * 1024 * 1024
 _CHECKPOINT_PAUSE_S: Final = 5.0
 """How long after a reader held up a checkpoint the next is tried."""
 
+_BUSY_TIMEOUT_MS: Final = 1000
+
+_TRUNCATE_WAIT_MS: Final = 20
+"""How long emptying the write-ahead log waits for readers, and writes with it."""
+
 _READERS: Final = 4
 
 _SEARCHERS: Final = 2
@@ -263,12 +268,22 @@ class Database:
             return
         wal = self.path.with_name(FILE_NAME + "-wal")
         with contextlib.suppress(OSError, sqlite3.Error):
-            if wal.stat().st_size > beyond_bytes:
-                # TRUNCATE waits for readers at most the busy timeout; PASSIVE would let the log
-                # grow for ever. A reader that stays longer must not hold up every write.
-                (busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                if busy:
-                    self._checkpoint_not_before = time.monotonic() + _CHECKPOINT_PAUSE_S
+            if wal.stat().st_size > beyond_bytes and not self._emptied_wal():
+                self._checkpoint_not_before = time.monotonic() + _CHECKPOINT_PAUSE_S
+
+    def _emptied_wal(self) -> bool:
+        # PASSIVE waits for nobody, and alone would let the log grow for ever. TRUNCATE waits for
+        # every reader, and all writes with it: worth it only where PASSIVE could move everything,
+        # and not for longer than a short read takes.
+        _, frames, moved = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if moved < frames:
+            return False
+        self._writer.execute(f"PRAGMA busy_timeout={_TRUNCATE_WAIT_MS}")
+        try:
+            (busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._writer.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+        return not busy
 
 
 def _in_savepoint(
@@ -309,7 +324,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         "journal_mode=WAL",
         "synchronous=FULL",
         "wal_autocheckpoint=0",
-        "busy_timeout=1000",
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
         "foreign_keys=ON",
         "cache_size=-65536",
         "temp_store=MEMORY",

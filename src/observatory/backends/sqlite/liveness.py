@@ -21,6 +21,9 @@ from observatory.core.store import IDEMPOTENCY_KEPT_US, PUBLISHER_KEPT_US, Pulse
 _DUE: Final = statement("select_due")
 _ORPHANED: Final = statement("select_orphaned")
 
+_KEYS_FORGOTTEN_MAX: Final = 10_000
+"""How many keys one pruning removes at most; every write waits for it."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -217,8 +220,9 @@ class SqliteLiveness(SqliteReads):
     def _prune(self, db: sqlite3.Connection, before: int, limit: int) -> Commit | None:
         now = self._database.now()
         db.execute(
-            "DELETE FROM idempotency_keys WHERE created_at < ?",
-            (min(before, now - IDEMPOTENCY_KEPT_US),),
+            "DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys "
+            "WHERE created_at < ? ORDER BY created_at LIMIT ?)",
+            (min(before, now - IDEMPOTENCY_KEPT_US), _KEYS_FORGOTTEN_MAX),
         )
         db.execute(
             "DELETE FROM workers WHERE state IN ('lost', 'stopped') AND seen_at < ?", (before,)

@@ -1,6 +1,7 @@
 """The gateway's HTTP interface; its contract is contracts/openapi/gateway.v1.json."""
 
 import re
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.accept import Acceptor, refusal
 from observatory.services.gateway.actions import Operator
 from observatory.services.gateway.queues import Queues
-from observatory.services.gateway.submission import Context, JobTypes, Reader
+from observatory.services.gateway.submission import HTTP, Context, JobTypes, Reader
 from observatory.settings import Settings
 
 _JSON: Final = "application/json"
@@ -56,9 +57,8 @@ class Gateway:
         )
         self._acceptor = Acceptor(store, dispatcher)
         self._operator = Operator(store, dispatcher, self._acceptor, self._reader)
-        base = "https://observatory.example/contracts/http/"
-        self._cancel_contract = Contract(documents[base + "cancel-request.v1.json"], documents)
-        self._retry_contract = Contract(documents[base + "retry-request.v1.json"], documents)
+        self._cancel_contract = Contract(documents[f"{HTTP}cancel-request.v1.json"], documents)
+        self._retry_contract = Contract(documents[f"{HTTP}retry-request.v1.json"], documents)
 
     def routes(self) -> list[ScopedRoute]:
         """The routes, without health and metrics."""
@@ -188,6 +188,7 @@ def _context(request: Request) -> Context:
         principal=request.scope["observatory.principal"],
         traceparent=traceparent,
         tracestate=tracestate if tracestate.isprintable() and tracestate else None,
+        began=time.monotonic(),
     )
 
 

@@ -1,5 +1,6 @@
 """From what was sent to a submission that may be recorded: contracts first, then policy."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ import msgspec
 import structlog
 import uuid_utils
 
+from observatory.core.contract_references import CONTRACTS_URI
 from observatory.core.contracts import Contract
 from observatory.core.errors import ConfigurationError, Fault, UnknownJobType, ValidationFailed
 from observatory.core.instant import MICROSECONDS, from_rfc3339
@@ -20,7 +22,11 @@ from observatory.services.gateway.queues import Queues
 _log = structlog.get_logger(__name__)
 
 _KNOWN_FOR_S: Final = 1.0
-"""How long the registered job types are remembered; an unknown one is looked up at once."""
+"""How long the registered job types are remembered. For a name that is not among them they are
+read again, once a request: what was registered before the request began is then known."""
+
+HTTP: Final = f"{CONTRACTS_URI}http/"
+"""Base of the contracts of bodies."""
 
 _NAMES_SHOWN: Final = 10
 _REASON_CHARS_MAX: Final = 300
@@ -37,16 +43,22 @@ class JobTypes:
         self._known: dict[str, tuple[JobType, Contract]] = {}
         self._unusable: dict[str, tuple[JobType, str]] = {}
         self._read_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
 
-    async def find(self, name: str) -> tuple[JobType, Contract | None]:
+    async def find(self, name: str, began: float) -> tuple[JobType, Contract | None]:
         """A job type and its contract.
+
+        Args:
+            name: of the job type.
+            began: when the request did, on the monotonic clock.
 
         Raises:
             UnknownJobType: nobody registered it, and the setting does not allow that; or it was
                 registered with a contract that cannot be used.
         """
-        if name not in self._known or time.monotonic() - self._read_at > _KNOWN_FOR_S:
-            await self._refresh()
+        await self._read_since(time.monotonic() - _KNOWN_FOR_S)
+        if name not in self._known:
+            await self._read_since(began)
         if (found := self._known.get(name)) is not None:
             return found
         if (unusable := self._unusable.get(name)) is not None:
@@ -66,7 +78,17 @@ class JobTypes:
             faults=(Fault("/type", "is not a registered job type"),),
         )
 
+    async def _read_since(self, instant: float) -> None:
+        # One reading serves all who wait. It counts from its beginning: what is registered while
+        # it goes on may not be in it.
+        while self._read_at < instant:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._refresh(), name="job types")
+                self._reading.add_done_callback(_seen)
+            await asyncio.shield(self._reading)
+
     async def _refresh(self) -> None:
+        began = time.monotonic()
         known: dict[str, tuple[JobType, Contract]] = {}
         unusable: dict[str, tuple[JobType, str]] = {}
         for job_type in await self._store.job_types():
@@ -83,7 +105,12 @@ class JobTypes:
                     _log.error("job_type.unusable", job_type=name, error=str(error))
                     unusable[name] = (job_type, str(error)[:_REASON_CHARS_MAX])
         self._known, self._unusable = known, unusable
-        self._read_at = time.monotonic()
+        self._read_at = began
+
+
+def _seen(reading: "asyncio.Task[None]") -> None:
+    if not reading.cancelled():
+        reading.exception()  # callers that went away are no reason to complain
 
 
 def _unregistered(name: str) -> JobType:
@@ -105,6 +132,8 @@ class Context(msgspec.Struct, frozen=True):
     principal: str
     traceparent: str | None
     tracestate: str | None
+    began: float
+    """On the monotonic clock."""
 
 
 class Reader:
@@ -113,9 +142,8 @@ class Reader:
     def __init__(self, documents: Mapping[str, Any], job_types: JobTypes, queues: Queues) -> None:
         self._job_types = job_types
         self._queues = queues
-        base = "https://observatory.example/contracts/http/"
-        self._single = Contract(documents[base + "job-submission.v1.json"], documents)
-        self._item = Contract(documents[base + "batch-item.v1.json"], documents)
+        self._single = Contract(documents[f"{HTTP}job-submission.v1.json"], documents)
+        self._item = Contract(documents[f"{HTTP}batch-item.v1.json"], documents)
 
     async def single(self, body: Any, context: Context, key: str | None) -> Submission:
         """The submission of a ``POST /jobs`` body; `key` is the Idempotency-Key header.
@@ -136,7 +164,7 @@ class Reader:
     async def _submission(
         self, body: dict[str, Any], context: Context, key: str | None
     ) -> Submission:
-        job_type, contract = await self._job_types.find(body["type"])
+        job_type, contract = await self._job_types.find(body["type"], context.began)
         payload = body.get("payload", {})
         _check_version(body, job_type)
         if contract is not None:
@@ -172,7 +200,7 @@ class Reader:
             ValidationFailed: the payload does not meet the contract of today.
             UnknownJobType: the type is no longer registered.
         """
-        job_type, contract = await self._job_types.find(job.type)
+        job_type, contract = await self._job_types.find(job.type, context.began)
         if contract is not None:
             contract.check(payload, f"the payload of {job_type.name}", "/payload")
         return Submission(

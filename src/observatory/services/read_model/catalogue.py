@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from observatory.core.contract_references import CONTRACTS_URI
 from observatory.core.errors import NotFound
-from observatory.core.event import SCHEMA_BASE
 from observatory.core.job_type import JobType
 
 
@@ -13,7 +13,7 @@ class Catalogue:
 
     def __init__(self, documents: Mapping[str, Any]) -> None:
         self._documents = {
-            uri.removeprefix(SCHEMA_BASE): document for uri, document in documents.items()
+            uri.removeprefix(CONTRACTS_URI): document for uri, document in documents.items()
         }
 
     def items(self, job_types: list[JobType]) -> list[dict[str, Any]]:
