@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import msgspec
 import structlog
 
 from observatory.core.errors import ObservatoryError, SpineUnavailable, StoreUnavailable
-from observatory.core.event import progress_event, worker_event
+from observatory.core.event import Event, progress_event, worker_event
 from observatory.core.job import ClaimedJob, FinishedAttempt, WorkerRecord
 from observatory.core.job_type import DEFAULT_QUEUE, Handler, Retry
 from observatory.core.lifecycle import OutcomeKind
@@ -30,6 +31,8 @@ from observatory.settings import Settings
 _log = structlog.get_logger(__name__)
 
 _NOTES_INTERVAL_S: Final = 0.25
+_PROGRESS_MAX: Final = 1000
+"""Progress that waits to be announced; it is on record, so older may be left out."""
 _CANARY_INTERVAL_S: Final = 5.0
 _RUNS_INTERVAL_S: Final = 5.0
 """A run that is on record and not known here, at two looks in a row, is handed back."""
@@ -104,6 +107,8 @@ class Processor:
         )
         self._maintenance = Maintenance(store, spine, dispatcher, self.worker, settings)
         self._note_loop = Loop("notes", self._write_notes, _NOTES_INTERVAL_S)
+        self._progress: deque[Event] = deque(maxlen=_PROGRESS_MAX)
+        self._progress_loop = Loop("progress", self._announce_progress, _NOTES_INTERVAL_S)
         self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
         self._queues_loop = Loop("queues", self._follow_queues, _QUEUES_INTERVAL_S)
         self._runs_loop = Loop("runs", self._compare_runs, _RUNS_INTERVAL_S)
@@ -138,6 +143,7 @@ class Processor:
         self._heartbeat.start()
         await self._announce("started")
         self._note_loop.start()
+        self._progress_loop.start()
         self._canary_loop.start()
         self._claimer.open(await self._open_queues())
         self._queues_loop.start()
@@ -166,6 +172,7 @@ class Processor:
                 await self._finisher.settle()
         await self._canary_loop.stop()
         await self._note_loop.stop()
+        await self._progress_loop.stop()
         await self._heartbeat.stop()
         try:
             await self._write_notes()
@@ -339,6 +346,13 @@ class Processor:
             for report in reports
             if (run := self._runs.get((report.job, report.attempt))) is not None
         ]
+        # A spine that takes nothing must not keep outcomes waiting.
+        self._progress.extend(events)
+        self._progress_loop.wake()
+
+    async def _announce_progress(self) -> None:
+        events = list(self._progress)
+        self._progress.clear()
         if events:
             await self._dispatcher.announce(events)
 
