@@ -47,6 +47,7 @@ class Fault:
     runs_cut_off: int = 0
     """How many processors may lose what they are running."""
     log_kept: bool = True
+    lease_s: float = LEASE_S
 
 
 def fired(evidence: object, what: str) -> None:
@@ -279,6 +280,28 @@ def commits_are_cut_off(on: Installation) -> None:
     fired(sum(line.cuts for line in lines), "no commit was cut off")
 
 
+def postgres_is_away(seconds: float) -> Inject:
+    """Nobody reaches PostgreSQL, from the answers to commits that were under way on: for longer
+    than a commit is looked for, and for less than a lease."""
+
+    def inject(on: Installation) -> None:
+        lines = on.lines_of(*GATEWAYS, *PROCESSORS, to=STORE)
+        on.under_load()
+        cuts = sum(line.cuts for line in lines)
+        for line in lines:
+            line.cut_after, line.closed = b"COMMIT", True
+        time.sleep(0.5)
+        fired(sum(line.cuts for line in lines) - cuts, "no commit was cut off")
+        for line in lines:
+            line.cut()
+        time.sleep(seconds - 0.5)
+        for line in lines:
+            line.cut_after, line.closed = None, False
+        fired(any(line.refused for line in lines), "nobody missed it")
+
+    return inject
+
+
 def postgres_is_killed(on: Installation) -> None:
     """SIGKILL to PostgreSQL under load, and recovery from its log."""
     on.under_load()
@@ -427,13 +450,20 @@ _BOMBS: tuple[bytes, ...] = (
 
 def payload_bombs(on: Installation) -> None:
     """Bodies made to hurt, while others go on: each is refused, none is answered by a 5xx."""
-    answers: list[int] = []
+    answers: list[httpx.Response] = []
+    before = on.stream.client.acknowledged
+    until_s = time.monotonic() + 30
     with httpx.Client(base_url=on.services["gateway"].url, timeout=20, trust_env=False) as http:
-        for body in _BOMBS:
-            answer = http.post("/jobs", content=body, headers={"content-type": "application/json"})
-            answers.append(answer.status_code)
-    assert all(400 <= status < 500 for status in answers), answers
-    fired(answers, "nothing was sent")
+        while on.stream.client.acknowledged < before + 20 and time.monotonic() < until_s:
+            for body in _BOMBS:
+                headers = {"content-type": "application/json"}
+                answers.append(http.post("/jobs", content=body, headers=headers))
+    told = [(answer.status_code, answer.json()["type"]) for answer in answers]
+    assert all(400 <= status < 500 for status, _ in told), told
+    kinds = {type.rpartition("/")[2] for _, type in told}
+    fired({"malformed-json", "payload-too-large", "validation-failed"} <= kinds, f"only {kinds}")
+    others = on.stream.client.acknowledged - before
+    fired(others >= 20, f"only {others} others were accepted meanwhile")
 
 
 def _submitted_during(on: Installation, seconds: float) -> int:
@@ -480,6 +510,7 @@ def faults(*, long: bool = False) -> list[Fault]:
         Fault("F13", "work queues are deleted", work_queues_are_deleted),
         Fault("F13", "event log is deleted", log_is_deleted, log_kept=False),
         Fault("F14", "PostgreSQL is killed", postgres_is_killed, 2),
+        Fault("F14", "PostgreSQL away for less than a lease", postgres_is_away(8.0), lease_s=15.0),
         Fault("F16", "PostgreSQL is slow", postgres_is_slow),
         Fault("F17", "Redis is killed", redis_is_killed),
         Fault("F17", "Redis is emptied", redis_is_emptied),

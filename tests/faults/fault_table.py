@@ -74,7 +74,7 @@ def main() -> int:
 
 def run(fault: Fault, folder: Path, on: Servers, *, seed: int, jobs: int) -> dict[str, Any]:
     """One fault, from an installation that is new to the oracle's judgement."""
-    with Installation(folder, on, seed=seed, pace_s=0.05) as system:
+    with Installation(folder, on, seed=seed, pace_s=0.05, lease_s=fault.lease_s) as system:
         system.runs_cut_off = fault.runs_cut_off
         system.stream.start()
         system.under_load()

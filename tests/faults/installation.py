@@ -58,10 +58,13 @@ class Installation:
     """Two gateways, two processors, a metrics engine and a read model on a new database, a new
     virtual host and an emptied Redis; and the clients that submit to it."""
 
-    def __init__(self, folder: Path, on: Servers, *, seed: int, pace_s: float) -> None:
+    def __init__(
+        self, folder: Path, on: Servers, *, seed: int, pace_s: float, lease_s: float = LEASE_S
+    ) -> None:
         self.folder = folder
         self.servers = on
         self.seed = seed
+        self.lease_s = lease_s
         self.ledger = folder / LEDGER
         number = next(_numbers)
         self.vhost = f"faults-{number}"
@@ -101,7 +104,7 @@ class Installation:
         settings = {
             "TEST_LEDGER": str(self.ledger),
             "OBSERVATORY_CONCURRENCY": str(CONCURRENCY),
-            "OBSERVATORY_LEASE_SECONDS": str(LEASE_S),
+            "OBSERVATORY_LEASE_SECONDS": str(self.lease_s),
             "OBSERVATORY_HEARTBEAT_SECONDS": "0.5",
             "OBSERVATORY_GRACE_SECONDS": "5",
         }

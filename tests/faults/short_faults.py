@@ -68,6 +68,7 @@ def on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
             ),
             id="store",
         ),
+        pytest.param(named("PostgreSQL away for less than a lease"), id="lease"),
         pytest.param(
             named(
                 "broker drops everybody",
@@ -88,7 +89,8 @@ def on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 def test_nothing_is_lost_doubled_or_miscounted(
     faults: list[Fault], tmp_path: Path, on: Servers
 ) -> None:
-    with Installation(tmp_path, on, seed=20261124, pace_s=0.1) as system:
+    lease_s = max(fault.lease_s for fault in faults)
+    with Installation(tmp_path, on, seed=20261124, pace_s=0.1, lease_s=lease_s) as system:
         system.runs_cut_off = sum(fault.runs_cut_off for fault in faults)
         system.stream.start()
         for fault in faults:

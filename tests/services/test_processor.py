@@ -776,6 +776,28 @@ async def test_a_run_that_is_on_record_and_was_never_begun_is_handed_back(
         assert (kept.attempt, kept.failures, kept.crashes) == (2, 0, 0)
 
 
+async def test_a_spine_that_takes_nothing_keeps_no_outcome_waiting(
+    app: Observatory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.job("tells")
+    async def tells(ctx: JobContext) -> None:
+        ctx.progress(0.5)
+
+    async with served(app, folder) as system:
+        held = asyncio.Event()
+
+        async def announce(events: list[Any]) -> None:
+            await held.wait()
+
+        monkeypatch.setattr(system.system.dispatcher, "announce", announce)
+        try:
+            ended = await system.reached(await system.submit("tells"))
+        finally:
+            held.set()
+
+    assert ended["state"] == "completed"
+
+
 async def test_a_drain_leaves_no_run_on_record(app: Observatory, folder: Path) -> None:
     @app.job("slow")
     async def slow() -> None: ...

@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import msgspec
 import structlog
 
 from observatory.core.errors import ObservatoryError, SpineUnavailable
-from observatory.core.event import progress_event, worker_event
+from observatory.core.event import Event, progress_event, worker_event
 from observatory.core.job import ClaimedJob, FinishedAttempt, WorkerRecord
 from observatory.core.job_type import DEFAULT_QUEUE, Handler, Retry
 from observatory.core.lifecycle import OutcomeKind
@@ -32,6 +33,8 @@ from observatory.settings import Settings
 _log = structlog.get_logger(__name__)
 
 _NOTES_INTERVAL_S: Final = 0.25
+_PROGRESS_MAX: Final = 1000
+"""Progress that waits to be announced; it is on record, so older may be left out."""
 _CANARY_INTERVAL_S: Final = 5.0
 _RUNS_INTERVAL_S: Final = 5.0
 """A run that is on record and not known here, at two looks in a row, is handed back."""
@@ -113,6 +116,8 @@ class Processor:
         )
         self._maintenance = Maintenance(store, spine, dispatcher, self.worker, settings)
         self._note_loop = Loop("notes", self._write_notes, _NOTES_INTERVAL_S)
+        self._progress: deque[Event] = deque(maxlen=_PROGRESS_MAX)
+        self._progress_loop = Loop("progress", self._announce_progress, _NOTES_INTERVAL_S)
         self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
         self._queues_loop = Loop("queues", self._follow_queues, _QUEUES_INTERVAL_S)
         self._runs_loop = Loop("runs", self._compare_runs, _RUNS_INTERVAL_S)
@@ -158,6 +163,7 @@ class Processor:
         self._heartbeat.start()
         await self._announce("started")
         self._note_loop.start()
+        self._progress_loop.start()
         self._canary_loop.start()
         self._claimer.open(await self._open_queues())
         self._queues_loop.start()
@@ -186,6 +192,7 @@ class Processor:
                 await self._finisher.settle()
         await self._canary_loop.stop()
         await self._note_loop.stop()
+        await self._progress_loop.stop()
         await self._heartbeat.stop()
         try:
             await self._write_notes()
@@ -375,6 +382,13 @@ class Processor:
             for report in await self._note_writer.write()
             if (run := self._runs.get((report.job, report.attempt))) is not None
         ]
+        # A spine that takes nothing must not keep outcomes waiting.
+        self._progress.extend(events)
+        self._progress_loop.wake()
+
+    async def _announce_progress(self) -> None:
+        events = list(self._progress)
+        self._progress.clear()
         if events:
             await self._dispatcher.announce(events)
 
