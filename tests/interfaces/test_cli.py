@@ -18,7 +18,7 @@ import pytest
 from development.process import free_port
 from observatory.client import Job
 from observatory.interfaces.cli.doctor import sqlite_version
-from observatory.interfaces.cli.jobs import print_facts
+from observatory.interfaces.cli.jobs import outcome_of, print_facts
 from observatory.interfaces.cli.main import COMMANDS
 from observatory.interfaces.cli.output import safe, seconds
 from observatory.interfaces.cli.submit import read_payload
@@ -370,6 +370,23 @@ def test_a_job_that_ended_its_worker_tells_why_it_waits(capsys: pytest.CaptureFi
     print_facts(msgspec.structs.replace(suspect, crashes=1))
     print_facts(msgspec.structs.replace(suspect, state="running"))
     assert "waits" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ran_s", "timeout_s", "shown"),
+    [
+        ("completed", 8.0, 1.0, "completed, past its timeout of 1 s"),
+        ("failed", 1.6, 1.0, "failed, past its timeout of 1 s"),
+        ("completed", 1.1, 1.0, "completed"),
+        ("completed", 8.0, None, "completed"),
+        ("timeout", 6.0, 1.0, "timeout"),
+        (None, None, 1.0, "running"),
+    ],
+)
+def test_a_run_past_its_timeout_is_shown_as_such(
+    outcome: str | None, ran_s: float | None, timeout_s: float | None, shown: str
+) -> None:
+    assert outcome_of({"outcome": outcome, "runSeconds": ran_s}, timeout_s) == shown
 
 
 def test_events_are_a_line_each(system: RunningSystem) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from observatory import NonRetryable
+from observatory.interfaces.cli.demo import HeldBack
 from observatory.interfaces.cli.finding import find_application
 from real import RunningSystem, environment, running_system, until
 
@@ -135,6 +136,16 @@ def test_only_source_files_of_the_library_are_listed(example: ModuleType) -> Non
     assert not [path for path in files if "site-packages" in path]
 
 
+def test_log_lines_come_after_what_the_demo_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    held = HeldBack(sys.stderr)
+    print("a warning", file=held)
+    assert capsys.readouterr().err == ""
+    held.release()
+    held.release()
+    print("another", file=held)
+    assert capsys.readouterr().err == "a warning\nanother\n"
+
+
 # -------------------------------------------------------------------------------- full run
 
 
@@ -177,6 +188,8 @@ def test_the_demo_ends_with_every_job_terminal_and_every_number_agreeing(
         assert first["completed"] + first["failed"] == files + 1
         assert "\x1b" not in system.output
         assert "Ctrl-C ends it" not in system.output
+        told, _, _ = system.output.partition(" files in ")
+        assert not [line for line in told.splitlines() if line.startswith("{")]
 
     # A second run on the same data keeps its numbers apart, and goes on serving.
     with running_system(None, tmp_path, arguments=["--demo"]) as system:

@@ -385,3 +385,21 @@ def test_the_page_is_served_with_a_strict_policy(system: RunningSystem) -> None:
     for unsafe in ("innerHTML", "dangerouslySetInnerHTML", "eval("):
         sources = (Path(__file__).parents[2] / "web" / "src").glob("*.ts*")
         assert not [path.name for path in sources if unsafe in path.read_text()]
+
+
+def test_the_page_is_not_live_before_it_has_read_anything(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    watched = watch(system.url)
+    held: list[Any] = []
+    released: list[bool] = []
+    watched.page.route(
+        "**/stats?*", lambda route: route.fallback() if released else held.append(route)
+    )
+    page = watched.open()  # the stream is there
+    expect(page.locator(".connection")).to_have_text("Connecting…")
+    released.append(True)
+    for route in held:
+        route.fallback()
+    expect(page.locator(".connection")).to_have_text("Live", timeout=LIVE_MS)
+    watched.assert_clean()

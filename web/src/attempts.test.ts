@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { timeline } from "./attempts";
+import { pastTimeout, timeline } from "./attempts";
 import type { Attempt, Job } from "./contracts";
 
 const T0 = Date.parse("2026-11-23T21:00:00Z");
@@ -52,4 +52,12 @@ it("shows a job that waits for its first attempt", () => {
 it("ends with the job", () => {
   const done = { ...JOB, state: "completed", finishedAt: at(5) } as Job;
   expect(timeline(done, [FIRST], T0 + 900_000, told).seconds).toBe(5);
+});
+
+it("says of a run that ended by itself that its timeout did not cut it off", () => {
+  const blocked: Attempt = { ...FIRST, outcome: "completed", runSeconds: 8 };
+  expect(pastTimeout(blocked, 1)).toBe(", past its timeout of 1 s");
+  expect(pastTimeout(blocked, 7.8)).toBe("");
+  expect(pastTimeout(blocked, null)).toBe("");
+  expect(pastTimeout({ ...blocked, outcome: "timeout" }, 1)).toBe("");
 });

@@ -22,6 +22,16 @@ export interface Timeline {
 
 type Told = (seconds: number | null) => string;
 
+/** How far past its timeout a run may end without the timeout having failed to end it. */
+const OVER_SECONDS = 0.5;
+
+/** An async handler that blocks the event loop cannot be cut off; what it then returns is kept. */
+export function pastTimeout(one: Attempt, timeout: number | null): string {
+  const ended = one.outcome === "completed" || one.outcome === "failed";
+  const over = timeout !== null && one.runSeconds !== null && one.runSeconds >= timeout + OVER_SECONDS;
+  return ended && over ? `, past its timeout of ${timeout} s` : "";
+}
+
 export function timeline(job: Job, attempts: readonly Attempt[], nowMs: number, told: Told): Timeline {
   const ms = (at: string | null) => (at === null ? null : Date.parse(at));
   const begin = Math.min(
@@ -51,7 +61,7 @@ export function timeline(job: Job, attempts: readonly Attempt[], nowMs: number, 
     if (queued !== null) bars.push(bar("wait", queued, started));
     bars.push(bar("run", started, finished, one.outcome));
     const run = one.runSeconds ?? (finished - started) / 1000;
-    const outcome = one.outcome ?? "running";
+    const outcome = (one.outcome ?? "running") + pastTimeout(one, job.timeoutSeconds);
     return {
       label: `attempt ${one.attempt}`,
       told: `waited ${told(one.waitSeconds)}, ran ${told(run)}, ${outcome}`,

@@ -4,13 +4,15 @@ It talks to the system over HTTP as any client would, from a thread of its own, 
 shows is what everybody sees. The job types are in examples/standard_library.py.
 """
 
+import io
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 from urllib.parse import urlsplit
 
 from observatory.interfaces.cli.exit_codes import ExitCode
@@ -37,6 +39,36 @@ SUMMARY_DELAY_S: Final = 5.0
 TERMINAL: Final = ("completed", "failed", "cancelled")
 
 
+class HeldBack(io.TextIOBase):
+    """Standard error while the demo tells what it does: log lines come after that."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._held: list[str] | None = []
+
+    def write(self, text: str) -> int:
+        """Keep, or pass on once released."""
+        if self._held is None:
+            return self._stream.write(text)
+        self._held.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """As the stream behind."""
+        return self._stream.isatty()
+
+    def release(self) -> None:
+        """Write what was kept, and keep no more."""
+        held, self._held = self._held or [], None
+        sys.stdout.flush()
+        self._stream.write("".join(held))
+        self._stream.flush()
+
+
 class Demo:
     """One run of the demo, in a thread beside the server."""
 
@@ -49,6 +81,17 @@ class Demo:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed = False
+        self._errors = HeldBack(sys.stderr)
+
+    @contextmanager
+    def speaking(self) -> Generator[None]:
+        """Hold log lines back until the demo has told its summary."""
+        before, sys.stderr = sys.stderr, cast("TextIO", self._errors)
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            self._errors.release()
 
     def start(self, url: str) -> None:
         """Begin, once the server answers at `url`."""
@@ -77,6 +120,7 @@ class Demo:
                 return  # the server has gone first
             self._failed = True
             say(f"the demo cannot go on: {error}")
+        self._errors.release()
         self._when_done()
 
     def _drive(self, client: "Client", url: str) -> bool:

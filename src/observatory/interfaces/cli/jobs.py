@@ -248,7 +248,7 @@ def print_job(client: "Client", job: "Job", *, as_json: bool) -> None:
     attempts = client.read(f"/jobs/{job.id}/attempts")["items"]
     if attempts:
         say()
-        _print_attempts(attempts)
+        _print_attempts(attempts, job.timeout_seconds)
     if job.error:
         say(f"\n{job.error.traceback or f'{job.error.type}: {job.error.message}'}")
     if client.read(f"/jobs/{job.id}/logs", {"limit": "1"})["items"]:
@@ -312,11 +312,28 @@ def _suspect(job: "Job") -> str | None:
     return f"its worker ended {job.crashes} times while running it: such jobs run one at a time"
 
 
-def _print_attempts(attempts: list[dict[str, Any]]) -> None:
+_OVER_TIME_S = 0.5
+"""A run may end so much past its timeout without the timeout having failed to end it."""
+
+
+def outcome_of(attempt: dict[str, Any], timeout_s: float | None) -> str:
+    """How an attempt ended, and whether its timeout did not bite."""
+    outcome, ran_s = attempt["outcome"] or "running", attempt["runSeconds"]
+    over = timeout_s is not None and ran_s is not None and ran_s >= timeout_s + _OVER_TIME_S
+    return (
+        f"{outcome}, past its timeout of {timeout_s:g} s" if over and outcome in _ENDED else outcome
+    )
+
+
+_ENDED = ("completed", "failed")
+"""Outcomes of handlers that ended by themselves; what was cut off ends a little later, too."""
+
+
+def _print_attempts(attempts: list[dict[str, Any]], timeout_s: float | None) -> None:
     rows = [
         (
             one["attempt"],
-            one["outcome"] or "running",
+            outcome_of(one, timeout_s),
             seconds(one["waitSeconds"]),
             seconds(one["runSeconds"]),
             one["worker"],

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,7 +108,8 @@ def _serve(application: "Observatory", settings: "Settings", demo: "Demo | None"
             demo.start(url)
 
     try:
-        code = run_services(application, settings, ALL_SERVICES, on_ready)
+        with demo.speaking() if demo else nullcontext():
+            code = run_services(application, settings, ALL_SERVICES, on_ready)
     finally:
         if demo:
             demo.stop()

@@ -126,7 +126,9 @@ class Processor:
             self._claim_loop,
             self._queues_loop,
             self._note_loop,
+            self._progress_loop,
             self._canary_loop,
+            self._runs_loop,
             *self._maintenance.loops,
         )
 
