@@ -18,6 +18,7 @@ from observatory.asgi.correlation import Correlation
 from observatory.asgi.documentation import documentation_routes
 from observatory.asgi.health import Check, health_routes
 from observatory.asgi.keys import Guard, Key, read_keys
+from observatory.asgi.load import Load
 from observatory.asgi.page import page_routes
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.problem import exception_handlers
@@ -107,11 +108,12 @@ class System:
             *(page_routes(page) if page is not None else []),
         ]
         both = [*gateway.routes(), *write, *self.read_model.routes(), *read]
+        load = Load(settings.requests_max, settings.bodies_bytes_max)
         self.gateway_app: ASGIApp = Correlation(
-            Guard(gateway_app(gateway, write, both), keys, SCOPES, "submit")
+            load.bound(Guard(gateway_app(gateway, write, both), keys, SCOPES, "submit"))
         )
         self.read_model_app: ASGIApp = Correlation(
-            Guard(read_model_app(self.read_model, read, both), keys, {}, "read")
+            load.bound(Guard(read_model_app(self.read_model, read, both), keys, {}, "read"))
         )
         self.app: ASGIApp = self._app(own, keys)
 
@@ -134,12 +136,12 @@ class System:
 
         async def spine() -> str:
             log = await self.spine.log_range()
-            return f"log at {log.last}, {self.dispatcher.backlog} commits to publish"
+            return f"log at {log.last}, {self.dispatcher.backlog} changes to publish"
 
         async def dispatch() -> str:
             # Accepting outlives the spine, so a gateway is ready while it may accept.
             self.dispatcher.admit(0, 1)
-            return f"{self.dispatcher.backlog} commits to publish"
+            return f"{self.dispatcher.backlog} changes to publish"
 
         async def aggregates() -> str:
             _, offset = await self.aggregates.states()

@@ -82,6 +82,7 @@ class Gateway:
         """``POST /jobs``."""
         Parameters(request, ())
         media_type(request, _JSON)
+        self._acceptor.admit()
         body = decode(await read_body(request, self._settings.body_bytes_max))
         key = _idempotency_key(request)
         submission = await self._reader.single(body, _context(request), key)
@@ -97,6 +98,7 @@ class Gateway:
         """``POST /jobs/batch``."""
         Parameters(request, ())
         kind = media_type(request, _JSON, _NDJSON)
+        self._acceptor.admit()
         body = await read_body(request, self._settings.batch_bytes_max)
         items = _lines(body) if kind == _NDJSON else decode(body)
         limit = self._settings.batch_jobs_max
