@@ -1,12 +1,15 @@
 # Thin names for the commands of this repository; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench peers faults services
+.PHONY: help demo demo-services test check format bench peers faults services
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 demo: ## Set up and run the demo
 	@scripts/demo
+
+demo-services: ## Run the demo on RabbitMQ, PostgreSQL and Redis
+	@scripts/demo --services
 
 test: ## Set up and run every check, as CI does
 	@scripts/test
@@ -25,7 +28,7 @@ format: ## Format the Python sources and sort imports
 bench: ## Measure throughput against the raw floor
 	.venv/bin/python -m benchmarks
 
-peers: ## Measure beside Celery, Dramatiq and Taskiq, on the same servers
+peers: ## Measure beside the floor, Celery, Dramatiq and Taskiq, on the same servers
 	.venv/bin/python -m benchmarks.peers
 
 faults: ## Break things on purpose: every guarantee under every fault, at full size

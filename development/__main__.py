@@ -1,16 +1,18 @@
 """``python -m development`` runs RabbitMQ, PostgreSQL and Redis until it is told to stop.
 
-Prints the settings with which ``observatory up`` uses them, as lines for a shell or as JSON.
+Prints the settings with which ``observatory up`` uses them, as lines for a shell or as JSON. With
+``-- COMMAND …`` it runs that with the settings in its environment, for as long as it lasts.
 """
 
 import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,8 @@ from development.rabbitmq import RabbitmqServer
 from development.redis import RedisServer
 
 _WATCH_S = 1.0
+_POLL_S = 0.2
+_END_TIMEOUT_S = 60.0
 
 
 class _Choice(NamedTuple):
@@ -40,8 +44,12 @@ CHOICES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the servers; the exit code is 1 if one is missing or ends by itself."""
-    options = _parser().parse_args(arguments)
+    """Run the servers; the exit code is 1 if one is missing or ends by itself, and otherwise that
+    of the command, if there is one."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    split = given.index("--") if "--" in given else len(given)
+    options = _parser().parse_args(given[:split])
+    command = given[split + 1 :]
     software = [CHOICES[name].software for name in options.only]
     absent = installation.install(software) if options.install else installation.missing(software)
     for one in absent:
@@ -52,21 +60,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, lambda *_: told.set())
     with _folder(options.folder) as folder:
-        return _run(options.only, folder, told, as_json=options.json)
+        return _run(options.only, folder, told, command, as_json=options.json)
 
 
-def _run(names: Sequence[str], folder: Path, told: threading.Event, *, as_json: bool) -> int:
+def _run(
+    names: Sequence[str],
+    folder: Path,
+    told: threading.Event,
+    command: Sequence[str],
+    *,
+    as_json: bool,
+) -> int:
     servers = {name: CHOICES[name].server(folder / name) for name in names}
     with ThreadPoolExecutor() as threads:
         try:
             print(f"==> starting {', '.join(names)} in {folder}", file=sys.stderr)
             list(threads.map(Server.start, servers.values()))
             urls = {CHOICES[name].setting: server.url() for name, server in servers.items()}
+            if command:
+                return _accompany(command, urls, list(servers.values()), told)
             _show(urls, folder, as_json=as_json)
             while not told.wait(_WATCH_S):
-                for server in servers.values():
-                    if not server.alive:
-                        raise ServerFailed(f"{server.name} ended\n{server.output[-3000:]}")
+                _see_that_they_run(servers.values())
         except ServerFailed as failed:
             print(f"error: {failed}", file=sys.stderr)
             return 1
@@ -74,6 +89,30 @@ def _run(names: Sequence[str], folder: Path, told: threading.Event, *, as_json: 
             list(threads.map(Server.stop, servers.values()))
     print("==> stopped", file=sys.stderr)
     return 0
+
+
+def _accompany(
+    command: Sequence[str], urls: dict[str, str], servers: list[Server], told: threading.Event
+) -> int:
+    """Run a command with the servers; its exit code. It is told to end when this is."""
+    # In a group of its own: Ctrl-C reaches it from here, once, and not from the terminal as well.
+    process = subprocess.Popen(command, env=os.environ | urls, process_group=0)
+    try:
+        while process.poll() is None and not told.wait(_POLL_S):
+            _see_that_they_run(servers)
+        if process.poll() is None:
+            process.terminate()
+        return process.wait(_END_TIMEOUT_S)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _see_that_they_run(servers: Iterable[Server]) -> None:
+    for server in servers:
+        if not server.alive:
+            raise ServerFailed(f"{server.name} ended\n{server.output[-3000:]}")
 
 
 def _show(urls: dict[str, str], folder: Path, *, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """Where the servers' binaries are, and how they get onto a Debian.
 
-``python -m development.installation`` says what is missing; with ``--install`` it installs that
+``python -m development.installation`` says what the tests miss; with ``--install`` it installs that
 first where it may.
 """
 
@@ -46,7 +46,11 @@ class Software(NamedTuple):
 RABBITMQ = Software("RabbitMQ", "rabbitmq-server")
 POSTGRES = Software("PostgreSQL", "postgresql")
 REDIS = Software("Redis", "redis-server")
+PGBOUNCER = Software("PgBouncer", "pgbouncer")
 ALL = (RABBITMQ, POSTGRES, REDIS)
+"""What the system runs on."""
+FOR_TESTS = (*ALL, PGBOUNCER)
+"""What the tests put it beside as well."""
 
 
 class ServerMissing(RuntimeError):
@@ -95,12 +99,18 @@ def redis_cli() -> Path:
     return _on_path(["redis-cli", "valkey-cli"], REDIS)
 
 
+def pgbouncer() -> Path:
+    """`pgbouncer`. Raises ServerMissing."""
+    return _on_path(["pgbouncer"], PGBOUNCER)
+
+
 def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
     """Those of `wanted` that are not installed."""
     searches = {
         RABBITMQ: (rabbitmq_scripts, epmd),
         POSTGRES: (postgres_binaries,),
         REDIS: (redis_server, redis_cli),
+        PGBOUNCER: (pgbouncer,),
     }
     absent: list[Software] = []
     for software in wanted:
@@ -167,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m development.installation", description=__doc__)
     parser.add_argument("--install", action="store_true", help="install what is missing first")
     wanted = parser.parse_args(arguments)
-    absent = install() if wanted.install else missing()
+    absent = install(FOR_TESTS) if wanted.install else missing(FOR_TESTS)
     for software in absent:
         print(software, file=sys.stderr)
     return 1 if absent else 0

@@ -1,10 +1,12 @@
 """What every test may ask for. Real services are in `real.py`; each test starts its own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+import shapes
 from observatory.backends.sqlite.database import FILE_NAME
 from observatory.backends.sqlite.migrate import migrate
 
@@ -30,3 +32,25 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / FILE_NAME
     migrate(path)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shape(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The shape of the systems that the tests start; see `shapes.py`."""
+    wanted: str = getattr(request, "param", shapes.EMBEDDED)
+    shapes.begin(wanted)
+    yield wanted
+    shapes.end()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, of the tests of one shape, their repetition in the other."""
+
+    def repeated(item: pytest.Item) -> bool:
+        given = getattr(item, "callspec", None)
+        shape = None if given is None else given.params.get("shape")
+        return shape == shapes.SHARED and item.get_closest_marker("embedded_only") is not None
+
+    left_out = [item for item in items if repeated(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]

@@ -26,6 +26,7 @@ from typing import TypeVar
 import httpx
 
 from development.process import free_port
+from shapes import backends_of
 
 MODULE_NAME = "jobs_under_test"
 """The module a test's source is written to; also what `observatory up` is given."""
@@ -86,6 +87,13 @@ class RunningSystem:
     def alive(self) -> bool:
         """Whether the process is there (it may not be ready)."""
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time it has used: what something costs, whatever else the machine does."""
+        assert self.process is not None, "never started"
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def start(self, *, ready_timeout_s: float = 20.0, wait: bool = True) -> None:
         """Start the process on the same port and data; return when `/readyz` says 200."""
@@ -179,7 +187,8 @@ def running_system(
     if module_source is not None:
         (tmp_path / f"{MODULE_NAME}.py").write_text(module_source)
         given.insert(0, MODULE_NAME)
-    system = RunningSystem(tmp_path, arguments=given, environment=environment(**settings))
+    shared = {f"OBSERVATORY_{name.upper()}": url for name, url in backends_of(tmp_path).items()}
+    system = RunningSystem(tmp_path, arguments=given, environment=environment(**shared | settings))
     try:
         if start:
             system.start()

@@ -1,245 +1,210 @@
-"""Throughput, latency and cost beside the peers, on the same servers, in turn.
+"""Throughput, latency and cost beside the floor and the peers, on the same servers, in turn.
 
-python -m benchmarks.peers [--quick] [--json] [--rounds 3] [--jobs 10000] [--sleep 0] [--only NAME]
-
-Each round measures every contestant once: the way from the first submission until the last job ran
-(end to end), how fast jobs that wait are worked off by two worker processes (drain), and how long
-after it was due a job began, at 200 submissions a second (latency). All keep results. RabbitMQ,
-PostgreSQL and Redis are private ones, started anew for each round.
+Each round measures every contestant once, on RabbitMQ, PostgreSQL and Redis servers started anew
+for it. Prints tables, and writes a plot and every round's figures. benchmarks/README.md says what
+is measured and how.
 """
 
 import argparse
+import datetime
 import json
-import os
-import statistics
+import signal
 import subprocess
 import sys
-import tempfile
-import time
-import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.embedded import machine
-from benchmarks.peers.contestants import CONTESTANTS, Contestant, Running, running
-from benchmarks.peers.runs import read
-from development.postgres import PostgresServer
-from development.process import Server
-from development.rabbitmq import RabbitmqServer
-from development.redis import RedisServer
+from benchmarks.peers import measure, report
+from benchmarks.peers.contestants import CONTESTANTS, ROOT, Contestant
+from benchmarks.peers.environment import peers_python
+from benchmarks.peers.figures import BARE
+from benchmarks.peers.kinds import KINDS, Kind, named
+from benchmarks.peers.servers import Servers, serving
+from development import installation
 
-HOME = Path(__file__).parent
-RATE = 200.0
-_WARM_UP = 200
-_STALLED_S = 90.0
-_TICKS = os.sysconf("SC_CLK_TCK")
+PLOT = ROOT / "benchmarks" / "results" / "peers.svg"
 
-
-def peers_python() -> Path:
-    """An environment of their own for the peers, made when it is first needed."""
-    folder = HOME / ".venv"
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        venv.create(folder, with_pip=True, clear=True)
-        requirements = str(HOME / "requirements.txt")
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", requirements], check=True)
-        (folder / "complete").touch()
-    return python
+Step = Callable[[Servers], measure.Figures]
+Done = Callable[[str, bool], None]
+"""Told what is being measured, and whether that is complete."""
 
 
-class Bench:
-    """The servers of a round, and the processor time of everything."""
+_FAILURES = (RuntimeError, OSError, subprocess.SubprocessError)
 
-    def __init__(self, folder: Path, servers: tuple[Server, ...], python: Path) -> None:
-        self.folder = folder
-        self._servers = servers
-        self._python = python
-        self._count = 0
 
-    @contextmanager
-    def system(self, contestant: Contestant) -> Iterator[Running]:
-        """A contestant on an empty database, virtual host and Redis."""
-        self._count += 1
-        folder = self.folder / f"{self._count}"
-        folder.mkdir()
-        postgres, rabbitmq, redis = self._servers
-        assert isinstance(postgres, PostgresServer)
-        assert isinstance(rabbitmq, RabbitmqServer)
-        assert isinstance(redis, RedisServer)
-        redis.cli("FLUSHALL")
-        amqp = rabbitmq.add_vhost(f"bench-{self._count}")
-        urls = {"BENCH_AMQP": amqp, "BENCH_REDIS": redis.url()}
-        if contestant.name == "ours":
-            name = f"bench_{self._count}"
-            postgres.psql(f"CREATE DATABASE {name}")
-            urls |= {
-                "OBSERVATORY_SPINE_URL": amqp,
-                "OBSERVATORY_STORE_URL": postgres.url(name),
-                "OBSERVATORY_AGGREGATES_URL": redis.url(),
-            }
-            migrate = [sys.executable, "-m", "observatory.interfaces.cli.main", "migrate"]
-            subprocess.run(migrate, env=os.environ | urls, check=True, capture_output=True)
+@dataclass
+class Run:
+    """All rounds: every kind of job, every contestant in turn."""
+
+    options: argparse.Namespace
+    python: Path
+    contestants: list[Contestant]
+    results: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def all_rounds(self, console: Console) -> None:
+        """Measure, and show how far it is."""
+        rounds = [
+            (number, kind)
+            for number in range(self.options.rounds)
+            for kind in self.options.kinds
+            if number < kind.rounds_max
+        ]
+        steps = sum(len(self._steps(kind, c)) for _, kind in rounds for c in self._taking(kind))
+        steps += sum(kind.latency for _, kind in rounds)
+        with _progress(console, steps) as done:
+            for number, kind in rounds:
+                for contestant in self._taking(kind, number):
+                    steps = self._steps(kind, contestant)
+                    self._measure(number, kind, contestant.title, steps, done)
+                if kind.latency:
+                    bare = partial(measure.bare_round_trip, seconds=self.options.seconds)
+                    self._measure(number, kind, BARE, {"latency": bare}, done)
+
+    def _taking(self, kind: Kind, number: int = 0) -> list[Contestant]:
+        """Who takes part; somebody else is first in each round."""
+        taking = [c for c in self.contestants if c.long_jobs or kind.throughput]
+        start = number % max(1, len(taking))
+        return taking[start:] + taking[:start]
+
+    def _steps(self, kind: Kind, contestant: Contestant) -> dict[str, Step]:
+        jobs = kind.jobs_quick if self.options.quick else kind.jobs
+        if kind.name == "noop" and self.options.jobs:
+            jobs = self.options.jobs
+        given = {"contestant": contestant, "kind": kind, "python": self.python}
+        steps: dict[str, Step] = {"end to end": partial(measure.end_to_end, jobs=jobs, **given)}
+        if kind.throughput:
+            steps["drain"] = partial(measure.drain, jobs=jobs, **given)
+        if kind.latency:
+            seconds = self.options.seconds
+            steps["latency"] = partial(measure.latency, seconds=seconds, **given)
+        return steps
+
+    def _measure(
+        self, number: int, kind: Kind, title: str, steps: dict[str, Step], done: Done
+    ) -> None:
+        place = f"round {number + 1}, {kind.name}, {title}"
+        figures: measure.Figures = {}
+        done(f"{place}: servers", False)
         try:
-            with running(contestant, folder, self._python, urls) as system:
-                yield system
-        finally:
-            rabbitmq.ctl("delete_vhost", f"bench-{self._count}")
+            with serving(self.options.folder) as servers:
+                for name, step in steps.items():
+                    done(f"{place}: {name}", False)
+                    figures |= self._taken(f"{place}: {name}", partial(step, servers))
+                    done(f"{place}: {name}", True)
+        except _FAILURES as error:
+            self.failures.append(f"{place}: {error}")
+        self.results.setdefault(kind.name, {}).setdefault(title, []).append(figures)
 
-    def cpu_s(self, system: Running) -> float:
-        """Of the servers and the contestant's processes, until now."""
-        roots = {one.pid for one in self._servers} | {p.pid for p in system.processes}
-        return _cpu_below(roots)
-
-
-def _cpu_below(roots: set[int]) -> float:
-    parents: dict[int, int] = {}
-    ticks: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    def _taken(self, place: str, step: Callable[[], measure.Figures]) -> measure.Figures:
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        pid = int(stat.parent.name)
-        parents[pid] = int(fields[1])
-        # Its own, and that of children it has waited for.
-        ticks[pid] = sum(map(int, fields[11:15]))
-    total = 0
-    for pid in ticks:
-        above = pid
-        while above in parents and above not in roots:
-            above = parents[above]
-        total += ticks[pid] if above in roots else 0
-    return total / _TICKS
+            return step()
+        except _FAILURES as error:
+            # What the others take half an hour to measure is worth more than stopping here.
+            self.failures.append(f"{place}: {error}")
+            return {}
 
 
-def end_to_end(bench: Bench, contestant: Contestant, jobs: int, sleep_s: float) -> dict:
-    """From the first submission until the last job ran."""
-    with bench.system(contestant) as system:
-        system.start(contestant.workers)
-        _warm_up(system)
-        before = bench.cpu_s(system)
-        producer = system.produce(_WARM_UP, jobs, sleep_s)
-        told = json.loads(producer.communicate(timeout=600)[0])
-        ran = _all_ran(system, _WARM_UP + jobs)[_WARM_UP:]
-        cpu_s = bench.cpu_s(system) - before + told["cpu_s"]
+@contextmanager
+def _progress(console: Console, steps: int) -> Iterator[Done]:
+    """Shows what is measured now, and how much is left."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    text = TextColumn("{task.description}")
+    with Progress(*columns, text, console=console, transient=True) as progress:
+        task = progress.add_task("", total=steps)
+
+        def done(what: str, complete: bool) -> None:
+            progress.update(task, description=what, advance=1 if complete else 0)
+            if complete and not console.is_terminal:
+                console.print(what)
+
+        yield done
+
+
+def _document(run: Run, started: datetime.datetime) -> dict:
+    """What is kept of a run."""
+    order = [c.title for c in CONTESTANTS] + [BARE]
     return {
-        "end to end, jobs/s": jobs / (max(at for _, at in ran) - told["started"]),
-        "enqueued, jobs/s": jobs / (told["ended"] - told["started"]),
-        "CPU s / 1,000 jobs": cpu_s / jobs * 1000,
+        "started": started.isoformat(timespec="seconds"),
+        "machine": machine(),
+        "rate": measure.RATE,
+        "results": {
+            kind: {title: rounds[title] for title in order if title in rounds}
+            for kind, rounds in run.results.items()
+        },
+        "failures": run.failures,
     }
 
 
-def drain(bench: Bench, contestant: Contestant, jobs: int, sleep_s: float) -> dict:
-    """How fast the workers work off what waits, from their first job on."""
-    with bench.system(contestant) as system:
-        if contestant.name == "ours":
-            # Job types are known from when a worker has registered them once.
-            system.start(contestant.workers)
-            workers = system.processes[-len(contestant.workers) :]
-            for worker in workers:
-                worker.terminate()
-            for worker in workers:
-                worker.wait(30)
-                system.processes.remove(worker)
-        system.produce(0, jobs, sleep_s).communicate(timeout=600)
-        time.sleep(1.0)
-        system.start(contestant.workers)
-        times = sorted(at for _, at in _all_ran(system, jobs))
-    return {"drain, jobs/s": (jobs - 1) / (times[-1] - times[0])}
+def _draw(python: Path, results: Path, plot: Path) -> None:
+    command = [str(python), "-m", "benchmarks.peers.plot", str(results), str(plot)]
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
-def latency(bench: Bench, contestant: Contestant, seconds: float) -> dict:
-    """From when a submission was due until its job began."""
-    with bench.system(contestant) as system:
-        system.start(contestant.workers)
-        _warm_up(system)
-        jobs = int(seconds * RATE)
-        producer = system.produce(_WARM_UP, jobs, 0.0, RATE)
-        told = json.loads(producer.communicate(timeout=seconds + 120)[0])
-        ran = _all_ran(system, _WARM_UP + jobs)
-    waits = sorted(at - (told["started"] + (n - _WARM_UP) / RATE) for n, at in ran if n >= _WARM_UP)
-    return {
-        "start p50, ms": waits[len(waits) // 2] * 1e3,
-        "start p99, ms": waits[int(len(waits) * 0.99)] * 1e3,
-    }
-
-
-def _warm_up(system: Running) -> None:
-    system.produce(0, _WARM_UP, 0.0).communicate(timeout=120)
-    _all_ran(system, _WARM_UP)
-
-
-def _all_ran(system: Running, wanted: int) -> list[tuple[int, float]]:
-    moved_at, last = time.monotonic(), 0
-    while True:
-        ran = read(system.runs)
-        if len({n for n, _ in ran}) >= wanted:
-            return ran
-        if len(ran) != last:
-            moved_at, last = time.monotonic(), len(ran)
-        elif time.monotonic() - moved_at > _STALLED_S:
-            raise RuntimeError(f"{system.contestant.title} stands at {last} of {wanted} jobs")
-        time.sleep(0.1)
-
-
-def table(results: dict[str, list[dict]]) -> Table:
-    """The rounds' medians."""
-    shown = Table(title="median of the rounds")
-    columns = list(next(iter(results.values()))[0])
-    shown.add_column("")
-    for column in columns:
-        shown.add_column(column, justify="right")
-    for title, rounds in results.items():
-        medians = (statistics.median(one[column] for one in rounds) for column in columns)
-        shown.add_row(title, *(f"{value:,.{2 if value < 10 else 0}f}" for value in medians))
-    return shown
-
-
-def main() -> None:
-    """Run as a program."""
+def _options() -> argparse.Namespace:
+    kinds = ",".join(kind.name for kind in KINDS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("--kinds", type=named, default=kinds, help=f"of jobs: {kinds}")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=10_000, help="of each measurement")
-    parser.add_argument("--sleep", type=float, default=0.0, help="seconds that each job sleeps")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of the latency measurement")
-    parser.add_argument("--only", default="", help="contestants whose name has this text")
+    parser.add_argument("--jobs", type=int, help="of those that do nothing, each time")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each latency measurement")
+    parser.add_argument("--only", default="", help="contestants whose name has one of these texts")
     parser.add_argument("--folder", help="where the servers keep their data")
-    parser.add_argument("--quick", action="store_true", help="one round of 2,000 jobs, 5 seconds")
-    parser.add_argument("--json", action="store_true", help="figures of every round on stdout")
+    parser.add_argument("--plot", type=Path, default=PLOT, help="SVG or PNG, with a .json beside")
+    parser.add_argument("--redraw", action="store_true", help="from the .json, measuring nothing")
+    parser.add_argument("--quick", action="store_true", help="one round with few jobs")
     options = parser.parse_args()
+    options.plot = options.plot.absolute()
     if options.quick:
-        options.rounds, options.jobs, options.seconds = 1, 2_000, 5.0
+        options.rounds, options.seconds = 1, min(options.seconds, 5.0)
+    return options
+
+
+def main() -> int:
+    """Run as a program."""
+    options = _options()
+    # So that everything that was started is ended, also where it runs in the background.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(stderr=True)
-    python = peers_python()
-    wanted = [c for c in CONTESTANTS if options.only in c.title]
-    results: dict[str, list[dict]] = {c.title: [] for c in wanted}
-    for number in range(options.rounds):
-        with tempfile.TemporaryDirectory(prefix="peers-", dir=options.folder) as name:
-            home = Path(name)
-            home.chmod(0o755)
-            with (
-                PostgresServer(home / "postgres") as postgres,
-                RabbitmqServer(home / "rabbitmq") as rabbitmq,
-                RedisServer(home / "redis") as redis,
-            ):
-                bench = Bench(home, (postgres, rabbitmq, redis), python)
-                for contestant in wanted:
-                    with console.status(f"round {number + 1}: {contestant.title}"):
-                        figures = end_to_end(bench, contestant, options.jobs, options.sleep)
-                        figures |= drain(bench, contestant, options.jobs, options.sleep)
-                        figures |= latency(bench, contestant, options.seconds)
-                    results[contestant.title].append(figures)
-    if options.json:
-        json.dump({"machine": machine(), "rounds": results}, sys.stdout, indent=2)
-        return
+    results: Path = options.plot.with_suffix(".json")
+    if not options.redraw:
+        if absent := installation.missing():
+            for software in absent:
+                print(software, file=sys.stderr)
+            return 1
+        texts = [text.strip().lower() for text in options.only.split(",")]
+        wanted = [c for c in CONTESTANTS if any(text in c.title.lower() for text in texts)]
+        if not wanted:
+            print(f"nobody is called {options.only}", file=sys.stderr)
+            return 2
+        run = Run(options, peers_python(), wanted)
+        started = datetime.datetime.now().astimezone()
+        try:
+            run.all_rounds(console)
+        except KeyboardInterrupt:
+            print("interrupted; nothing is kept", file=sys.stderr)
+            return 130
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text(json.dumps(_document(run, started), indent=2) + "\n")
+    if not results.exists():
+        print(f"{results} is not there: measure first", file=sys.stderr)
+        return 1
     shown = Console()
-    shown.print(table(results))
-    shown.print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    if not shown.is_terminal:
+        shown.width = report.WIDTH
+    report.show(shown, json.loads(results.read_text()))
+    _draw(peers_python(), results, options.plot)
+    print(f"{options.plot}\n{results}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,9 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.peers.kinds import SLOTS
 from development.process import free_port
 
 ROOT = Path(__file__).parents[2]
+
+Command = tuple[str, ...]
+"""Words of a command; for `{port}` it is given a port, on which it is waited for."""
 
 
 @dataclass(frozen=True)
@@ -22,75 +26,164 @@ class Contestant:
 
     title: str
     name: str
-    workers: tuple[tuple[str, ...], ...]
-    always: tuple[tuple[str, ...], ...] = ()
-    """What runs before the workers, and whether or not they do."""
+    """Of the module `<name>_app`, which submits."""
+    workers: tuple[Command, ...]
+    slotted: tuple[Command, ...]
+    """The same workers with as many slots as everyone has."""
+    servers: tuple[str, ...]
+    """Whose time and memory are counted with its own."""
+    gateway: Command | None = None
+    others: tuple[Command, ...] = ()
+    """What runs beside the gateway and the workers, and whether or not these do."""
     events: bool = False
+    long_jobs: bool = True
+    """Whether jobs that run long are any business of it."""
+
+    @property
+    def over_http(self) -> bool:
+        """Whether it is a part of this repository, to which one submits over HTTP."""
+        return self.gateway is not None
 
 
-_OURS = ("processor", "benchmarks.peers.ours_app")
-_CELERY = ("celery", "-A", "benchmarks.peers.celery_app", "worker", "-c", "2", "-l", "error")
+def service(*words: str) -> Command:
+    """A service of the system, by its words on the command line."""
+    return (sys.executable, "-m", "observatory.interfaces.cli.main", *words, "--port", "{port}")
+
+
+_PROCESSOR = service("processor", "benchmarks.peers.ours_app")
+_FLOOR = (sys.executable, "-m", "benchmarks.peers.floor_app")
+_CELERY = ("celery", "-A", "benchmarks.peers.celery_app", "worker", "-l", "error")
 _DRAMATIQ = ("dramatiq", "benchmarks.peers.dramatiq_app", "-p", "2")
 _TASKIQ = ("taskiq", "worker", "benchmarks.peers.taskiq_app:broker", "-w", "2")
+_TASKIQ += ("--log-level", "ERROR")
 
-CONTESTANTS = (
-    Contestant(
-        "observatory",
-        "ours",
-        workers=(_OURS, _OURS),
-        always=(("gateway",), ("metrics-engine",), ("read-model",)),
-    ),
-    Contestant("celery", "celery", workers=(_CELERY,)),
-    Contestant("celery with events", "celery", workers=((*_CELERY, "-E"),), events=True),
-    Contestant("dramatiq", "dramatiq", workers=(_DRAMATIQ,)),
-    Contestant("taskiq", "taskiq", workers=((*_TASKIQ, "--log-level", "ERROR"),)),
+_WITH_REDIS = ("RabbitMQ", "Redis")
+
+
+def _celery(*further: str) -> dict[str, tuple[Command, ...]]:
+    # Its processes run one job each; two of them with many slots means threads.
+    threads = (*_CELERY, "-P", "threads", "-c", str(SLOTS), *further)
+    nodes = tuple((*threads, "-n", f"{name}@%h") for name in ("one", "two"))
+    return {"workers": ((*_CELERY, "-c", "2", *further),), "slotted": nodes}
+
+
+OURS = Contestant(
+    "observatory",
+    "ours",
+    workers=(_PROCESSOR, _PROCESSOR),
+    slotted=(_PROCESSOR, _PROCESSOR),
+    servers=("RabbitMQ", "PostgreSQL", "Redis"),
+    gateway=service("gateway"),
+    others=(service("metrics-engine"), service("read-model")),
 )
-"""Each with two worker processes, and otherwise as its documentation starts it."""
+FLOOR = Contestant(
+    "floor",
+    "floor",
+    workers=((*_FLOOR, "worker"), (*_FLOOR, "worker")),
+    slotted=((*_FLOOR, "worker"), (*_FLOOR, "worker")),
+    servers=("RabbitMQ", "PostgreSQL"),
+    gateway=(*_FLOOR, "gateway", "--port", "{port}"),
+    long_jobs=False,
+)
+CELERY = Contestant("Celery", "celery", servers=_WITH_REDIS, **_celery())
+CELERY_EVENTS = Contestant(
+    "Celery with events", "celery", servers=_WITH_REDIS, events=True, **_celery("-E")
+)
+DRAMATIQ = Contestant(
+    "Dramatiq",
+    "dramatiq",
+    workers=(_DRAMATIQ,),
+    slotted=((*_DRAMATIQ, "-t", str(SLOTS)),),
+    servers=_WITH_REDIS,
+)
+TASKIQ = Contestant(
+    "Taskiq",
+    "taskiq",
+    workers=(_TASKIQ,),
+    slotted=((*_TASKIQ, "--max-async-tasks", str(SLOTS)),),
+    servers=_WITH_REDIS,
+)
+
+CONTESTANTS = (OURS, FLOOR, CELERY, CELERY_EVENTS, DRAMATIQ, TASKIQ)
+"""Each with two worker processes; for jobs that do nothing, else as its documentation starts it."""
 
 
 class Running:
     """A contestant's processes in a folder, with its own place on the servers."""
 
     def __init__(
-        self, contestant: Contestant, folder: Path, python: Path, urls: dict[str, str]
+        self,
+        contestant: Contestant,
+        folder: Path,
+        python: Path,
+        urls: dict[str, str],
+        slotted: bool,
     ) -> None:
         self.contestant = contestant
         self.runs = folder / "runs"
+        self.gateway = ""
+        self.processes: list[subprocess.Popen[bytes]] = []
         self._folder = folder
-        self._python = Path(sys.executable) if contestant.name == "ours" else python
+        self._python = Path(sys.executable) if contestant.over_http else python
+        self._slotted = slotted
         kept = {k: v for k, v in os.environ.items() if not k.startswith("OBSERVATORY_")}
         self._environment = kept | urls | {"BENCH_RUNS": str(self.runs)}
         if contestant.events:
             self._environment["BENCH_EVENTS"] = "1"
-        self.processes: list[subprocess.Popen[bytes]] = []
+        if slotted:
+            self._environment["OBSERVATORY_CONCURRENCY"] = str(SLOTS)
 
-    def start(self, commands: tuple[tuple[str, ...], ...]) -> None:
-        """Start these; ours are waited for."""
-        ready: list[str] = []
+    def start(self) -> None:
+        """Start all but the workers."""
+        contestant = self.contestant
+        if contestant.gateway is not None:
+            (self.gateway,) = self._launch(contestant.gateway)
+            self._environment["BENCH_GATEWAY"] = self.gateway
+        self._launch(*contestant.others)
+
+    def start_workers(self) -> None:
+        """Start the workers; those that say when they are ready are waited for."""
+        self._launch(*(self.contestant.slotted if self._slotted else self.contestant.workers))
+
+    def stop_workers(self, count: int) -> None:
+        """End the processes that were started last."""
+        for _ in range(count):
+            process = self.processes.pop()
+            process.terminate()
+            process.wait(30)
+
+    def _launch(self, *commands: Command) -> list[str]:
+        addresses: list[str] = []
         for command in commands:
-            arguments = [str(self._python.parent / command[0]), *command[1:]]
-            if self.contestant.name == "ours":
-                port = free_port()
-                url = f"http://127.0.0.1:{port}"
-                arguments = [str(self._python), "-m", "observatory.interfaces.cli.main", *command]
-                arguments += ["--port", str(port)]
-                ready.append(url)
-                if command == ("gateway",):
-                    self._environment["BENCH_GATEWAY"] = url
-            with (self._folder / f"output-{len(self.processes)}.txt").open("wb") as output:
-                self.processes.append(
-                    subprocess.Popen(
-                        arguments,
-                        cwd=ROOT,
-                        env=self._environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=output,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                    )
+            words = list(command)
+            if "{port}" in words:
+                port = str(free_port())
+                words[words.index("{port}")] = port
+                addresses.append(f"http://127.0.0.1:{port}")
+            # The peers' commands stand beside their Python.
+            words[0] = str(self._python.parent / words[0])
+            with self._output(len(self.processes)).open("wb") as output:
+                process = subprocess.Popen(
+                    words,
+                    cwd=ROOT,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
-        for url in ready:
+            self.processes.append(process)
+        for url in addresses:
             _wait(url)
+        return addresses
+
+    def _output(self, number: int) -> Path:
+        return self._folder / f"output-{number}.txt"
+
+    def said(self) -> str:
+        """The ends of what its processes have printed."""
+        texts = (path.read_text(errors="replace") for path in self._folder.glob("output-*.txt"))
+        return "\n".join(text[-1000:] for text in texts if text.strip())
 
     def produce(
         self, first: int, jobs: int, sleep_s: float, rate: float | None = None
@@ -98,17 +191,20 @@ class Running:
         """Start the producer."""
         command = [str(self._python), "-m", "benchmarks.peers.produce", self.contestant.name]
         command += [str(first), str(jobs), str(sleep_s), *([] if rate is None else [str(rate)])]
-        return subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE)
+        with (self._folder / "output-producer.txt").open("ab") as errors:
+            return subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=errors
+            )
 
 
 @contextmanager
 def running(
-    contestant: Contestant, folder: Path, python: Path, urls: dict[str, str]
+    contestant: Contestant, folder: Path, python: Path, urls: dict[str, str], *, slotted: bool
 ) -> Iterator[Running]:
     """A contestant without its workers; everything of it is ended afterwards."""
-    system = Running(contestant, folder, python, urls)
+    system = Running(contestant, folder, python, urls, slotted)
     try:
-        system.start(contestant.always)
+        system.start()
         yield system
     finally:
         for process in reversed(system.processes):

@@ -32,10 +32,11 @@ def main() -> None:
 
 
 def _blocking(module, name: str, numbers: range, sleep_s: float, rate: float | None) -> float:
-    submit = module.submitter() if name == "ours" else module.submit
+    over_http = hasattr(module, "submitter")
+    submit = module.submitter() if over_http else module.submit
     if rate is None:
         started = time.time()
-        if name == "ours":
+        if over_http:
             module.submit_all(numbers.start, len(numbers), sleep_s)
             return started
         for n in numbers:

@@ -17,9 +17,16 @@ from observatory.backends.sqlite.database import FILE_NAME, Database
 from observatory.backends.sqlite.migrate import HEAD, MIGRATIONS, revision
 from observatory.backends.sqlite.sql import statement
 from observatory.backends.sqlite.store import SqliteStore
-from observatory.core.errors import StoreUnavailable
+from observatory.core.aggregates import Deltas, Position
+from observatory.core.errors import (
+    AggregatesUnavailable,
+    QueryTooBroad,
+    SpineUnavailable,
+    StoreUnavailable,
+)
 from observatory.core.job import Reference
 from observatory.core.spine import LogEntry, WorkMessage
+from observatory.core.store import JobFilter
 from services.embedding import bench, until
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +77,7 @@ async def test_searches_leave_readers_for_the_work(tmp_path: Path, empty_databas
         def long(_: sqlite3.Connection) -> bool:
             return release.wait(30)
 
-        searches = [asyncio.create_task(on.database.search(long)) for _ in range(20)]
+        searches = [asyncio.create_task(on.database.search(long)) for _ in range(18)]
         snapshots = [on.database.snapshot(long) for _ in range(5)]
         consumer = on.spine.consume(["default"])
         await on.spine.publish([], [_message("a")])
@@ -81,6 +88,28 @@ async def test_searches_leave_readers_for_the_work(tmp_path: Path, empty_databas
         assert [d.message for d in taken] == [_message("a")]
         assert all(await asyncio.gather(*searches))
         assert all(snapshot.result(10) for snapshot in snapshots)
+
+
+async def test_a_snapshot_does_not_wait_behind_searches_and_searches_that_wait_are_bounded(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        release = threading.Event()
+
+        def long(_: sqlite3.Connection) -> bool:
+            return release.wait(30)
+
+        searches = [asyncio.create_task(on.database.search(long)) for _ in range(18)]
+        await asyncio.sleep(0)  # each has begun
+        try:
+            assert await asyncio.wait_for(on.spine.missing([]), 15) == []
+            with pytest.raises(QueryTooBroad, match="too many searches") as refused:
+                await on.store.list_jobs(JobFilter(), None, 1)
+            assert refused.value.retry_after_s
+        finally:
+            release.set()
+        assert all(await asyncio.gather(*searches))
+        assert await on.store.list_jobs(JobFilter(), None, 1) == []
 
 
 async def test_a_message_that_cannot_be_read_is_set_aside_and_stops_nothing(
@@ -122,7 +151,7 @@ async def test_a_take_that_could_not_read_takes_the_same_later(
 
         with monkeypatch.context() as patched:
             patched.setattr(on.database, "read", lost)
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(SpineUnavailable):
                 await consumer.take(10, 1)
         assert [d.message for d in await consumer.take(10, 1)] == [_message("a")]
 
@@ -169,6 +198,32 @@ async def test_acknowledgements_that_were_refused_go_with_the_next(
             lambda db: db.execute("SELECT count(*) FROM work_messages").fetchone()[0]
         )
         assert count == 0
+
+
+async def test_each_protocol_tells_of_the_file_by_its_own_error(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    """Who needs the spine and finds the disk full is not told of the store."""
+    entry = LogEntry(b"[]", "p", 1)
+    position = Position("epoch", 1, {})
+    async with bench(tmp_path, empty_database) as on:
+        for table in ("event_log", "aggregate_position"):
+            await on.database.write(
+                lambda db, table=table: db.execute(f"ALTER TABLE {table} RENAME TO away_{table}")
+            )
+        with pytest.raises(SpineUnavailable):
+            await on.spine.publish([entry], [])
+        with pytest.raises(SpineUnavailable):
+            await on.spine.log_range()
+        with pytest.raises(AggregatesUnavailable):
+            await on.aggregates.replace(position, Deltas())
+        with pytest.raises(AggregatesUnavailable):
+            await on.aggregates.states()
+    for closed in (on.spine.publish([entry], []), on.spine.missing([]), on.spine.log_range()):
+        with pytest.raises(SpineUnavailable):
+            await closed
+    with pytest.raises(AggregatesUnavailable):
+        await on.aggregates.position()
 
 
 async def test_a_snapshot_that_sqlite_refuses_is_an_error_of_the_store(

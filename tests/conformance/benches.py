@@ -54,6 +54,10 @@ class StoreBench(Bench, Protocol):
         """The view of another process."""
         ...
 
+    async def occupy_history(self, job_id: str, version: int) -> None:
+        """Put a row where a job's history will want its own, which the database then refuses."""
+        ...
+
 
 class SpineBench(Bench, Protocol):
     """A spine under test."""
@@ -107,6 +111,13 @@ class SqliteBench:
 
     async def store_of(self, publisher: str) -> SqliteStore:
         return SqliteStore(self.database, publisher)
+
+    async def occupy_history(self, job_id: str, version: int) -> None:
+        await self.database.write(
+            lambda db: db.execute(
+                "INSERT INTO history SELECT seq, ?, '{}' FROM jobs WHERE id = ?", (version, job_id)
+            )
+        )
 
     async def restart(self) -> None:
         await self.close()

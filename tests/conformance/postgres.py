@@ -76,6 +76,10 @@ class PostgresBench:
         assert self.database is not None
         return PostgresStore(self.database, publisher)
 
+    async def occupy_history(self, job_id: str, version: int) -> None:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute("INSERT INTO history VALUES (%s, %s, '{}')", (job_id, version))
+
     async def restart(self) -> None:
         assert self.database is not None
         await self.database.close()

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from conformance.benches import AggregatesBench
 from conformance.histories import lives
@@ -15,6 +16,7 @@ from observatory.core.aggregates import (
     RESOLUTIONS_S,
     Aggregates,
     Deltas,
+    Measure,
     Position,
     SeriesKey,
     fold_batch,
@@ -24,7 +26,7 @@ from observatory.core.errors import PositionMismatch
 from observatory.core.event import encode_commit
 from observatory.core.instant import MICROSECONDS
 from observatory.core.job import Commit, Transition
-from observatory.core.lifecycle import State
+from observatory.core.lifecycle import Move, State
 
 pytestmark = pytest.mark.anyio
 
@@ -196,6 +198,60 @@ async def test_each_resolution_is_trimmed_to_what_is_kept_of_it(aggregates: Aggr
     assert sum((await sums(aggregates, ALL_TIME)).values()) == len(ages_s)
 
 
+def created(seconds: int, amount: int = 1) -> Deltas:
+    deltas = Deltas()
+    deltas.count(NOW + seconds * MICROSECONDS, "work", "q", "created", amount=amount)
+    return deltas
+
+
+def row(count: int) -> list[tuple[Measure, int]]:
+    return [(("work", "q", "created", COUNT), count)]
+
+
+@pytest.mark.parametrize("width", RESOLUTIONS_S)
+async def test_who_knows_the_series_is_told_which_buckets_have_changed(
+    aggregates: Aggregates, width: int
+) -> None:
+    nothing = await aggregates.changes(width, 0, None)
+    assert nothing.buckets == {}
+    await aggregates.replace(at(4), created(-120, 7))
+    await aggregates.apply(4, at(5), created(0))
+    await aggregates.apply(5, at(6), created(120))
+
+    first = await aggregates.changes(width, 0, nothing.mark)
+    assert first.anew
+    assert first.buckets == {NOW_S - 120: row(7), NOW_S: row(1), NOW_S + 120: row(1)}
+    again = await aggregates.changes(width, 0, first.mark)
+    assert (again.anew, again.buckets) == (False, {})
+
+    await aggregates.apply(6, at(7), created(0))
+    await aggregates.apply(7, at(8), created(-120))
+    changed = await aggregates.changes(width, 0, again.mark)
+    assert not changed.anew
+    assert changed.buckets == {NOW_S: row(2), NOW_S - 120: row(8)}
+    assert (await aggregates.changes(width, NOW_S, again.mark)).buckets == {NOW_S: row(2)}
+    assert (await aggregates.changes(width, 0, changed.mark)).buckets == {}
+
+    await aggregates.replace(at(8), created(0, 5))
+    replaced = await aggregates.changes(width, 0, changed.mark)
+    assert (replaced.anew, replaced.buckets) == (True, {NOW_S: row(5)})
+
+
+async def test_a_process_that_starts_anew_is_told_everything(
+    aggregates_bench: AggregatesBench,
+) -> None:
+    await aggregates_bench.aggregates.replace(at(0), created(0))
+    await aggregates_bench.aggregates.apply(0, at(1), created(60))
+    mark = (await aggregates_bench.aggregates.changes(60, 0, None)).mark
+
+    await aggregates_bench.restart()
+
+    found = await aggregates_bench.aggregates.changes(60, 0, None)
+    assert found.buckets == {NOW_S: row(1), NOW_S + 60: row(1)}
+    known = await aggregates_bench.aggregates.changes(60, 0, mark)
+    assert known.buckets == (found.buckets if known.anew else {})
+
+
 async def test_sums_and_position_outlive_the_process(aggregates_bench: AggregatesBench) -> None:
     await aggregates_bench.aggregates.replace(at(10, a=3), moved(None, State.QUEUED))
 
@@ -204,6 +260,19 @@ async def test_sums_and_position_outlive_the_process(aggregates_bench: Aggregate
     aggregates = aggregates_bench.aggregates
     assert await aggregates.position() == at(10, a=3)
     assert await counts(aggregates) == {("work", "q", State.QUEUED): 1}
+
+
+def test_sums_for_a_time_hold_the_buckets_that_are_kept_at_it_and_the_lifetime() -> None:
+    whole, kept = Deltas(), Deltas(NOW_S)
+    for age_s in [0, 3595, 3600, 3604, 3605, 86_340, 86_400, 86_459, 86_460, 10**7]:
+        for into in (whole, kept):
+            into.count(NOW - age_s * MICROSECONDS, "work", "q", "created")
+
+    assert kept.series == {
+        key: count
+        for key, count in whole.series.items()
+        if key[0] == ALL_TIME or key[1] >= (NOW_S - KEPT_S[key[0]]) // key[0] * key[0]
+    }
 
 
 @given(lives())
@@ -233,3 +302,37 @@ def test_the_order_in_which_batches_are_folded_does_not_matter(
 
     assert without_zeros(forth.states) == without_zeros(back.states)
     assert forth.series == back.series
+
+
+@given(lives(), st.integers(0, 2 * 86_400))
+def test_a_rebuild_holds_what_following_and_trimming_leave(
+    record: list[list[Transition]], after_s: int
+) -> None:
+    followed = Deltas()
+    everything = [transition for transitions in record for transition in transitions]
+    for transitions in record:
+        fold_batch(encode_commit(Commit("boot", 1, tuple(transitions)), SOURCE), followed)
+    now_s = everything[-1].at // MICROSECONDS + after_s
+    rebuilt = Deltas(now_s)
+    fold_transitions(everything, rebuilt)
+    trimmed = {
+        key: amount
+        for key, amount in followed.series.items()
+        if key[0] == ALL_TIME or key[1] >= (now_s - KEPT_S[key[0]]) // key[0] * key[0]
+    }
+
+    assert without_zeros(rebuilt.series) == without_zeros(trimmed)
+
+
+def test_what_a_rebuild_holds_does_not_grow_with_the_history() -> None:
+    def held(days: int) -> int:
+        job = {"job": "j", "type": "t", "queue": "q", "priority": "normal", "attempt": 0}
+        lives = (
+            Transition(version=1, move=Move.ACCEPT, at=NOW - n * 60 * MICROSECONDS, **job)
+            for n in range(days * 24 * 60)
+        )
+        deltas = Deltas(NOW_S)
+        fold_transitions(lives, deltas)
+        return len(deltas.series)
+
+    assert held(days=20) == held(days=2) < 24 * 60 + 60 + 20

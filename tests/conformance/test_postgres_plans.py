@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 import pytest
 
 from conformance.postgres import drop_database, new_database, server
-from observatory.backends.postgres.listing import listing
+from observatory.backends.postgres.listing import listing, reach, search
 from observatory.backends.postgres.recording import CLAIM, FINISH, PRUNE
 from observatory.backends.postgres.rows import id_at
 from observatory.backends.postgres.sql import statement
 from observatory.core.lifecycle import State
-from observatory.core.store import JobFilter
+from observatory.core.store import SEARCHED_MAX, JobFilter
 
 JOBS: Final = 120_000
 START_US: Final = 1_700_000_000_000_000
@@ -121,15 +122,62 @@ def test_a_list_is_read_by_index_and_no_further_than_it_shows(
     assert_by_index(plan(db, query, values), 1500)
 
 
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("paged", [False, True])
+def test_a_search_looks_by_index_into_so_many_jobs_and_no_more(
+    db: psycopg.Connection[Any], name: str, paged: bool
+) -> None:
+    before = id_at(AT + 500 * STEP_US) if paged else None
+
+    query, values = search(FILTERS[name], "what no job holds", before, SEARCHED_MAX, 50)
+    assert_by_index(plan(db, query, values), SEARCHED_MAX * 1.5)
+    query, values = reach(FILTERS[name], before, SEARCHED_MAX)
+    assert_by_index(plan(db, query, values), SEARCHED_MAX * 1.5)
+
+
+FIELDS: Final = {
+    "state": "states",
+    "type": "type",
+    "queue": "queue",
+    "worker": "worker",
+    "correlationId": "correlation_id",
+    "parentId": "parent_id",
+    "fingerprint": "error_fingerprint",
+    "since": "since",
+    "until": "until",
+}
+"""By its name in the contract, the field of a filter."""
+
+
+def test_every_filter_of_the_contract_is_among_those_whose_plan_is_read() -> None:
+    path = Path(__file__).parents[2] / "contracts/openapi/read-model.v1.json"
+    contract = json.loads(path.read_text())
+    known = contract["components"]["parameters"]
+    given = contract["paths"]["/jobs"]["get"]["parameters"]
+    documented = {(known[one["$ref"].rpartition("/")[2]] if "$ref" in one else one)["name"]
+                  for one in given}  # fmt: skip
+    none = JobFilter()
+    alone = {
+        changed[0]
+        for where in FILTERS.values()
+        if len(changed := [f for f in FIELDS.values() if getattr(where, f) != getattr(none, f)])
+        == 1
+    }
+
+    assert documented - {"limit", "cursor", "q"} == set(FIELDS)
+    assert set(FIELDS.values()) == set(JobFilter.__struct_fields__)
+    assert alone == set(FIELDS.values())
+
+
 @pytest.mark.parametrize("size", [1, 50, 200, 1000])
 def test_changes_find_their_rows_by_index_at_every_size(
     db: psycopg.Connection[Any], size: int
 ) -> None:
     ids = [row[0] for row in db.execute(b"SELECT id::text FROM jobs LIMIT $1", (size,)).fetchall()]
-    joined = (",".join(ids),)
-    for name in ("select_current", "select_claimable"):
+    joined = ",".join(ids)
+    for name, values in (("select_current", ()), ("select_claimable", ("worker.1",))):
         query = statement("lock_jobs") + statement(name)
-        assert_by_index(plan(db, query, joined), size * 2)
+        assert_by_index(plan(db, query, (joined, *values)), size * 2)
 
     claimed = [
         {"id": id, "version": 2, "attempt": 1, "started_at": 1, "worker": "w", "body": "{}"}
@@ -152,7 +200,7 @@ def test_changes_find_their_rows_by_index_at_every_size(
         ("select_orphans", (100, "worker.0"), 1000),
         ("select_queued", (id_at(0), AT * 2, 100), 400),
         ("select_oldest_queued", (), 400),
-        ("select_failures", (None, None, None, 10), 2000),
+        ("select_failures", (None, None, None, 10, 10_000), 2000),
         ("beat", ("worker.3", 1, "active", 0), 400),
     ],
 )
@@ -160,6 +208,34 @@ def test_maintenance_reads_by_index(
     db: psycopg.Connection[Any], name: str, values: tuple[Any, ...], rows_max: int
 ) -> None:
     assert_by_index(plan(db, statement(name), values), rows_max)
+
+
+@pytest.mark.parametrize("size", [1, 50, 500])
+def test_what_a_change_has_to_wait_for_is_found_by_index_in_a_long_outbox(
+    db: psycopg.Connection[Any], size: int
+) -> None:
+    """As the writer asks: it has the planner read no whole table."""
+    waiting = 10_000
+    given = [{"job": id, "version": 9} for (id,) in
+             db.execute(b"SELECT id::text FROM jobs LIMIT $1", (size,)).fetchall()]  # fmt: skip
+    with db.transaction(force_rollback=True):
+        for setting in (b"seqscan", b"hashjoin", b"mergejoin"):
+            db.execute(b"SET LOCAL enable_%b = off" % setting)
+        for row in given:
+            db.execute(
+                b"INSERT INTO history VALUES ($1::uuid, 9, $2, NULL)", (row["job"], '{"at": 7}')
+            )
+        db.execute(
+            b"INSERT INTO outbox (publisher, number, created_at, body) "
+            b"SELECT 'gateway', n, 1000 + n, '[]' FROM generate_series(1, $1) AS n",
+            (waiting,),
+        )
+        found = plan(db, statement("select_unpublished_before"), (json.dumps(given), "boot"))
+
+    for node in nodes(found):
+        read = node["Actual Rows"] + node.get("Rows Removed by Join Filter", 0)
+        read += node.get("Rows Removed by Filter", 0)
+        assert read * node["Actual Loops"] <= 2 * size, json.dumps(found, indent=1)
 
 
 def test_the_next_due_job_is_found_by_index(db: psycopg.Connection[Any]) -> None:

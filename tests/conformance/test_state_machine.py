@@ -38,7 +38,7 @@ from conformance.making import (
     worker,
 )
 from observatory.core.aggregates import Deltas, fold_batch
-from observatory.core.errors import IllegalTransition, NotFound
+from observatory.core.errors import IllegalTransition, NotFound, WorkerLost
 from observatory.core.event import encode_commit
 from observatory.core.instant import MICROSECONDS
 from observatory.core.job import Commit, Transition
@@ -123,6 +123,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.numbers: list[int] = []
         self.sums = Deltas()
         self.seen_s: dict[str, int] = {}
+        self.dead: set[str] = set()
+        """Workers on record as lost."""
         self.pruned = False
 
     def run(self, awaitable: Awaitable[T]) -> T:
@@ -229,9 +231,12 @@ class StoreMachine(RuleBasedStateMachine):
             and known.state is State.QUEUED
             and known.attempt == attempt
         }
-        claimed, commit = self.run(
-            self.bench.store.claim([named(*one) for one in wanted.items()], by)
-        )
+        claim = self.bench.store.claim([named(*one) for one in wanted.items()], by)
+        if by in self.dead:
+            with pytest.raises(WorkerLost):
+                self.run(claim)
+            return
+        claimed, commit = self.run(claim)
         assert {one.id for one in claimed} == right
         self.hear(commit, *right)
         for one in claimed:
@@ -249,12 +254,15 @@ class StoreMachine(RuleBasedStateMachine):
 
         async def race() -> list[Any]:
             claims = [self.bench.store.claim([reference], by) for by in WORKERS]
-            return await asyncio.gather(*claims)
+            return await asyncio.gather(*claims, return_exceptions=True)
 
-        answers = self.run(race())
-        won = [by for by, (claimed, _) in zip(WORKERS, answers, strict=True) if claimed]
-        assert len(won) == (known is not None and known.state is State.QUEUED)
-        for by, (claimed, commit) in zip(WORKERS, answers, strict=True):
+        answers = dict(zip(WORKERS, self.run(race()), strict=True))
+        refused = {by for by, answer in answers.items() if isinstance(answer, WorkerLost)}
+        assert refused == self.dead
+        given = {by: answer for by, answer in answers.items() if by not in refused}
+        won = [by for by, (claimed, _) in given.items() if claimed]
+        assert len(won) == (bool(given) and known is not None and known.state is State.QUEUED)
+        for by, (claimed, commit) in given.items():
             self.hear(commit, *(one.id for one in claimed))
             for one in claimed:
                 self.claimed(one.id, by)
@@ -304,6 +312,7 @@ class StoreMachine(RuleBasedStateMachine):
     def come_on_record(self, by: str) -> None:
         self.run(self.bench.store.register_worker(worker(by)))
         self.seen_s[by] = self.now_s
+        self.dead.discard(by)
 
     # What time and maintenance do
 
@@ -328,6 +337,7 @@ class StoreMachine(RuleBasedStateMachine):
         dead = {by for by, seen_s in self.seen_s.items() if seen_s < self.now_s} - {CALLER}
         for by in dead:
             del self.seen_s[by]
+        self.dead |= dead
         orphans = [
             job
             for job, known in self.model.items()
@@ -349,6 +359,7 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         self.hear(self.run(self.bench.store.prune(before, 1000)), *over)
         self.pruned = self.pruned or bool(over)
+        self.dead.clear()  # they are not on record any more
         for job in over:
             assert self.run(self.bench.store.job(job)) is None
             del self.model[job]
@@ -391,7 +402,7 @@ class StoreMachine(RuleBasedStateMachine):
             check_life(transitions)
             if job in self.model:
                 assert self.run(self.bench.store.history(job)) == transitions
-        snapshot = self.run(self.bench.store.snapshot(0))
+        snapshot = self.run(self.bench.store.snapshot())
         assert snapshot.deltas.states == without_zeros(self.sums.states)
         if not self.pruned:
             assert without_zeros(snapshot.deltas.series) == without_zeros(self.sums.series)

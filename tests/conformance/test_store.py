@@ -11,6 +11,7 @@ from conformance.making import (
     OTHER_WORKER,
     WORKER,
     accept,
+    all_published,
     claim,
     completed,
     ended,
@@ -303,6 +304,23 @@ async def test_of_workers_that_claim_at_once_one_wins(store: Store) -> None:
     assert sorted(won) == sorted(jobs)
 
 
+async def test_what_a_claim_took_whose_answer_was_lost_is_given_once_more(store: Store) -> None:
+    mine, theirs, queued, ended_one, again = await accept(store, *(submission() for _ in range(5)))
+    first = [await claim(store, job) for job in (mine, ended_one, again)]
+    await claim(store, theirs, by=OTHER_WORKER)
+    await finish(store, ended(ended_one), ended(again, outcome=OutcomeKind.RELEASED))
+    await claim(store, again, 1)
+    references = [named(job) for job in (queued, theirs, mine, ended_one, again, new_id())]
+    before = await store.unpublished(0, 100)
+
+    found = await store.reclaim(references, WORKER)
+
+    assert found == first[:1], "as the claim would have given it"
+    assert await store.reclaim(references, WORKER) == found
+    assert await store.reclaim([], WORKER) == []
+    assert await store.unpublished(0, 100) == before, "nothing changed"
+
+
 # Finishing
 
 
@@ -440,10 +458,13 @@ async def test_a_job_that_kills_three_workers_is_poison(store: Store) -> None:
     job = await running(store, max_attempts=1)
     for attempt in (1, 2):
         commit = await finish(store, ended(job, attempt, OutcomeKind.LOST))
-        assert commit.transitions[0].suspect
+        assert commit.transitions[0].suspect is (attempt == 2), "one death is hardly its fault"
         promoted = await store.promote(10)
         assert promoted is not None
-        assert promoted.transitions[0].suspect, "the next message must tell that it is a suspect"
+        assert promoted.transitions[0].suspect is (attempt == 2), "the next message must tell"
+        await all_published(store)
+        (queued,) = await store.queued(await store.now() + 1, "", 10)
+        assert queued.suspect is (attempt == 2)
         assert (await claim(store, job, attempt)).crashes == attempt
 
     await finish(store, ended(job, 3, OutcomeKind.LOST))

@@ -18,6 +18,7 @@ from conformance.making import (
     submission,
     worker,
 )
+from observatory.core.errors import WorkerLost
 from observatory.core.instant import MICROSECONDS
 from observatory.core.job import JobLogLine
 from observatory.core.job_type import JobType, Retry
@@ -121,6 +122,42 @@ async def test_a_heartbeat_keeps_a_worker_alive_and_brings_its_cancellations(
     (record,) = await store.workers()
     assert (record.running, record.state) == (2, "draining")
     assert await store.now() - record.seen_at < 5 * MICROSECONDS
+
+
+async def test_the_runs_of_a_worker_are_told(store: Store) -> None:
+    assert await store.runs(WORKER) == []
+    first, second = await running(store), await running(store)
+    again = await running(store)
+    await finish(store, ended(again, outcome=OutcomeKind.RELEASED))
+    await claim(store, again, 1)
+    await running(store, by=OTHER_WORKER)
+    await completed(store)
+
+    assert sorted(await store.runs(WORKER)) == sorted([(first, 1), (second, 1), (again, 2)])
+
+
+async def test_a_worker_declared_dead_can_claim_nothing_until_it_is_on_record_again(
+    store_bench: StoreBench,
+) -> None:
+    store = store_bench.store
+    await store.register_worker(worker())
+    (job,) = await accept(store)
+    await store_bench.advance(60)
+    ((dead,), _) = await store.rescue(OTHER_WORKER, LEASE_US, 10)
+    assert dead.id == WORKER
+
+    with pytest.raises(WorkerLost):
+        await store.claim([named(job)], WORKER)
+
+    assert await state(store, job) is State.QUEUED
+    await store.register_worker(worker())
+    assert store.heartbeat(WORKER, 0, "draining").known
+    assert (await claim(store, job)).id == job
+
+    (left,) = await accept(store)
+    await store.unregister_worker(WORKER)
+    with pytest.raises(WorkerLost):
+        await store.claim([named(left)], WORKER)
 
 
 async def test_a_worker_that_is_not_on_record_is_told_so(store: Store) -> None:
@@ -384,7 +421,7 @@ async def test_queued_jobs_are_told_by_age_in_id_order(store_bench: StoreBench) 
     assert [t.job for t in first + rest] == [*jobs, released]
     assert {(t.queue, t.priority, t.state) for t in first} == {("q", "high", State.QUEUED)}
     assert [t.attempt for t in first + rest] == [0, 0, 0, 0, 0, 1]
-    assert rest[-1].suspect
+    assert not rest[-1].suspect, "one death is hardly its fault"
     assert not first[0].suspect
 
 
@@ -462,3 +499,39 @@ async def test_a_new_job_never_gets_the_documents_of_a_pruned_one(store_bench: S
     assert (job.payload, job.result) == ('{"new":true}', None)
     assert len(await store.history(new)) == 1
     assert await store.job_logs(new, 0, 10) == []
+
+
+async def test_commits_that_wait_are_told_by_their_numbers(store_bench: StoreBench) -> None:
+    store, other = store_bench.store, await store_bench.store_of("boot-b")
+    for _ in range(4):
+        await accept(store)
+        await accept(other)
+    assert await store.published_numbers() == {}
+    await store.published([2])
+    await other.published([1, 2, 3, 4])
+
+    assert [c.number for c in await store.outbox(PUBLISHER, 0, 99)] == [1, 3, 4]
+    assert [c.number for c in await store.outbox(PUBLISHER, 1, 4)] == [3]
+    assert await store.outbox(PUBLISHER, 1, 4) == [
+        c for c in await store.unpublished(0, 99) if c.number == 3
+    ]
+    assert await store.outbox("boot-b", 0, 99) == []
+    assert await store.published_numbers() == {"boot-b": 4}
+
+
+async def test_the_numbers_of_processes_long_gone_are_forgotten(store_bench: StoreBench) -> None:
+    store, other = store_bench.store, await store_bench.store_of("boot-b")
+    third = await store_bench.store_of("boot-c")
+    await accept(other)
+    await accept(third)
+    await other.published([1])
+    await store_bench.advance(91 * 24 * HOUR)
+    await accept(store)
+    await store.published([1])
+
+    await store.prune(await store.now() - 7 * 24 * HOUR * MICROSECONDS, 10)
+
+    assert (await store.snapshot(0)).numbers == {PUBLISHER: 1, "boot-c": 1}
+    await third.published([1])
+    await store.prune(await store.now() - 7 * 24 * HOUR * MICROSECONDS, 10)
+    assert await store.published_numbers() == {PUBLISHER: 1}

@@ -34,6 +34,12 @@ async def listed(store: Store, **where: object) -> list[str]:
     return [job.id for job in await store.list_jobs(JobFilter(**where), None, LIST_MAX)]  # type: ignore[arg-type]
 
 
+async def found(store: Store, text: str, **where: object) -> list[str]:
+    answer = await store.search_jobs(JobFilter(**where), text, None, LIST_MAX)  # type: ignore[arg-type]
+    assert answer.reached is None
+    return [job.id for job in answer.jobs]
+
+
 async def test_a_job_that_is_not_there_is_none(store: Store) -> None:
     assert await store.job(new_id()) is None
     assert await store.history(new_id()) == []
@@ -113,10 +119,10 @@ async def test_since_is_inclusive_and_until_is_not(store_bench: StoreBench) -> N
     assert await listed(store, since=middle.created_at, until=middle.created_at + 1) == [jobs[1]]
 
 
-async def test_text_is_found_in_id_type_error_and_payload(store: Store) -> None:
+async def test_text_is_found_in_id_type_correlation_id_error_and_payload(store: Store) -> None:
     job, typed, paid = await accept(
         store,
-        submission(),
+        submission(correlation_id="haystack-4711"),
         submission("needle.thread"),
         submission(payload='{"where":"in the needlework, né ☃"}'),
     )
@@ -127,11 +133,31 @@ async def test_text_is_found_in_id_type_error_and_payload(store: Store) -> None:
     error = ErrorInfo("app.NeedleError: needle", "no")
     await finish(store, ended(kind, 1, OutcomeKind.NOT_RETRYABLE, error=error))
 
-    assert await listed(store, text=job[10:]) == [job]
-    assert await listed(store, text="needle") == [kind, message, paid, typed]
-    assert await listed(store, text="né ☃") == [paid]
-    assert await listed(store, text="needle", type="needle.thread") == [typed]
-    assert await listed(store, text="absent") == []
+    assert await found(store, job[10:]) == [job]
+    assert await found(store, "stack-47") == [job]
+    assert await found(store, "needle") == [kind, message, paid, typed]
+    assert await found(store, "né ☃") == [paid]
+    assert await found(store, "needle", type="needle.thread") == [typed]
+    assert await found(store, "absent") == []
+
+
+async def test_a_search_says_how_far_it_came_and_goes_on_from_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for backend in ("postgres", "sqlite"):
+        monkeypatch.setattr(f"observatory.backends.{backend}.reads.SEARCHED_MAX", 4)
+    jobs = await accept(store, *(submission(f"even.{n % 2}") for n in range(10)))
+
+    first = await store.search_jobs(JobFilter(), "even.0", None, 10)
+    assert ([job.id for job in first.jobs], first.reached) == ([jobs[8], jobs[6]], jobs[6])
+    full = await store.search_jobs(JobFilter(), "even.0", None, 1)
+    assert ([job.id for job in full.jobs], full.reached) == ([jobs[8]], jobs[8])
+    last = await store.search_jobs(JobFilter(), "even.1", jobs[2], 10)
+    assert ([job.id for job in last.jobs], last.reached) == ([jobs[1]], None)
+    odd = await store.search_jobs(JobFilter(type="even.1"), "even.0", None, 10)
+    assert (odd.jobs, odd.reached) == ([], jobs[3])
+    gone = await store.search_jobs(JobFilter(type="even.1"), "even.0", odd.reached, 10)
+    assert (gone.jobs, gone.reached) == ([], None)
 
 
 async def test_text_means_itself_whatever_stands_in_it(store: Store) -> None:
@@ -140,14 +166,14 @@ async def test_text_means_itself_whatever_stands_in_it(store: Store) -> None:
         *(submission(payload=f'{{"v":"{v}"}}') for v in ("5% off", "a_c", r"a\\c", "it's", "5x off abc")),
     )  # fmt: skip
 
-    assert await listed(store, text="5% off") == [percent]
-    assert await listed(store, text="%") == [percent]
-    assert await listed(store, text="a_c") == [under]
-    assert await listed(store, text="_") == [under]
-    assert await listed(store, text="a\\") == [back]
-    assert await listed(store, text="it's") == [quote]
-    assert await listed(store, text="abc") == [plain]
-    assert await listed(store, text="' OR 1=1 --") == []
+    assert await found(store, "5% off") == [percent]
+    assert await found(store, "%") == [percent]
+    assert await found(store, "a_c") == [under]
+    assert await found(store, "_") == [under]
+    assert await found(store, "a\\") == [back]
+    assert await found(store, "it's") == [quote]
+    assert await found(store, "abc") == [plain]
+    assert await found(store, "' OR 1=1 --") == []
 
 
 # Failures
@@ -263,7 +289,7 @@ async def test_facts_for_readiness_name_the_backend(store: Store) -> None:
 
 
 async def test_a_snapshot_of_nothing_is_empty(store: Store) -> None:
-    snapshot = await store.snapshot(0)
+    snapshot = await store.snapshot()
 
     assert (snapshot.deltas.states, snapshot.deltas.series, snapshot.numbers) == ({}, {}, {})
 
@@ -291,7 +317,7 @@ async def test_a_snapshot_equals_the_sum_of_all_commits(store_bench: StoreBench)
     await store.cancel((await accept(store))[0], "no")
 
     commits = await store.unpublished(0, 10_000)
-    snapshot = await store.snapshot(0)
+    snapshot = await store.snapshot()
 
     sums = folded(commits)
     assert snapshot.deltas.states == without_zeros(sums.states)
@@ -311,7 +337,7 @@ async def test_a_snapshot_counts_the_states_that_pruning_left(store_bench: Store
     await store.prune(await store.now(), 10)
 
     commits = await store.unpublished(0, 100)
-    snapshot = await store.snapshot(0)
+    snapshot = await store.snapshot()
 
     assert snapshot.deltas.states == without_zeros(folded(commits).states)
     assert snapshot.deltas.states == {("work", "default", State.QUEUED): 1}

@@ -53,8 +53,8 @@ def test_any_text_has_a_fingerprint_of_sixteen_digits(type: str, error: str, mes
 
 @pytest.mark.parametrize("message", ["'" * 1_000_000, "0x" * 500_000, "a-" * 500_000, "1" * 10**6])
 def test_a_message_made_to_be_slow_is_not(message: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
 
     assert len(normalised(message)) <= 500
 
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

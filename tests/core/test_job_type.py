@@ -251,7 +251,8 @@ def test_hints_no_payload_can_meet_are_refused_when_registered(handler: Any) -> 
         ("1work", {}), ("", {"queue": "-q"}), ("a b", {}), ("w" * 129, {}), ("work\n", {}),
         ("work", {"queue": ""}), ("work", {"queue": "a/b"}), ("work", {"queue": "q\n"}),
         ("work", {"max_attempts": 0}), ("work", {"max_attempts": 101}),
-        ("work", {"timeout": 0}), ("work", {"timeout": -1.0}), ("work", {"version": 0}),
+        ("work", {"timeout": 0}), ("work", {"timeout": -1.0}), ("work", {"version": 0}), ("work", {"version": 1.5}), ("work", {"version": True}),
+        ("work", {"max_attempts": 2.5}),
     ],
 )  # fmt: skip
 def test_names_and_numbers_that_cannot_be_used_are_refused(

@@ -32,19 +32,42 @@ def test_a_percentile_is_off_by_less_than_a_quarter(
 ) -> None:
     exact_us = sorted(durations_us)[ceil(quantile * len(durations_us)) - 1]
 
-    answer = percentile(bins(durations_us), quantile)
+    for sum_us in (None, sum(durations_us)):
+        answer = percentile(bins(durations_us), quantile, sum_us)
 
-    assert answer is not None
-    # Below the first bound the promise is that bound, there being nothing to be a quarter of.
-    assert abs(answer * MICROSECONDS - exact_us) <= max(exact_us * 0.25, BOUNDS_US[0])
+        assert answer is not None
+        # Below the first bound the promise is that bound, there being nothing to be a quarter of.
+        assert abs(answer * MICROSECONDS - exact_us) <= max(exact_us * 0.25, BOUNDS_US[0])
 
 
 @given(durations)
 def test_percentiles_never_fall_as_the_quantile_grows(durations_us: list[int]) -> None:
     quantiles = [n / 20 for n in range(1, 21)]
-    answers = [percentile(bins(durations_us), q) or 0.0 for q in quantiles]
+    for sum_us in (None, sum(durations_us)):
+        answers = [percentile(bins(durations_us), q, sum_us) or 0.0 for q in quantiles]
 
-    assert answers == sorted(answers)
+        assert answers == sorted(answers)
+
+
+@given(st.integers(1, BOUNDS_US[-1]), st.integers(1, 50), st.floats(0.01, 1))
+def test_equal_durations_are_known_in_the_middle_and_one_alone_exactly(
+    us: int, times: int, quantile: float
+) -> None:
+    one = percentile(bins([us]), quantile, us)
+    middle = percentile(bins([us] * (2 * times + 1)), 0.5, us * (2 * times + 1))
+
+    assert one is not None
+    assert middle is not None
+    assert abs(one * MICROSECONDS - us) < 1e-6 * us + 1e-3
+    assert abs(middle * MICROSECONDS - us) < 1e-6 * us + 1e-3
+
+
+def test_one_long_run_among_short_ones_is_told_as_it_was() -> None:
+    runs = [1_000] * 99 + [20_005_000]
+    longest = percentile(bins(runs), 1.0, sum(runs))
+
+    assert longest is not None
+    assert abs(longest - 20.005) < 0.05
 
 
 def test_nothing_has_no_percentile() -> None:

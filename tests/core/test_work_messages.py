@@ -15,7 +15,7 @@ from observatory.core.spine import MESSAGE_JOBS_MAX, work_of
 @given(lives())
 def test_exactly_the_queued_jobs_of_a_commit_are_named(record: list[list[Transition]]) -> None:
     for batch in record:
-        named = [r.id for m in work_of(Commit("boot", 1, tuple(batch))) for r in m.jobs]
+        named = [r.id for m in work_of([Commit("boot", 1, tuple(batch))]) for r in m.jobs]
         assert Counter(named) == Counter(t.job for t in batch if t.state is State.QUEUED)
 
 
@@ -37,7 +37,7 @@ def test_a_message_is_of_one_queue_and_priority_bounded_and_a_suspect_alone(
     )  # fmt: skip
     of = {t.job: t for t in transitions}
 
-    messages = work_of(Commit("boot", 1, transitions))
+    messages = work_of([Commit("boot", 1, transitions)])
 
     for message in messages:
         assert 1 <= len(message.jobs) <= MESSAGE_JOBS_MAX

@@ -189,9 +189,19 @@ class Installation:
                 and answer.json()["lagSeconds"] < 1
             )
 
-        until(done, timeout_s=timeout_s, why=lambda: "the job is not run")
+        until(done, timeout_s=timeout_s, why=lambda: f"the job is not run: {self._told(job_id)}")
         until(current, timeout_s=timeout_s, why=lambda: "the views are not current")
         return time.monotonic() - began
+
+    def _told(self, job_id: str) -> str:
+        """What is known of a job that does not go on, and the last lines of every process."""
+        events = self.reads.get(f"/jobs/{job_id}/events").text
+        workers = self.reads.get("/workers").text
+        queues = self.servers.rabbitmq.ctl(
+            "list_queues", "-p", self.vhost, "name", "messages", "consumers"
+        )
+        said = [f"{name}:\n{one.output[-1500:]}" for name, one in self.services.items()]
+        return "\n".join((events, workers, queues, *said))
 
     def end(self, *, log_kept: bool = True, timeout_s: float = 120.0) -> oracle.Verdict:
         """End the clients, wait until all is done, stop everything, and judge."""

@@ -137,7 +137,8 @@ def test_sigterm_with_a_full_disk_ends_it_and_loses_nothing(tmp_path: Path) -> N
             time.sleep(1.5)
             assert _submit(system, client, "wait", 9, 0.01) == 503, "vacuous: the disk is not full"
             system.signal(signal.SIGTERM)
-            system.wait_until_ended(timeout_s=20)
+            assert system.wait_until_ended(timeout_s=20) == 0, system.output[-3000:]
+            assert "Traceback" not in system.output, system.output[-3000:]
         system.start()
         assert _submit(system, client, "wait", 9, 0.01) == 202
         stats = oracle.wait_until_quiet(system.http, accepted=5, timeout_s=20)

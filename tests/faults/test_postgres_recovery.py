@@ -6,15 +6,16 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from conformance.making import WORKER, accept, ended, keyed, named, running, submission, worker
 from development.postgres import PostgresServer
 from faults.proxy import Proxy
+from observatory import Observatory
 from observatory.backends.postgres import database as database_module
 from observatory.backends.postgres import writer as writer_module
-from observatory.backends.postgres.connection import RowRefused
 from observatory.backends.postgres.database import Database
 from observatory.backends.postgres.migrate import migrate
 from observatory.backends.postgres.store import PostgresStore
@@ -23,11 +24,17 @@ from observatory.core.errors import (
     NotFound,
     Problem,
     QueryTooBroad,
+    RowRefused,
     StoreUnavailable,
 )
 from observatory.core.job import Submission
-from observatory.core.lifecycle import State
+from observatory.core.lifecycle import Move, State
+from observatory.core.spine import work_of
 from observatory.core.store import Accepted, JobFilter
+from observatory.runtime.dispatch import Dispatcher
+from observatory.services.processor.service import Processor
+from observatory.settings import Settings
+from services.embedding import bench
 
 pytestmark = pytest.mark.anyio
 
@@ -214,6 +221,52 @@ async def test_where_nobody_can_tell_the_caller_is_told_so(
     # What was recorded is found again by its key, and by its id where the same is sent again.
     assert await patiently([given], far) == [given.id]
     assert len(await store.history(given.id)) == 1
+
+
+async def test_a_job_whose_claim_nobody_can_tell_of_is_run_all_the_same(
+    line: Proxy, far: PostgresStore, store: PostgresStore, tmp_path: Path, empty_database: Path
+) -> None:
+    """The line is away for longer than the commit is looked for, and less than a lease."""
+    app = Observatory()
+
+    @app.job("work")
+    async def work(n: int) -> int:
+        return n
+
+    settings = Settings(data=tmp_path, lease_seconds=15, heartbeat_seconds=1)
+    async with bench(tmp_path, empty_database) as on:
+        dispatcher = Dispatcher(far, on.spine, "/observatory/test/1", 1000)
+        processor = Processor(
+            far, on.spine, dispatcher, app.handlers, settings, lambda: time.time_ns() // 1000
+        )
+        dispatcher.start()
+        await processor.start()
+        _, accepted = await store.accept([submission("work")])
+        assert accepted is not None
+        (job,) = (t.job for t in accepted.transitions)
+        # So that the claim is the only commit on the line.
+        await processor._maintenance.stop()  # pyright: ignore[reportPrivateUsage]
+        line.cut_after, line.closed = b"COMMIT\0", True
+        await on.spine.publish([], work_of(accepted))
+        await until(lambda: line.cuts > 0)
+        line.cut()
+        assert await state_of(store, job) is State.RUNNING
+        await asyncio.sleep(7)
+        line.cut_after, line.closed = None, False
+        began = time.monotonic()
+
+        while await state_of(store, job) is not State.COMPLETED:
+            assert time.monotonic() < began + 20, "the job is not run"
+            await asyncio.sleep(0.05)
+
+        assert [t.move for t in await store.history(job)][1:] == [Move.CLAIM, Move.COMPLETE]
+        await processor.stop()
+        await dispatcher.stop()
+
+
+async def state_of(store: PostgresStore, job_id: str) -> State | None:
+    job = await store.job(job_id)
+    return None if job is None else job.state
 
 
 async def test_a_connection_that_died_in_its_sleep_is_not_noticed(
@@ -417,26 +470,3 @@ async def test_commits_wait_for_the_disk_where_the_server_would_not(
         assert shown == [("on",)]
     finally:
         await database.close()
-
-
-async def test_nothing_outlives_a_transaction_so_that_a_pooler_may_stand_between(
-    store: PostgresStore,
-) -> None:
-    for _ in range(10):  # psycopg would prepare a statement at its sixth use
-        job = await running(store)
-        await store.finish([ended(job)], WORKER)
-        store.heartbeat(WORKER, 0, "active")
-        await store.job(job)
-    database = store._database  # pyright: ignore[reportPrivateUsage]
-    links = [one for one in database._links if one.connected]  # pyright: ignore[reportPrivateUsage]
-
-    assert len(links) >= 3
-    for link in links:
-        connection = link.connection()
-        for left in (
-            b"SELECT name FROM pg_prepared_statements",
-            b"SELECT name FROM pg_settings WHERE source = 'session'",
-            b"SELECT locktype FROM pg_locks WHERE locktype = 'advisory'",
-            b"SELECT channel FROM pg_listening_channels() AS channel",
-        ):
-            assert connection.execute(left).fetchall() == []

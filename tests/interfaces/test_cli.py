@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from observatory.interfaces.cli.main import COMMANDS
 from observatory.interfaces.cli.output import safe, seconds
 from observatory.interfaces.cli.submit import read_payload
 from real import RunningSystem, environment, running_system, until
+from shapes import embedded_only, on_both_shapes
 
 CLI = [sys.executable, "-m", "observatory.interfaces.cli.main"]
 
@@ -74,8 +74,11 @@ def cli(
     )
 
 
+pytestmark = on_both_shapes
+
+
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+def system(shape: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     with running_system(JOBS, tmp_path_factory.mktemp("cli")) as running:
         yield running
 
@@ -142,8 +145,7 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
     answer = cli(*command.split(), "--help")
     assert answer.returncode == 0
     assert f"observatory {command}" in answer.stdout.split("For example:")[1]
-    if command != "up":
-        assert "--json" in answer.stdout
+    assert "--json" in answer.stdout
 
 
 # ------------------------------------------------------------------------------- exit codes
@@ -184,7 +186,12 @@ def test_a_url_that_is_none_is_2() -> None:
 
 
 def test_a_queue_is_paused_seen_and_resumed(system: RunningSystem) -> None:
-    assert cli("queues", "pause", "resting", url=system.url).stdout == "resting is paused\n"
+    unknown = cli("queues", "pause", "resting", url=system.url)
+    assert unknown.returncode == 4, "a name that is misspelt is noticed"
+    assert "'resting'" in unknown.stderr
+    assert "known: default, voices" in unknown.stderr
+    forced = cli("queues", "pause", "resting", "--force", url=system.url)
+    assert forced.stdout == "resting is paused\n"
     assert cli("queues", "pause", "resting", url=system.url).returncode == 0
     job = cli("submit", "double", "n=1", "--queue", "resting", url=system.url).stdout.strip()
     (listed,) = [
@@ -198,7 +205,12 @@ def test_a_queue_is_paused_seen_and_resumed(system: RunningSystem) -> None:
     until(lambda: "completed" in cli("jobs", "show", job, url=system.url).stdout)
     shown = json.loads(cli("queues", "list", "--json", url=system.url).stdout)["items"]
     assert [one["paused"] for one in shown if one["name"] == "resting"] == [False]
-    assert cli("queues", "pause", "no name", url=system.url).returncode == 3
+    assert cli("queues", "pause", "no name", "--force", url=system.url).returncode == 3
+
+
+def test_a_queue_that_has_had_no_job_is_known_by_its_worker(system: RunningSystem) -> None:
+    assert cli("queues", "pause", "voices", url=system.url).returncode == 0
+    assert cli("queues", "resume", "voices", url=system.url).returncode == 0
 
 
 def test_not_found_is_3_and_conflict_is_4(system: RunningSystem) -> None:
@@ -267,7 +279,17 @@ def test_submit_reads_the_payload_from_a_pipe(system: RunningSystem) -> None:
 
 
 def test_values_are_json_where_they_can_be() -> None:
-    fields = ("n=2", "t=text", 'q="2"', "e=", "l=[1]", "eq=a=b", "big=1e999", "nan=NaN")
+    fields = (
+        "n=2",
+        "t=text",
+        'q="2"',
+        "e=",
+        "l=[1]",
+        "eq=a=b",
+        "big=1e999",
+        "tiny=1e-999",
+        "nan=NaN",
+    )
     assert read_payload('{"n": 1, "k": null}', fields) == {
         "n": 2,
         "k": None,
@@ -277,12 +299,14 @@ def test_values_are_json_where_they_can_be() -> None:
         "l": [1],
         "eq": "a=b",
         "big": "1e999",
+        "tiny": "1e-999",
         "nan": "NaN",
     }
 
 
 @pytest.mark.parametrize(
-    "payload", ["[1]", "{", '{"n": NaN}', '{"n": 1e999}', '{"n":' * 100_000, "", '"text"']
+    "payload",
+    ["[1]", "{", '{"n": NaN}', '{"n": 1e999}', '{"n": 1e-999}', '{"n":' * 100_000, "", '"text"'],
 )
 def test_a_payload_that_is_no_json_object_is_2(payload: str) -> None:
     answer = cli("submit", "double", "--payload", "-", stdin=payload)
@@ -343,7 +367,7 @@ def test_a_job_that_ended_its_worker_tells_why_it_waits(capsys: pytest.CaptureFi
     print_facts(suspect)
     line = "waits        its worker ended 2 times while running it: such jobs run one at a time\n"
     assert line in capsys.readouterr().out
-    print_facts(msgspec.structs.replace(suspect, crashes=0))
+    print_facts(msgspec.structs.replace(suspect, crashes=1))
     print_facts(msgspec.structs.replace(suspect, state="running"))
     assert "waits" not in capsys.readouterr().out
 
@@ -353,6 +377,71 @@ def test_events_are_a_line_each(system: RunningSystem) -> None:
     lines = cli("events", "--type", "job.completed", "--limit", "2", url=system.url).stdout
     assert 1 <= len(lines.splitlines()) <= 2
     assert "job.completed" in lines
+
+
+def test_an_event_is_a_cloudevent_and_its_position_can_be_gone_on_from(
+    system: RunningSystem,
+) -> None:
+    cli("submit", "double", "n=1", "--wait", url=system.url)
+    lines = cli("events", "--json", "--limit", "3", url=system.url).stdout.splitlines()
+    newest, middle, oldest = (json.loads(line) for line in lines)
+    assert oldest["specversion"] == "1.0"
+    assert oldest["type"] == "job.created" or oldest["type"].startswith(("job.", "worker."))
+
+    after = cli("events", "--after", oldest["position"], "--json", "--limit", "2", url=system.url)
+    assert [json.loads(line)["id"] for line in after.stdout.splitlines()] == [
+        middle["id"],
+        newest["id"],
+    ]
+    plain = cli("events", "--after", oldest["position"], "--limit", "1", url=system.url).stdout
+    assert plain.split()[0] == middle["position"]
+
+
+def test_waiting_that_ends_before_the_job_is_6_with_the_job_as_it_stands(
+    system: RunningSystem,
+) -> None:
+    later = ("submit", "double", "n=1", "--delay", "60", "--wait", "--timeout", "0.2")
+    answer = cli(*later, "--json", url=system.url)
+    assert answer.returncode == 6
+    assert json.loads(answer.stdout)["state"] == "scheduled"
+    plain = cli(*later, url=system.url)
+    assert plain.returncode == 6
+    assert "still scheduled after 0.2 s" in plain.stdout
+    assert cli("submit", "double", "n=1", "--timeout", "1", url=system.url).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [("events", "--after", "zzz"), ("stats", "--window", "1")], ids=str
+)
+def test_a_fault_is_told_once(system: RunningSystem, arguments: tuple[str, ...]) -> None:
+    answer = cli(*arguments, url=system.url)
+    assert answer.returncode == 2
+    (line,) = answer.stderr.splitlines()
+    assert line.count("must be") + line.count("a position of") <= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("jobs", "list", "--state", "nope"), "observatory jobs list --help"),
+        (("keys", "new"), "observatory keys new --help"),
+        (("nope",), "observatory --help"),
+    ],
+    ids=str,
+)
+def test_a_mistake_points_at_the_help_of_its_command(
+    arguments: tuple[str, ...], where: str
+) -> None:
+    assert cli(*arguments).stderr.splitlines()[-1] == f"see: {where}"
+
+
+@pytest.mark.parametrize("command", ["submit", "jobs cancel", "jobs retry", "events", "up"])
+def test_help_fits_a_terminal(command: str) -> None:
+    wide, narrow = (
+        cli(*command.split(), "--help", COLUMNS=columns).stdout.split("╭")[0].splitlines()
+        for columns in ("200", "80")
+    )
+    assert wide == narrow, "a line is broken that the text did not break"
 
 
 # -------------------------------------------------------------------------- terminal safety
@@ -423,6 +512,7 @@ def test_durations_read_as_people_say_them() -> None:
 # --------------------------------------------------------------------------------------- up
 
 
+@embedded_only
 def test_up_says_what_it_serves_and_where(system: RunningSystem) -> None:
     said = system.output
     assert f"ready at {system.url}" in said
@@ -432,16 +522,33 @@ def test_up_says_what_it_serves_and_where(system: RunningSystem) -> None:
     assert "queue voices: echo" in said
 
 
-def test_up_is_ready_within_two_seconds_and_ends_cleanly(tmp_path: Path) -> None:
+def test_up_tells_programs_in_one_line_what_it_serves(tmp_path: Path) -> None:
+    with running_system(JOBS, tmp_path, arguments=["--json"]) as system:
+        assert system.stop() == 0
+        (line,) = system.output.splitlines()
+        told = json.loads(line)
+        assert system.process is not None
+        assert told["url"] == system.url
+        assert told["pid"] == system.process.pid
+        assert told["data"] == str(system.data)
+        assert told["backends"] == {"spine": None, "store": None, "aggregates": None}
+        assert told["services"] == ["gateway", "metrics-engine", "processor", "read-model"]
+        assert told["jobTypes"]["echo"] == "voices"
+    answer = cli("up", "--demo", "--json")
+    assert (answer.returncode, json.loads(answer.stderr)["error"]) == (2, "usage")
+
+
+@embedded_only
+def test_up_is_ready_soon_and_ends_cleanly(tmp_path: Path) -> None:
     with running_system(JOBS, tmp_path, start=False) as system:
-        times = []
+        spent = []
         for _ in range(3):
-            start = time.monotonic()
             system.start()
-            times.append(time.monotonic() - start)
+            spent.append(system.cpu_s)
             assert system.stop() == 0
-        # The best of three: other tests may share the machine.
-        assert min(times) < 2, times
+        # Processor time, the best of three: other tests may share the machine. How long it takes
+        # is measured by benchmarks.
+        assert min(spent) < 3, spent
         assert "Traceback" not in system.output
 
 
@@ -558,6 +665,7 @@ def test_a_fault_in_a_contract_is_1_and_no_contracts_is_2(tmp_path: Path) -> Non
     assert cli("contracts", "check", str(tmp_path / "none")).returncode == 2
 
 
+@embedded_only
 def test_the_doctor_finds_a_running_system_well(system: RunningSystem) -> None:
     answer = cli("doctor", "--data", str(system.data), url=system.url)
     assert answer.returncode == 0
@@ -565,6 +673,7 @@ def test_the_doctor_finds_a_running_system_well(system: RunningSystem) -> None:
     assert "behind the event log" in answer.stdout
 
 
+@embedded_only
 def test_the_doctor_names_what_fails_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with socket.socket() as taken:
@@ -583,6 +692,7 @@ def test_the_doctor_names_what_fails_and_what_to_do(tmp_path: Path) -> None:
     assert all(one["advice"] for one in found.values() if one["verdict"] != "PASS")
 
 
+@embedded_only
 def test_the_doctor_names_a_wrong_setting() -> None:
     answer = cli("doctor", OBSERVATORY_CONCURRENCY="none", OBSERVATORY_LOG_LEVEL="loud")
     assert answer.returncode == 1
@@ -590,6 +700,7 @@ def test_the_doctor_names_a_wrong_setting() -> None:
     assert "OBSERVATORY_LOG_LEVEL" in answer.stdout
 
 
+@embedded_only
 def test_the_doctor_names_what_is_no_setting() -> None:
     kubernetes = {"OBSERVATORY_SERVICE_HOST": "10.0.0.1", "OBSERVATORY_PORT_80_TCP": "tcp://x"}
     answer = cli("doctor", "--json", OBSERVATORY_CONCURENCY="3", **kubernetes)
@@ -598,6 +709,7 @@ def test_the_doctor_names_what_is_no_setting() -> None:
     assert found["settings"]["detail"] == "no such setting: OBSERVATORY_CONCURENCY"
 
 
+@embedded_only
 def test_the_doctor_reads_the_data_file(tmp_path: Path, system: RunningSystem) -> None:
     good = json.loads(cli("doctor", "--json", "--data", str(system.data)).stdout)["findings"]
     assert next(one for one in good if one["subject"] == "data file")["verdict"] == "PASS"
@@ -652,6 +764,7 @@ def test_a_mistake_in_a_module_is_placed_in_that_module(tmp_path: Path) -> None:
     assert "wrong.py, line 4)" in answer.stderr
 
 
+@embedded_only
 @pytest.mark.parametrize(
     ("version", "verdict"),
     [

@@ -25,12 +25,15 @@ from observatory.client import (
     Refused,
     Submission,
     SubmitOptions,
+    Unavailable,
     Unreachable,
+    Unsendable,
     WaitTimeout,
     operations,
     requests,
 )
 from real import RunningSystem, running_system
+from shapes import on_both_shapes
 
 JOBS = """
 import time
@@ -58,8 +61,11 @@ def options(options: int, type: str) -> str:
 """
 
 
+pytestmark = on_both_shapes
+
+
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+def system(shape: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     with running_system(JOBS, tmp_path_factory.mktemp("client")) as running:
         yield running
 
@@ -134,11 +140,12 @@ def test_the_same_key_makes_one_job(client: Client) -> None:
 def test_many_jobs_keep_their_order_and_refusals_stand_in_their_place(client: Client) -> None:
     wanted = [Submission("double", {"n": n}) for n in range(1203)]
     wanted[600] = Submission("double", {"n": "x"})
+    wanted[602] = Submission("double", {"n": "\0"})
     answers = client.submit_many(wanted)
-    assert isinstance(answers[600], Refused)
+    refused = {n: one.slug for n, one in enumerate(answers) if isinstance(one, Refused)}
+    assert refused == {600: "validation-failed", 602: "malformed-json"}
     handles = [one for one in answers if isinstance(one, JobHandle)]
-    assert len(handles) == 1202
-    assert len({handle.id for handle in handles}) == 1202
+    assert len({handle.id for handle in handles}) == 1201
     assert handles[-1].wait(30).result == 2404
 
 
@@ -321,6 +328,54 @@ def test_patience_ends_with_the_reason() -> None:
         faked(away, patience=0.2).submit("double")
 
 
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_jobs_the_system_could_not_answer_for_are_given_back_with_their_keys(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """A 5xx says nothing of the jobs: they may have been taken."""
+    monkeypatch.setattr(operations, "BATCH_ITEMS", 2)
+    bodies: list[list[dict[str, str]]] = []
+
+    def full_after_one(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        if len(bodies) == 2:
+            problem = {"title": "Not available", "detail": "it is not known", "status": status}
+            return httpx.Response(status, json=problem)
+        items = [
+            {"index": i, "status": 202, "jobId": f"job-{len(bodies)}-{i}", "problem": None}
+            for i in range(len(bodies[-1]))
+        ]
+        return httpx.Response(202, json={"accepted": 2, "refused": 0, "items": items})
+
+    client = faked(full_after_one, patience=0)
+    with pytest.raises(Interrupted, match=r"it is not known.*2 of the jobs") as caught:
+        client.submit_many(Submission("a", {"n": n}) for n in range(5))
+    assert caught.value.answers == ["job-1-0", "job-1-1"]
+    rest = list(caught.value.rest)
+    assert [job.payload for job in rest] == [{"n": 2}, {"n": 3}, {"n": 4}]
+    client.submit_many(rest)
+    assert bodies[2] == bodies[1], "the same keys, so that no job is made twice"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_job_nobody_answered_for_is_told_with_its_key(answers: bool) -> None:
+    sent: list[str] = []
+
+    def away(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["idempotency-key"])
+        if answers:
+            return httpx.Response(503, json={"title": "Not available"})
+        raise httpx.ReadError("connection reset", request=request)
+
+    client = faked(away, patience=0)
+    with pytest.raises((Unavailable, Unreachable)) as caught:
+        client.submit("double", n=1)
+    assert caught.value.idempotency_key == sent[0]
+    with pytest.raises((Unavailable, Unreachable)) as caught:
+        client.submit("double", n=1, options=SubmitOptions(idempotency_key="mine"))
+    assert caught.value.idempotency_key == "mine"
+
+
 def test_a_refused_chunk_refuses_each_of_its_jobs() -> None:
     def too_large(_: httpx.Request) -> httpx.Response:
         return httpx.Response(413, json={"title": "The body is too large"})
@@ -448,3 +503,42 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
 def test_numbers_that_json_has_not_are_refused_before_they_become_null(value: object) -> None:
     with pytest.raises(ValueError, match="JSON has no such number"):
         faked(lambda _: httpx.Response(202, json=ACCEPTED)).submit("double", n=value)
+
+
+class NoJson:
+    """A type that JSON has not."""
+
+
+LOOP: list[object] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("a\ud800", r"lone surrogate '\\ud800'.* \(at /payload/n\)"),
+        ({"\udc00": 1}, r"lone surrogate '\\udc00'.* \(at /payload/n\)"),
+        ([1, {"deep": "\ud800"}], r"\(at /payload/n/1/deep\)"),
+        (2**63, r"64 bits.* \(at /payload/n\)"),
+        (1j, r"complex is no type that JSON has \(at /payload/n\)"),
+        (NoJson(), "cannot be sent as JSON.*NoJson"),
+        (LOOP, "holds itself"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_with_its_place(value: object, said: str) -> None:
+    client = faked(lambda _: httpx.Response(202, json=ACCEPTED))
+    with pytest.raises(Unsendable, match=said):
+        client.submit("double", n=value)
+    with pytest.raises(Unsendable, match=said):
+        client.submit_many([Submission("double", {"n": value})])
+
+
+def test_an_idempotency_key_that_no_header_can_carry_is_told() -> None:
+    client = faked(lambda _: httpx.Response(202, json=ACCEPTED))
+    with pytest.raises(Unsendable, match="visible ASCII"):
+        client.submit("double", n=1, options=SubmitOptions(idempotency_key="schlüssel"))
+
+
+@pytest.mark.parametrize("value", [None, True, b"x", {1: "a"}, ["ü", "\U0001f600"], 1.5, -(2**63)])
+def test_what_can_be_sent_is(value: object) -> None:
+    faked(lambda _: httpx.Response(202, json=ACCEPTED)).submit("double", n=value)

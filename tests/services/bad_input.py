@@ -12,7 +12,9 @@ from typing import Any
 import httpx
 import jsonschema_rs
 
+from conformance import postgres
 from real import RunningSystem
+from shapes import backends_of
 
 JOBS = """
 from observatory import Observatory
@@ -44,6 +46,9 @@ class Server:
 
     @property
     def recorded(self) -> int:
+        if shared := backends_of(self.system.folder):
+            database = shared["store_url"].rpartition("/")[2]
+            return int(postgres.server().psql("SELECT count(*) FROM jobs", database))
         db = sqlite3.connect(f"{(self.system.data / 'observatory.db').as_uri()}?mode=ro", uri=True)
         with contextlib.closing(db):
             return int(db.execute("SELECT count(*) FROM jobs").fetchone()[0])
@@ -54,6 +59,10 @@ class Server:
         status = Path(f"/proc/{self.system.process.pid}/status").read_text()
         line = next(x for x in status.splitlines() if x.startswith("VmRSS"))
         return int(line.split()[1]) / 1024
+
+    @property
+    def cpu_s(self) -> float:
+        return self.system.cpu_s
 
     def post(self, body: bytes, path: str = "/jobs", **headers: str) -> httpx.Response:
         given = {"Content-Type": "application/json"}

@@ -9,7 +9,7 @@ from services.bad_input import GOOD, JOBS, Server
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def running(shape: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that has run a few jobs of each type."""
     with running_system(JOBS, tmp_path_factory.mktemp("bad-input")) as system:
         server = Server(system)

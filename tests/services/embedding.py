@@ -1,4 +1,4 @@
-"""The embedded system inside a test, and parts of it that fail when told to."""
+"""The whole system inside a test, and parts of it that fail when told to."""
 
 import asyncio
 import shutil
@@ -18,6 +18,7 @@ from observatory.core.aggregates import ALL_TIME, RESOLUTIONS_S, Aggregates
 from observatory.core.job import Transition
 from observatory.core.store import Store
 from observatory.settings import Settings
+from shapes import backends_of
 
 SOON_S = 15.0
 """What must happen is waited for this long; a passing test never does."""
@@ -42,7 +43,7 @@ async def until(condition: Callable[[], Any], why: str = "") -> Any:
 
 
 class Served:
-    """An embedded system and a client to it."""
+    """A system in this process and a client to it."""
 
     def __init__(self, system: System, http: httpx.AsyncClient) -> None:
         self.system = system
@@ -85,6 +86,7 @@ async def served(
         data.mkdir()
         shutil.copyfile(empty_database, data / FILE_NAME)
     quick: dict[str, Any] = {"data": data, "heartbeat_seconds": 0.05, "grace_seconds": 5.0}
+    quick |= backends_of(folder)
     async with running(app, Settings(**(quick | settings))) as system:
         transport = httpx.ASGITransport(app=system.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
@@ -109,14 +111,14 @@ class Unreliable:
         self.inner = inner
         self.calls: list[str] = []
         self._attributes = attributes
-        self._before: dict[str, list[Exception]] = {}
-        self._after: dict[str, list[Exception]] = {}
+        self._before: dict[str, list[BaseException]] = {}
+        self._after: dict[str, list[BaseException]] = {}
 
-    def before(self, method: str, *errors: Exception) -> None:
+    def before(self, method: str, *errors: BaseException) -> None:
         """The next calls of a method raise these instead of doing anything."""
         self._before.setdefault(method, []).extend(errors)
 
-    def after(self, method: str, *errors: Exception) -> None:
+    def after(self, method: str, *errors: BaseException) -> None:
         """The next calls of a method do what they do, and then raise these."""
         self._after.setdefault(method, []).extend(errors)
 
@@ -141,7 +143,7 @@ class Unreliable:
 
 async def assert_aggregates_equal_the_store(aggregates: Aggregates, store: Store) -> None:
     """G4, number by number."""
-    snapshot = await store.snapshot(0)
+    snapshot = await store.snapshot()
     rows, _ = await aggregates.states()
     assert {(r.type, r.queue, r.state): r.count for r in rows} == snapshot.deltas.states
     series = {}

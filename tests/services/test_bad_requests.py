@@ -1,12 +1,16 @@
 """Bad headers, routes, methods and parameters against a real server: each is answered clearly and
 early, and leaves nothing behind (the fixture `server` looks)."""
 
+import json
 from urllib.parse import quote
 
 import httpx
 import pytest
 
-from services.bad_input import GOOD, Server, job, refused
+from services.bad_input import GOOD, Server, check_problem, job, refused
+from shapes import on_both_shapes
+
+pytestmark = on_both_shapes
 
 # Headers
 
@@ -88,6 +92,41 @@ def test_a_foreign_host(server: Server, host: str) -> None:
     """DNS rebinding: a page of another name reaches nothing, neither reads nor writes."""
     refused(server.http.get("/jobs", headers={"Host": host}), 403, "forbidden")
     refused(server.post(job(), Host=host), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /jobs HTTP/1.1\r\n",
+        b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n",
+        b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nhost: evil.example\r\n",
+        b"POST /jobs HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n",
+    ],
+)
+def test_a_request_has_one_host(server: Server, head: bytes) -> None:
+    """RFC 9112, section 3.2: none or several is no request, whichever of them would be allowed."""
+    body = job()
+    rest = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    status, headers, answer = server.raw(head + rest + body)
+    check_problem(status, headers["content-type"], answer, 400, "malformed-request")
+
+
+def test_an_old_request_needs_no_host(server: Server) -> None:
+    status, _, answer = server.raw(b"GET /jobs HTTP/1.0\r\n\r\n")
+    assert status == 403, answer
+
+
+def test_what_clients_can_cause_is_logged_as_json_and_not_again_and_again(server: Server) -> None:
+    logged = len(server.system.output)
+    for _ in range(30):
+        assert server.raw(b"NONSENSE\r\n\r\n")[0] == 400
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        server.http.get(
+            "/jobs", headers=upgrade | {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+        )
+    lines = server.system.output[logged:].splitlines()
+    assert [json.loads(line)["logger"] for line in lines] == ["uvicorn.error"] * len(lines)
+    assert len(lines) <= 3, lines
 
 
 @pytest.mark.parametrize(
@@ -392,3 +431,9 @@ def test_what_is_searched_for_is_found_as_it_is_written(running: Server) -> None
         assert [item["id"] for item in found] == [ids[text]], text
     assert running.http.get("/jobs", params={"q": "needle %"}).json()["items"] == []
     assert running.http.get("/jobs", params={"q": "needle _"}).json()["items"] == []
+
+
+def test_a_batch_has_a_key_an_item_and_none_in_a_header(server: Server) -> None:
+    answer = server.http.post("/jobs/batch", json=[GOOD], headers={"Idempotency-Key": "k1"})
+    problem = refused(answer, 400, "invalid-parameter")
+    assert "put idempotencyKey on each item" in problem["detail"]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from conformance.benches import SqliteBench
-from conformance.making import WORKER, accept, claim, ended, finish, running, submission
+from conformance.making import WORKER, accept, claim, ended, finish, running, submission, worker
 from observatory import Observatory
-from observatory.core.errors import SpineUnavailable, StoreUnavailable
+from observatory.core.errors import SpineUnavailable, StoreUnavailable, WorkerLost
 from observatory.core.job import Commit
-from observatory.core.lifecycle import OutcomeKind, State
+from observatory.core.lifecycle import SUSPECT_CRASHES, OutcomeKind, State
 from observatory.core.spine import work_of
 from observatory.core.store import JobFilter
 from observatory.runtime.dispatch import Dispatcher
@@ -44,7 +44,7 @@ class Claiming:
         """Put the runnable jobs of commits into their work queues."""
         for commit in commits:
             if commit is not None:
-                await self.on.spine.publish([], work_of(commit))
+                await self.on.spine.publish([], work_of([commit]))
 
     async def accepted(self, *types: str) -> list[str]:
         """Jobs accepted together, so in one message, waiting in a work queue."""
@@ -54,11 +54,15 @@ class Claiming:
         return [one.id for one in given]
 
     async def suspects(self, count: int) -> list[str]:
-        """Jobs whose workers died once, waiting in a work queue."""
-        jobs = []
-        for _ in range(count):
-            jobs.append(await running(self.on.store))
-            await finish(self.on.store, ended(jobs[-1], outcome=OutcomeKind.LOST))
+        """Jobs whose workers died twice, waiting in a work queue."""
+        jobs = [await running(self.on.store) for _ in range(count)]
+        for attempt in range(SUSPECT_CRASHES):
+            if attempt:
+                await self.on.store.promote(count)
+                for job in jobs:
+                    await claim(self.on.store, job, attempt)
+            lost = [ended(job, attempt + 1, outcome=OutcomeKind.LOST) for job in jobs]
+            await finish(self.on.store, *lost)
         await self.publish(await self.on.store.promote(count))
         return jobs
 
@@ -122,6 +126,60 @@ async def test_a_claim_the_store_refused_is_made_again(on: SqliteBench) -> None:
     jobs = await claiming.accepted("work", "work")
     claiming.store.before("claim", StoreUnavailable("gone"), StoreUnavailable("gone"))
 
+    assert sorted(await claiming.claimed(tries=3)) == sorted(jobs)
+
+
+async def test_what_a_claim_took_whose_answer_was_lost_is_run(on: SqliteBench) -> None:
+    claiming = Claiming(on)
+    jobs = await claiming.accepted("work", "work", "work")
+    claiming.store.after("claim", StoreUnavailable("nobody knows"))
+
+    assert await claiming.claimed(free=2) == []
+    assert {(job, 1) for job in jobs[:2]} == claiming.claimer.in_doubt
+    claiming.store.before("reclaim", StoreUnavailable("gone"))
+    assert sorted(await claiming.claimed(free=2, tries=2)) == sorted(jobs[:2])
+    assert await claiming.claimed(free=2, tries=3) == jobs[2:]
+
+
+async def test_it_is_run_also_where_its_message_was_handed_on(on: SqliteBench) -> None:
+    claiming = Claiming(on, shared=True)
+    jobs = await claiming.accepted("work", "work")
+    claiming.store.after("claim", StoreUnavailable("nobody knows"))
+    assert await claiming.claimed() == []
+
+    await claiming.claimer.hand_on()
+
+    assert await Claiming(on, shared=True).claimed(tries=2) == []
+    assert sorted(await claiming.claimed()) == sorted(jobs)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), asyncio.CancelledError()])
+async def test_what_a_claim_took_outlives_whatever_cut_it_off(
+    on: SqliteBench, error: BaseException
+) -> None:
+    claiming = Claiming(on)
+    jobs = await claiming.accepted("work", "work")
+    claiming.store.before("claim", error)
+    claiming.store.after("claim", error)
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            await claiming.claimer.claim(1)
+
+    assert sorted(await claiming.claimed(tries=3)) == sorted(jobs)
+
+
+async def test_what_a_worker_declared_dead_has_at_hand_waits_until_it_is_back(
+    on: SqliteBench,
+) -> None:
+    claiming = Claiming(on)
+    jobs = await claiming.accepted("work", "work")
+    await on.store.register_worker(worker())
+    await on.store.unregister_worker(WORKER)
+    for _ in range(2):
+        with pytest.raises(WorkerLost):
+            await claiming.claimer.claim(1)
+
+    await on.store.register_worker(worker())
     assert sorted(await claiming.claimed(tries=3)) == sorted(jobs)
 
 
@@ -202,6 +260,17 @@ async def test_a_suspect_the_store_did_not_give_is_claimed_later(on: SqliteBench
     assert await claiming.claimed(tries=5) == suspects
 
 
+async def test_a_suspect_whose_claim_was_cut_off_is_still_the_only_one(on: SqliteBench) -> None:
+    claiming = Claiming(on)
+    suspects = await claiming.suspects(2)
+    claiming.store.after("claim", StoreUnavailable("nobody knows"))
+
+    first = await claiming.claimed(tries=4)
+    assert len(first) == 1
+    claiming.claimer.ended(first[0])
+    assert sorted(first + await claiming.claimed(tries=4)) == sorted(suspects)
+
+
 async def test_a_suspect_that_was_cancelled_holds_up_no_other(on: SqliteBench) -> None:
     claiming = Claiming(on)
     first, second = await claiming.suspects(2)
@@ -223,6 +292,47 @@ async def test_a_suspect_that_an_operator_cleared_holds_up_no_other(on: SqliteBe
             claiming.claimer.ended(job.id)
 
     assert sorted(claimed) == sorted([cleared, other])
+
+
+async def test_what_ran_when_a_node_died_runs_together_again(on: SqliteBench) -> None:
+    claiming = Claiming(on)
+    jobs = [await running(on.store) for _ in range(5)]
+    await finish(on.store, *(ended(job, outcome=OutcomeKind.LOST) for job in jobs))
+    await claiming.publish(await on.store.promote(10))
+
+    assert sorted(await claiming.claimed()) == sorted(jobs)
+
+
+async def test_suspects_that_wait_are_handed_on_to_whoever_has_room(
+    on: SqliteBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claiming = Claiming(on, shared=True)
+    suspects = await claiming.suspects(3)
+    running_here = await claiming.claimed(tries=3)
+    monkeypatch.setattr("observatory.services.processor.claim._SUSPECTS_HELD_S", 0.0)
+    claiming.spine.before("publish", SpineUnavailable("gone"))
+
+    assert await claiming.claimed(tries=2) == []
+    other = await Claiming(on, shared=True).claimed(tries=3)
+
+    assert len(running_here) == len(other) == 1
+    assert running_here != other
+    (left,) = set(suspects) - {*running_here, *other}
+    queued = await on.store.queued(await on.store.now() + 1, "", 10)
+    assert [t.job for t in queued] == [left]
+    assert await on.spine.missing(queued) == []
+
+
+async def test_suspects_that_nobody_else_can_take_are_kept(
+    on: SqliteBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("observatory.services.processor.claim._SUSPECTS_HELD_S", 0.0)
+    claiming = Claiming(on)
+    await claiming.suspects(2)
+
+    await claiming.claimed(tries=5)
+
+    assert "publish" not in claiming.spine.calls
 
 
 # Handing on, where others take from the same queues

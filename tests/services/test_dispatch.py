@@ -68,6 +68,37 @@ async def test_commits_are_published_in_order_and_forgotten(on: SqliteBench) -> 
     assert dispatcher.backlog == 0
 
 
+async def test_what_nobody_gave_to_be_published_goes_before_what_came_after_it(
+    on: SqliteBench,
+) -> None:
+    """As where the answer to a commit was lost."""
+    dispatcher = Dispatcher(on.store, on.spine, SOURCE, 1000)
+    commits = await committed(on, 8)
+    dispatcher.start()
+
+    for commit in commits:
+        if commit.number not in (3, 4, 7):
+            dispatcher.put(commit)
+    await until(lambda: dispatcher.backlog == 0)
+    await dispatcher.stop()
+
+    assert await numbers(on) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert await queued(on) == [c.transitions[0].job for c in commits]
+    assert await on.store.outbox_backlog() == 0
+
+
+async def test_what_the_relay_has_published_is_not_waited_for(on: SqliteBench) -> None:
+    dispatcher = Dispatcher(on.store, on.spine, SOURCE, 1000)
+    commits = await committed(on, 3)
+    await on.store.published([2])
+    dispatcher.start()
+    for commit in (commits[0], commits[2]):
+        dispatcher.put(commit)
+    await dispatcher.stop()
+
+    assert await numbers(on) == [1, 3]
+
+
 async def test_nothing_is_published_of_a_change_that_was_none(on: SqliteBench) -> None:
     dispatcher = Dispatcher(on.store, on.spine, SOURCE, 1000)
     dispatcher.put(None)

@@ -145,3 +145,19 @@ async def test_a_store_that_refuses_everything_does_not_stop_what_comes_later(
 
 async def test_a_finisher_with_nothing_to_do_settles_at_once(on: SqliteBench) -> None:
     await finisher(on).settle()
+
+
+async def test_an_outcome_that_was_recorded_though_the_answer_was_lost_is_not_stale(
+    on: SqliteBench,
+) -> None:
+    id, late = await running(on.store), await running(on.store, by=OTHER_WORKER)
+    store = Unreliable(on.store)
+    store.after("finish", StoreUnavailable("nobody knows"))
+    finishing = finisher(on, store)
+    finishing.put(ended(id))
+    finishing.put(ended(late))
+    await finishing.settle()
+
+    assert {job.state for job in await jobs(on, id)} == {State.COMPLETED}
+    assert finishing.stale == 1, "only the one that was another's"
+    assert finishing.pending == set()

@@ -11,8 +11,9 @@ from observatory.assembly.system import running
 from observatory.core.job_type import JobType
 from observatory.settings import Settings
 from services.embedding import served
+from shapes import on_both_shapes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_both_shapes]
 
 BAD = JobType(
     name="bad",

@@ -14,8 +14,9 @@ from observatory.services.read_model import live as live_module
 from observatory.services.read_model.live import Live
 from observatory.services.read_model.log_events import Batch, Head, Position, Wanted
 from services.embedding import SOON_S, served, until
+from shapes import on_both_shapes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_both_shapes]
 
 TURNS = 2_000
 """Turns of the event loop, of which a stream that waits needs next to none."""

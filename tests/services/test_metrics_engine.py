@@ -100,7 +100,7 @@ async def test_what_is_followed_equals_the_store(engine: Engine) -> None:
     assert (engine.follower.rebuilds, engine.follower.repeats) == (1, 0)
     position = await engine.on.aggregates.position()
     assert position is not None
-    assert position.numbers == (await engine.on.store.snapshot(0)).numbers
+    assert position.numbers == (await engine.on.store.snapshot()).numbers
 
 
 async def test_repeats_are_skipped(engine: Engine) -> None:
@@ -120,6 +120,7 @@ async def test_repeats_are_skipped(engine: Engine) -> None:
 async def test_a_gap_is_healed_from_the_store(engine: Engine) -> None:
     await some_life(engine)
     commits = await engine.told()
+    await engine.on.store.published([c.number for c in commits])
     await engine.publish(commits[0], commits[1])
     await engine.catch_up()
 
@@ -134,11 +135,105 @@ async def test_a_gap_is_healed_from_the_store(engine: Engine) -> None:
     assert engine.follower.rebuilds == 2, "what comes late is known already"
 
 
+async def test_what_still_waits_to_be_published_is_counted_from_the_outbox(
+    engine: Engine,
+) -> None:
+    """As where the answer to a commit was lost, so that only the relay publishes it."""
+    await some_life(engine)
+    commits = await engine.told()
+    for gone in (*commits[:2], *commits[5:]):
+        await engine.on.store.published([gone.number])
+
+    await engine.publish(*commits[:2], *commits[5:])
+    await engine.catch_up()
+
+    await engine.assert_exact()
+    assert engine.follower.rebuilds == 1
+    await engine.publish(*commits[2:5])
+    await engine.catch_up()
+    await engine.assert_exact()
+    assert (engine.follower.rebuilds, engine.follower.repeats) == (1, 3)
+
+
+async def test_a_message_that_cannot_be_read_is_a_gap(engine: Engine) -> None:
+    await some_life(engine)
+    commits = await engine.told()
+    await engine.publish(*commits[:3])
+    await engine.on.spine.publish([LogEntry(b"not a batch", commits[3].publisher, 4)], [])
+    bad_time = encode_commit(commits[4], SOURCE).replace(b'"time":"20', b'"time":"xx')
+    await engine.on.spine.publish([LogEntry(bad_time, commits[4].publisher, 5)], [])
+    await engine.publish(*commits[5:])
+
+    await engine.catch_up()
+
+    await engine.assert_exact()
+    assert engine.follower.rebuilds >= 2
+
+
+async def audited(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two looks of the audit, with some following between."""
+    monkeypatch.setattr("observatory.services.metrics_engine.audit._READ_WITHIN_S", 0.0)
+    for _ in range(2):
+        await engine.follower.audit()
+        await engine.catch_up()
+        await engine.follower.tick()
+
+
+async def test_a_lost_end_of_the_log_is_noticed_though_no_gap_shows_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await some_life(engine)
+    commits = await engine.told()
+    await engine.on.store.published([c.number for c in commits])  # the broker had confirmed them
+    await engine.publish(*commits[:-3])
+    await engine.catch_up()
+
+    await audited(engine, monkeypatch)
+
+    await engine.assert_exact()
+    assert engine.follower.rebuilds == 2
+    await audited(engine, monkeypatch)
+    assert engine.follower.rebuilds == 2
+
+
+async def test_the_audit_leaves_alone_what_is_still_on_its_way(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await some_life(engine)
+    commits = await engine.told()
+    await audited(engine, monkeypatch)
+    await engine.publish(*commits)
+    await engine.on.store.published([c.number for c in commits])
+    await engine.follower.audit()  # before any of it is read
+    await engine.catch_up()
+    await audited(engine, monkeypatch)
+
+    await engine.assert_exact()
+    assert engine.follower.rebuilds == 1
+
+
+async def test_a_store_that_went_back_is_noticed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await some_life(engine)
+    commits = await engine.told()
+    await engine.publish(*commits)
+    await engine.on.store.published([c.number for c in commits])
+    await engine.catch_up()
+    # As after a restore of a backup, or a failover to a standby that lagged.
+    await engine.on.database.write(lambda db: db.execute("UPDATE publishers SET last_number = 1"))
+
+    await audited(engine, monkeypatch)
+
+    assert engine.follower.rebuilds == 2
+
+
 async def test_while_a_gap_is_not_healed_the_sums_are_known_to_be_incomplete(
     engine: Engine,
 ) -> None:
     await some_life(engine)
     commits = await engine.told()
+    await engine.on.store.published([c.number for c in commits])
     await engine.publish(commits[1])
 
     await engine.follower.tick()
@@ -150,7 +245,9 @@ async def test_a_publisher_that_begins_in_the_middle_is_a_gap(engine: Engine) ->
     other = await engine.on.store_of("boot-b")
     await accept(other)
     await accept(other)
-    await engine.publish((await engine.told())[1])
+    commits = await engine.told()
+    await other.published([1, 2])
+    await engine.publish(commits[1])
 
     await engine.catch_up()
 
@@ -276,7 +373,7 @@ async def test_a_log_that_no_longer_reaches_back_leads_to_a_rebuild(engine: Engi
     await some_life(engine)
     commits = await engine.told()
     await engine.publish(*commits[:4])
-    await engine.on.advance(3600)
+    await engine.on.advance(60)
     assert await engine.on.spine.trim_log(await engine.on.now()) == 4
     await engine.publish(*commits[4:])
     await engine.begin_anew()
@@ -358,7 +455,7 @@ async def test_pruned_jobs_leave_the_states(engine: Engine) -> None:
 
     rows, _ = await engine.on.aggregates.states()
     counts = {(row.type, row.queue, row.state): row.count for row in rows}
-    assert counts == (await engine.on.store.snapshot(0)).deltas.states
+    assert counts == (await engine.on.store.snapshot()).deltas.states
 
 
 @pytest.mark.parametrize("seed", range(6))

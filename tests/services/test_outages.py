@@ -10,12 +10,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from observatory import JobContext, Observatory, Retry
+from observatory.backends.sqlite.spine import SqliteSpine
 from observatory.backends.sqlite.store import SqliteStore
-from observatory.core.errors import StoreUnavailable
+from observatory.core.errors import SpineUnavailable, StoreUnavailable
 from observatory.core.job import JobLogLine, ProgressReport
 from observatory.core.lifecycle import Move
 from observatory.services.processor.claim import Claimer
 from observatory.services.processor.notes import LINES_WAITING_MAX, Notes
+from observatory.services.processor.service import Processor
 from services.embedding import served, until
 
 pytestmark = pytest.mark.anyio
@@ -290,3 +292,46 @@ async def test_how_many_lines_were_dropped_is_said(
 
     assert [item["message"] for item in answer.json()["items"]] == ["2", "3", "4"]
     assert [entry["lines"] for entry in said if entry["event"] == "notes.dropped"] == [2]
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailable("database or disk is full"), KeyError("of us")])
+async def test_each_part_is_stopped_whatever_came_of_the_one_before(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    stop = Processor.stop
+
+    async def stop_and_fail(processor: Processor) -> None:
+        await stop(processor)
+        raise fault
+
+    monkeypatch.setattr(Processor, "stop", stop_and_fail)
+    with capture_logs() as logs:
+        async with served(Observatory(), tmp_path, empty_database):
+            before = {task.get_name() for task in asyncio.all_tasks()}
+    told = [log for log in logs if log["event"] == "system.not_stopped"]
+    assert [(log["part"], log["error"]) for log in told] == [("processor", repr(fault))]
+    left = {task.get_name() for task in asyncio.all_tasks()}
+    assert {"forget", "dispatch work"} < before
+    assert not {name for name in left & before if not name.startswith("Task-")} - {
+        asyncio.current_task().get_name()  # type: ignore[union-attr]
+    }
+
+
+async def test_a_spine_that_is_away_is_not_told_as_the_store(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise SpineUnavailable("RabbitMQ does not answer in time")
+
+    async with served(Observatory(), tmp_path, empty_database) as system:
+        monkeypatch.setattr(SqliteSpine, "log_range", away)
+        monkeypatch.setattr(SqliteSpine, "read_log", away)
+        answer = await system.http.get("/events")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    problem = answer.json()
+    assert problem["type"].endswith("/problems/spine-unavailable")
+    assert "RabbitMQ does not answer" in problem["detail"]

@@ -9,8 +9,9 @@ from observatory import Observatory
 from observatory.backends.sqlite.store import SqliteStore
 from observatory.core.errors import QueryTooBroad
 from services.embedding import served, until
+from shapes import embedded_only, on_both_shapes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_both_shapes]
 
 
 async def test_a_paused_queue_is_left_alone_until_it_is_resumed(
@@ -62,6 +63,7 @@ async def test_a_paused_queue_is_left_alone_until_it_is_resumed(
         assert await kinds() == ["queue.resumed", "queue.paused"], "said once each"
 
 
+@embedded_only  # Elsewhere a processor keeps to the queues of its job types.
 async def test_a_queue_that_nobody_named_is_served_once_a_job_waits_in_it(
     tmp_path: Path, empty_database: Path
 ) -> None:

@@ -1,9 +1,12 @@
 """What the process itself logs: an outage must not bury what else happens."""
 
+import json
+import logging
+
 import pytest
 import structlog
 
-from observatory.runtime.telemetry import Repeats
+from observatory.runtime.telemetry import Repeats, configure_logging
 
 
 class Clock:
@@ -45,3 +48,29 @@ def test_what_is_remembered_is_bounded() -> None:
     assert repeats(None, "warning", {"job": 0}) == {"job": 0}
     with pytest.raises(structlog.DropEvent):
         repeats(None, "warning", {"job": 1000})
+
+
+def test_what_libraries_log_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers = []
+    try:
+        configure_logging("warning")
+        library = logging.getLogger("uvicorn.error")
+        for _ in range(50):
+            library.warning("Invalid HTTP request received.")
+        library.log(35, "a level without a %s\n", "name")
+        library.info("left out")
+        library.error("%d cannot be filled in", "this")
+    finally:
+        root.handlers, root.level = before, level
+        structlog.reset_defaults()
+        logging.captureWarnings(False)
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["level"], line["event"]) for line in lines] == [
+        ("warning", "Invalid HTTP request received."),
+        ("warning", "a level without a name"),
+        ("error", "%d cannot be filled in"),
+    ]
+    assert {line["logger"] for line in lines} == {"uvicorn.error"}

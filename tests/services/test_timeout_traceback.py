@@ -10,8 +10,9 @@ import pytest
 from observatory import JobContext, Observatory
 from observatory.services.processor import run
 from services.embedding import served, until
+from shapes import on_both_shapes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_both_shapes]
 
 OURS = ("processor/run.py", "anyio", "_bootstrap")
 

@@ -7,10 +7,13 @@ import { beginAgain, live, now, queues, serverNow, staleSince, stats, workers } 
 function Line() {
   const at = live.connection.value;
   const stale = staleSince.value;
+  const read = stats.value.value;
   const since = stale === null ? "" : stale === 0 ? "nothing read yet" : `stale since ${clock(stale)}`;
   const [tone, words] = (() => {
     switch (at.phase) {
       case "live":
+        // The stream may open before anything is read, and an empty page is not live.
+        if (!read && !stats.error.value) return ["unsure", "Connecting…"] as const;
         return stale === null ? (["good", "Live"] as const) : (["bad", "Events live"] as const);
       case "connecting":
         return ["unsure", "Connecting…"] as const;

@@ -29,7 +29,8 @@ export function merge(
   const known = new Set(shown);
   const waiting = fresh.filter((id) => !known.has(id));
   if (held && shown.length) return { shown: [...shown], waiting, takeNext: false };
-  const overlap = waiting.length < fresh.length;
+  // The first page of a search may be empty and have more behind it.
+  const overlap = waiting.length < fresh.length || fresh.length === 0;
   if (!extended || !overlap || !hasMore) return { shown: [...fresh], waiting: [], takeNext: true };
   const inFresh = new Set(fresh);
   let end = shown.length - 1;

@@ -107,15 +107,19 @@ function Listing({ query, filtered }: { query: string; filtered: boolean }) {
       {!read && <Unread error={error} />}
       {read &&
         !shown &&
-        (filtered ? (
+        (list.next.value !== null ? (
+          <p class="empty">None among the newest jobs; older ones were not looked into yet.</p>
+        ) : filtered ? (
           <p class="empty">
             No job matches. <a href="#/jobs">Clear the filter</a>
           </p>
         ) : (
           <NoJobs />
         ))}
-      <div hidden={!shown}>
-        <JobTable list={list} caption="Jobs, newest first" />
+      <div hidden={!shown && list.next.value === null}>
+        <div hidden={!shown}>
+          <JobTable list={list} caption="Jobs, newest first" />
+        </div>
         <p class="more">
           {list.next.value === null && "That is all."}
           {list.next.value !== null && (
@@ -124,7 +128,7 @@ function Listing({ query, filtered }: { query: string; filtered: boolean }) {
               disabled={more === "loading"}
               onClick={() => void list.loadMore()}
             >
-              {more === "loading" ? "Loading…" : "Load more"}
+              {more === "loading" ? "Loading…" : shown ? "Load more" : "Look further"}
             </button>
           )}
           {more instanceof Error && <span class="warning"> {more.message}</span>}

@@ -39,11 +39,14 @@ interface FigureProps {
   value: string;
   about: string;
   data: string;
+  title?: string;
 }
 
-function FigureTile({ name, value, about, data }: FigureProps) {
+const ESTIMATED = "Estimated from counts in bins: off by less than 25 %";
+
+function FigureTile({ name, value, about, data, title }: FigureProps) {
   return (
-    <div class="tile">
+    <div class="tile" title={title}>
       <span class="tile-name">{name}</span>
       <span class="tile-value" data-tile={data}>
         {value}
@@ -91,12 +94,14 @@ function Tiles() {
         name="p95 wait"
         value={duration(overall?.waitSeconds?.p95)}
         about="in the queue, last 15 min"
+        title={ESTIMATED}
         data="wait"
       />
       <FigureTile
         name="p95 run"
         value={duration(overall?.runSeconds?.p95)}
         about="per attempt, last 15 min"
+        title={ESTIMATED}
         data="run"
       />
       <FigureTile
@@ -193,10 +198,10 @@ function Queues() {
             <th scope="col" class="number wide">
               Out/s
             </th>
-            <th scope="col" class="number wide">
+            <th scope="col" class="number wide" title={ESTIMATED}>
               p95 wait
             </th>
-            <th scope="col" class="number wide">
+            <th scope="col" class="number wide" title={ESTIMATED}>
               p95 run
             </th>
           </tr>

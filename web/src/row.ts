@@ -98,9 +98,11 @@ export function attemptInColumn({ attempt, maxAttempts }: JobSummary): string {
   return attempt > maxAttempts ? `${attempt}` : `${attempt}/${maxAttempts}`;
 }
 
+/** From so many workers lost on, jobs run one at a time; as in `core/lifecycle.py`. */
+const SUSPECT_CRASHES = 2;
+
 /** Why a queued job waits that the others overtake, if it is one. */
 export function suspectTold({ state, crashes }: JobSummary): string | null {
-  if (state !== "queued" || crashes === 0) return null;
-  const times = crashes === 1 ? "once" : `${crashes} times`;
-  return `Its worker ended ${times} while running it: such jobs run one at a time.`;
+  if (state !== "queued" || crashes < SUSPECT_CRASHES) return null;
+  return `Its worker ended ${crashes} times while running it: such jobs run one at a time.`;
 }

@@ -1,7 +1,9 @@
-"""The HTTP connection below ASGI: a request's head is bounded in size and in time.
+"""The HTTP connection below ASGI: a request's head is bounded in size and in time, and names one
+host.
 
 uvicorn's httptools protocol bounds neither, so one client could fill the memory with a header
-that never ends, or hold connections open for ever (slowloris).
+that never ends, or hold connections open for ever (slowloris). Of two Host headers a proxy may
+heed one and we the other.
 """
 
 import asyncio
@@ -18,9 +20,11 @@ _HEAD_TIMEOUT_S: Final = 15.0
 
 
 class BoundedHeadProtocol(HttpToolsProtocol):
-    """Refuses a head that is too large, and hangs up on one that does not end."""
+    """Refuses a head that is too large or names no one host, and hangs up on one that does not
+    end."""
 
     _in_head = True
+    _refused = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -52,14 +56,32 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         too_large = sum(len(n) + len(v) for n, v in self.headers) + len(self.url) > _HEAD_BYTES_MAX
         if too_large:
             self._refuse()
-            return
-        super().on_headers_complete()
+        elif fault := self._fault_of_host():
+            self.send_400_response(fault)
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body, unless it belongs to what was refused."""
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The next head may begin."""
         self._in_head = True
         self._head_bytes = 0
-        super().on_message_complete()
+        if not self._refused:
+            super().on_message_complete()
+
+    def _fault_of_host(self) -> str | None:
+        """Why its Host headers are not acceptable (RFC 9112, section 3.2)."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1:
+            return "a request has one Host header, not several"
+        parser: Any = self.parser
+        if hosts == 0 and parser.get_http_version() != "1.0":
+            return "a request has a Host header"
+        return None
 
     def _start_head_timer(self) -> None:
         if self._head_timer is None:
@@ -72,6 +94,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request as every other fault is answered, and hang up."""
+        self._refused = True
         if self.transport.is_closing():
             return
         response = problem_response(MalformedRequest(msg), "/", str(uuid_utils.uuid7()))

@@ -3,16 +3,16 @@
 The page is made here, of plain HTML, because nothing may be fetched from elsewhere to show it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from observatory.asgi.parameters import Parameters
+from observatory.asgi.routes import ScopedRoute
 
 _METHODS: Final = ("get", "post", "put", "delete")
 
@@ -30,8 +30,11 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors
 """The page has one style of ours and no script at all."""
 
 
-def documentation_routes(document: Mapping[str, Any], *others: Mapping[str, Any]) -> list[Route]:
-    """The routes that show an OpenAPI document; the page shows the `others` below it."""
+def documentation_routes(
+    scopes: Iterable[str], document: Mapping[str, Any], *others: Mapping[str, Any]
+) -> list[ScopedRoute]:
+    """The routes that show an OpenAPI document to who has one of the scopes; the page shows the
+    `others` below it."""
     encoded = msgspec.json.encode(document)
     page = _page(document, *others)
 
@@ -45,8 +48,8 @@ def documentation_routes(document: Mapping[str, Any], *others: Mapping[str, Any]
         return Response(page, media_type="text/html; charset=utf-8", headers=headers)
 
     return [
-        Route("/openapi.json", openapi, methods=["GET"]),
-        Route("/docs", docs, methods=["GET"]),
+        ScopedRoute("/openapi.json", openapi, method="GET", scopes=scopes),
+        ScopedRoute("/docs", docs, method="GET", scopes=scopes),
     ]
 
 

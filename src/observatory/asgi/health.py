@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from observatory.asgi.keys import OPEN
 from observatory.asgi.parameters import Parameters
+from observatory.asgi.routes import ScopedRoute
 
 Check = Callable[[], Awaitable[str]]
 """Returns a detail when all is well, raises when not."""
@@ -17,7 +18,7 @@ Check = Callable[[], Awaitable[str]]
 _CHECK_TIMEOUT_S = 3.0
 
 
-def health_routes(checks: Mapping[str, Check]) -> list[Route]:
+def health_routes(checks: Mapping[str, Check]) -> list[ScopedRoute]:
     """``/livez`` (the event loop turns), ``/readyz`` and ``/healthz`` (every check passes)."""
 
     async def live(request: Request) -> Response:
@@ -30,10 +31,10 @@ def health_routes(checks: Mapping[str, Check]) -> list[Route]:
         found = await asyncio.gather(*(_run(checks[name]) for name in names))
         return _answer(dict(zip(names, found, strict=True)))
 
+    # Probes carry no keys.
     return [
-        Route("/livez", live, methods=["GET"]),
-        Route("/readyz", ready, methods=["GET"]),
-        Route("/healthz", ready, methods=["GET"]),
+        ScopedRoute(path, endpoint, method="GET", scopes=(OPEN,))
+        for path, endpoint in (("/livez", live), ("/readyz", ready), ("/healthz", ready))
     ]
 
 

@@ -1,15 +1,17 @@
 """Who may do what: API keys with scopes, and the guards of an open loopback interface.
 
 A key is 256 random bits, so a plain SHA-256 of it is kept; comparison takes constant time. Without
-keys the interface is open on loopback only, and then two doors a web page could come through are
-shut: a foreign Host header (DNS rebinding) and a cross-site Origin on a method that changes things.
+keys the interface is open to connections that came over loopback only, and then two doors a web
+page could come through are shut: a foreign Host header (DNS rebinding) and a cross-site Origin on a
+method that changes things.
 """
 
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,12 +20,23 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from observatory.asgi.problem import problem_response
-from observatory.core.errors import ConfigurationError, Forbidden, Problem, Unauthorized
+from observatory.core.errors import (
+    ConfigurationError,
+    Forbidden,
+    MalformedRequest,
+    NotFound,
+    Problem,
+    Unauthorized,
+)
 
 SCOPES: Final = ("read", "submit", "operate", "admin")
+OPEN: Final = "open"
+"""The scope of what everybody may use; no key names it, and all who ask have it."""
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz"})
 """Probes carry no keys."""
 _PAGE_PATH: Final = re.compile(r"/(?:assets/[A-Za-z0-9_.-]+)?")
@@ -49,20 +62,26 @@ def read_keys(text: str) -> tuple[Key, ...]:
     """Read ``name:scope+scope:sha256hex`` entries, separated by commas.
 
     Raises:
-        ConfigurationError: an entry that is not of this form. The entry is not repeated in the
-            text, in case a key itself was put there.
+        ConfigurationError: an entry that is not of this form, or a text that is not empty and has
+            none: who sets keys does not mean the interface to be open. The entry is not repeated
+            in the text, in case a key itself was put there.
     """
     keys: list[Key] = []
     for number, entry in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
         name, _, rest = entry.partition(":")
         scopes_text, _, digest = rest.partition(":")
         scopes = frozenset(scopes_text.split("+"))
-        if not name or not scopes <= set(SCOPES) or len(digest) != 64:
+        if not name or not scopes <= set(SCOPES) or not _DIGEST.fullmatch(digest):
             raise ConfigurationError(
                 f"OBSERVATORY_API_KEYS: entry {number} must read name:scope+scope:sha256hex "
                 f"with scopes of {', '.join(SCOPES)}; `observatory keys` makes one"
             )
         keys.append(Key(name, scopes, digest.lower()))
+    if text and not keys:
+        raise ConfigurationError(
+            "OBSERVATORY_API_KEYS is set and holds no key; `observatory keys` makes one. To use "
+            "the system without keys, on loopback, leave it unset"
+        )
     return tuple(keys)
 
 
@@ -71,47 +90,49 @@ def _digest(secret: str) -> str:
 
 
 class Guard:
-    """Lets a request through when its key has the scope that its path needs; to read, the scope
-    ``read`` is always enough."""
+    """Finds out who asks, before anything is matched; a key that is not known gets no further.
+    What they may do is asked by each route (`demand`)."""
 
-    def __init__(
-        self, app: ASGIApp, keys: tuple[Key, ...], scopes: Mapping[str, str], default: str
-    ) -> None:
+    def __init__(self, app: ASGIApp, keys: tuple[Key, ...]) -> None:
         """Guard an application.
 
         Args:
-            app: what is guarded.
+            app: what is guarded; its routes say which scope they need.
             keys: the known keys; empty leaves the interface open, for loopback.
-            scopes: path suffix → scope, for paths that need another than `default`.
-            default: the scope of every other path.
         """
         self.app = app
         self._keys = keys
-        self._scopes = scopes
-        self._default = default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or (self._keys and _is_open(scope["method"], scope["path"])):
-            await self.app(scope, receive, send)
-            return
-        try:
-            headers = Headers(scope=scope)
-            if self._keys:
-                principal = self._admit(headers, scope["method"], scope["path"])
-                scope["observatory.principal"] = principal
-            else:
-                _check_local(headers, scope["method"])
-                scope["observatory.principal"] = "local"
-        except Problem as problem:
-            response = problem_response(
-                problem, scope["path"], scope.get("observatory.correlation_id")
-            )
-            await response(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            try:
+                self._let_in(scope)
+            except Problem as problem:
+                response = problem_response(
+                    problem, scope["path"], scope.get("observatory.correlation_id")
+                )
+                await response(scope, receive, send)
+                return
         await self.app(scope, receive, send)
 
-    def _admit(self, headers: Headers, method: str, path: str) -> str:
+    def _let_in(self, scope: Scope) -> None:
+        method, path, headers = scope["method"], scope["path"], Headers(scope=scope)
+        if _CONTROL.search(path):
+            # No route has one, and patterns are known to overlook a line's end.
+            raise NotFound("no path here has a control character in it")
+        granted: Iterable[str] = SCOPES
+        if not self._keys:
+            _check_local(scope, headers)
+            scope["observatory.principal"] = "local"
+        elif _is_open(method, path):
+            granted = ()
+        else:
+            key = self._known(headers)
+            scope["observatory.principal"], granted = key.name, key.scopes
+        scope["observatory.granted"] = frozenset({*granted, OPEN})
+
+    def _known(self, headers: Headers) -> Key:
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
             raise Unauthorized("send a key as `Authorization: Bearer …`")
@@ -122,11 +143,23 @@ class Guard:
                 found = key
         if found is None:
             raise Unauthorized("this key is not known")
-        needed = next((s for end, s in self._scopes.items() if path.endswith(end)), self._default)
-        enough = {needed, "admin", "read" if method in _READ_METHODS else needed}
-        if not enough & found.scopes:
-            raise Forbidden(f"this needs the scope {needed}; key {found.name!r} does not have it")
-        return found.name
+        return found
+
+
+def demand(scope: Scope, scopes: frozenset[str]) -> None:
+    """See that who asks has one of these scopes, or ``admin``.
+
+    Raises:
+        Unauthorized: no key was sent.
+        Forbidden: the key has none of them.
+    """
+    if scope.get("observatory.granted", frozenset()) & {*scopes, "admin"}:
+        return
+    principal = scope.get("observatory.principal")
+    if principal is None:
+        raise Unauthorized("send a key as `Authorization: Bearer …`")
+    needed = " or ".join(name for name in SCOPES if name in scopes)
+    raise Forbidden(f"this needs the scope {needed}; key {principal!r} does not have it")
 
 
 def _is_open(method: str, path: str) -> bool:
@@ -134,14 +167,39 @@ def _is_open(method: str, path: str) -> bool:
     return is_page or path in _OPEN_PATHS
 
 
-def _check_local(headers: Headers, method: str) -> None:
-    host = urlsplit(f"//{headers.get('host', '')}").hostname
+def _check_local(scope: Scope, headers: Headers) -> None:
+    server = scope.get("server")
+    if server is None or not _is_loopback(server[0]):
+        # The Host header is the caller's to choose; where the connection arrived is not.
+        raise Forbidden("without keys only connections over loopback are answered")
+    try:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname
+    except ValueError:
+        raise MalformedRequest("the Host header cannot be read") from None
     if host not in LOOPBACK_NAMES:
         raise Forbidden("without keys only loopback names are answered; check the Host header")
-    if method in _SAFE_METHODS:
+    if scope["method"] in _SAFE_METHODS:
         return
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+    if origin is not None and _authority(origin) != headers.get("host"):
         raise Forbidden("a page of another origin may not change anything here")
     if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise Forbidden("a page of another site may not change anything here")
+
+
+def _is_loopback(address: str) -> bool:
+    if address in LOOPBACK_NAMES:
+        return True
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

@@ -6,8 +6,9 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from observatory.asgi.keys import OPEN
+from observatory.asgi.routes import ScopedRoute
 from observatory.core.errors import NotFound
 
 _HEADERS: Final = {
@@ -22,7 +23,7 @@ _HEADERS: Final = {
 }
 
 
-def page_routes(folder: Path) -> list[Route]:
+def page_routes(folder: Path) -> list[ScopedRoute]:
     """``/`` and ``/assets/…``; files are read once, and only those that were there at the start
     are served."""
     files = {
@@ -41,4 +42,4 @@ def page_routes(folder: Path) -> list[Route]:
         return Response(files[name], media_type=kind, headers=_HEADERS | {"Cache-Control": kept})
 
     paths = ["/", *(f"/{name}" for name in files if name != "index.html")]
-    return [Route(path, serve, methods=["GET"]) for path in paths]
+    return [ScopedRoute(path, serve, method="GET", scopes=(OPEN,)) for path in paths]

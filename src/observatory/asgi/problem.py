@@ -11,14 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
-from observatory.core.errors import (
-    PROBLEM_BASE,
-    MethodNotAllowed,
-    NotFound,
-    Problem,
-    SpineUnavailable,
-    StoreUnavailable,
-)
+from observatory.core.errors import PROBLEM_BASE, MethodNotAllowed, NotFound, Problem
 
 _log = structlog.get_logger(__name__)
 
@@ -63,12 +56,6 @@ async def on_problem(request: Request, error: Exception) -> Response:
     """Answer one of our own errors."""
     assert isinstance(error, Problem), "registered for problems only"
     return problem_response(error, request.url.path, _request_id(request))
-
-
-async def on_spine_unavailable(request: Request, error: Exception) -> Response:
-    """Answer a read that needs the spine while it is away."""
-    problem = StoreUnavailable(f"the spine does not answer: {error}")
-    return problem_response(problem, request.url.path, _request_id(request))
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
@@ -131,7 +118,6 @@ def exception_handlers(routes: Sequence[BaseRoute]) -> dict[Any, Any]:
     """What an application passes to Starlette."""
     return {
         Problem: on_problem,
-        SpineUnavailable: on_spine_unavailable,
         HTTPException: http_exception_handler(routes),
         Exception: on_unexpected,
     }

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import inspect
 import os
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,8 @@ from pathlib import Path
 import uvicorn
 
 from observatory.asgi.connection import BoundedHeadProtocol
-from observatory.asgi.keys import LOOPBACK_NAMES
+from observatory.asgi.keys import LOOPBACK_NAMES, read_keys
+from observatory.assembly.stopping import Stopping
 from observatory.assembly.system import Service, running
 from observatory.core.application import Observatory
 from observatory.core.errors import ConfigurationError
@@ -38,7 +38,8 @@ async def serve(
 ) -> int:
     """Run services in this process until SIGTERM or SIGINT; returns the exit code.
 
-    A second signal ends the process at once; what ran is then run again at the next start.
+    A second signal ends the process at once; what ran is then run again at the next start. So
+    does, in the end, an event loop that a handler blocks for good.
 
     Args:
         application: whose job types are run.
@@ -55,16 +56,17 @@ async def serve(
     configure_logging(settings.log_level)
     failpoints.arm(settings.failpoints)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    if host not in LOOPBACK_NAMES and not settings.api_keys.get_secret_value():
+    if host not in LOOPBACK_NAMES and not read_keys(settings.api_keys.get_secret_value()):
         raise ConfigurationError(
             f"refusing to listen on {host} without keys: set OBSERVATORY_API_KEYS "
             "(`observatory keys` makes one), or listen on 127.0.0.1"
         )
-    stop = _stop_event()
+    stop = Stopping(settings.grace_seconds)
     async with running(application, settings, services, page) as system:
         config = uvicorn.Config(
             system.app,
             http=BoundedHeadProtocol,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -75,15 +77,17 @@ async def serve(
         sockets = [_bind(host, port)]
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=sockets), name="http")
-        await server.ready.wait()
+        await _until_ready(server, serving)
         shown = f"[{host}]" if ":" in host else host
         called = on_ready(f"http://{shown}:{sockets[0].getsockname()[1]}")
         if inspect.isawaitable(called):
             await called
-        stopping = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(stop.asked())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         on_stopping(system.running)
+        if not serving.done():
+            await system.drain()  # heard all the while: probes, readers, whoever submits
         await system.end_streams()
         server.should_exit = True
         await serving
@@ -114,18 +118,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _stop_event() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return stop
+async def _until_ready(server: _Server, serving: "asyncio.Task[None]") -> None:
+    ready = asyncio.create_task(server.ready.wait())
+    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if serving.done():
+        await serving  # raises what kept it from listening
+        raise ConfigurationError("the HTTP server ended before it listened")
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,17 +1,16 @@
 """The system: the services of one process, wired to their backends."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+import structlog
 import uuid_utils
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from observatory.asgi.correlation import Correlation
@@ -21,19 +20,22 @@ from observatory.asgi.keys import Guard, Key, read_keys
 from observatory.asgi.load import Load
 from observatory.asgi.page import page_routes
 from observatory.asgi.parameters import Parameters
-from observatory.asgi.problem import exception_handlers
+from observatory.asgi.routes import ScopedRoute, application
 from observatory.assembly.backends import Backends, opened
 from observatory.core.application import Observatory
 from observatory.core.contract_tree import bundled
+from observatory.core.errors import Draining, ObservatoryError
 from observatory.core.job_type import Handler
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.loop import check_loops
-from observatory.services.gateway.app import SCOPES, Gateway, gateway_app
+from observatory.services.gateway.app import Gateway
 from observatory.services.metrics_engine.exposition import Exposition
 from observatory.services.metrics_engine.follow import Follower
 from observatory.services.processor.service import Processor
-from observatory.services.read_model.app import ReadModel, read_model_app
+from observatory.services.read_model.app import ReadModel
 from observatory.settings import Settings, contract_files
+
+_log = structlog.get_logger(__name__)
 
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
@@ -83,6 +85,7 @@ class System:
             else None
         )
         self._services = services
+        self._draining = False
         self._interfaces(settings, keys, page)
 
     def _interfaces(self, settings: Settings, keys: tuple[Key, ...], page: Path | None) -> None:
@@ -92,32 +95,36 @@ class System:
             for path, document in tree.items()
             if path.endswith(".json") and "$id" in document
         }
-        own: list[BaseRoute] = [
-            *health_routes(self._checks()),
-            _metrics_route(Exposition(self.store, self.spine, self.aggregates)),
-        ]
+        health = health_routes(self._checks())
+        metrics = Exposition(self.store, self.spine, self.aggregates)
         gateway = Gateway(self.store, self.dispatcher, documents, settings)
         self.read_model = ReadModel(self.store, self.spine, self.aggregates, documents, settings)
         write_document = bundled(tree, "openapi/gateway.v1.json")
         read_document = bundled(tree, "openapi/read-model.v1.json")
-        write = [*own, *documentation_routes(write_document)]
+        # Who may only submit may still read what this service says of itself.
+        writers = ("submit", "read")
+        write = [
+            *gateway.routes(),
+            *health,
+            _metrics_route(metrics, writers),
+            *documentation_routes(writers, write_document),
+        ]
+        own = [*health, _metrics_route(metrics, ("read",))]
         read = [
+            *self.read_model.routes(),
             *own,
             # Where the two share an origin, its GET /docs comes here.
-            *documentation_routes(read_document, write_document),
+            *documentation_routes(("read",), read_document, write_document),
             *(page_routes(page) if page is not None else []),
         ]
-        both = [*gateway.routes(), *write, *self.read_model.routes(), *read]
+        both = [*write, *read]
         load = Load(settings.requests_max, settings.bodies_bytes_max)
-        self.gateway_app: ASGIApp = Correlation(
-            load.bound(Guard(gateway_app(gateway, write, both), keys, SCOPES, "submit"))
-        )
-        self.read_model_app: ASGIApp = Correlation(
-            load.bound(Guard(read_model_app(self.read_model, read, both), keys, {}, "read"))
-        )
+        writing, reading = application(write, both), application(read, both)
+        self.gateway_app: ASGIApp = Correlation(load.bound(Guard(writing, keys)))
+        self.read_model_app: ASGIApp = Correlation(load.bound(Guard(reading, keys)))
         self.app: ASGIApp = self._app(own, keys)
 
-    def _app(self, own: list[BaseRoute], keys: tuple[Key, ...]) -> ASGIApp:
+    def _app(self, own: list[ScopedRoute], keys: tuple[Key, ...]) -> ASGIApp:
         writes = Service.GATEWAY in self._services
         reads = Service.READ_MODEL in self._services
         if writes and reads:
@@ -126,8 +133,7 @@ class System:
             return self.gateway_app
         if reads:
             return self.read_model_app
-        alone = Starlette(routes=own, exception_handlers=exception_handlers(own))
-        return Correlation(Guard(alone, keys, {}, "read"))
+        return Correlation(Guard(application(own), keys))
 
     def _checks(self) -> dict[str, Check]:
         async def store() -> str:
@@ -149,6 +155,8 @@ class System:
 
         async def processor() -> str:
             assert self.processor is not None
+            if self._draining:
+                raise Draining(f"{self.processor.worker} lets {self.running} end, claims no more")
             return self.processor.check()
 
         async def loops() -> str:
@@ -190,18 +198,41 @@ class System:
         if self.processor is not None:
             await self.processor.start()
 
+    async def drain(self) -> None:
+        """Take no more jobs, and return when those that run have ended or were handed back. What
+        is read is answered as before."""
+        if self._draining:
+            return
+        self._draining = True
+        self.dispatcher.refuse_more()
+        if self.processor is not None:
+            await _stop(self.processor)
+
     async def end_streams(self) -> None:
         """End what would keep connections open."""
         await self.read_model.stop()
 
     async def stop(self) -> None:
-        """Drain, and let the views catch up with what was drained."""
-        if self.processor is not None:
-            await self.processor.stop()
-        await self.dispatcher.stop()
-        await self.read_model.stop()
-        if self.follower is not None:
-            await self.follower.stop()
+        """Drain, and let the views catch up with what was drained. Each part is stopped whatever
+        came of the one before; what failed is told in the log."""
+        await self.drain()
+        for part in (self.dispatcher, self.read_model, self.follower):
+            if part is not None:
+                await _stop(part)
+
+
+class _Part(Protocol):
+    async def stop(self) -> None: ...
+
+
+async def _stop(part: _Part) -> None:
+    try:
+        await part.stop()
+    except Exception as error:
+        # What is away is told by its name; only what nobody foresaw needs its frames.
+        unforeseen = not isinstance(error, ObservatoryError)
+        name = type(part).__name__.lower()
+        _log.error("system.not_stopped", part=name, error=repr(error), exc_info=unforeseen)
 
 
 @asynccontextmanager
@@ -237,11 +268,11 @@ def _one_origin(gateway: ASGIApp, read_model: ASGIApp) -> ASGIApp:
     return app
 
 
-def _metrics_route(exposition: Exposition) -> Route:
+def _metrics_route(exposition: Exposition, scopes: Iterable[str]) -> ScopedRoute:
     async def metrics(request: Request) -> Response:
         Parameters(request, ())
         return Response(
             await exposition.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
-    return Route("/metrics", metrics, methods=["GET"])
+    return ScopedRoute("/metrics", metrics, method="GET", scopes=scopes)

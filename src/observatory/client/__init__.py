@@ -19,7 +19,9 @@ from observatory.client.errors import (
     NotFound,
     PositionLost,
     Refused,
+    Unavailable,
     Unreachable,
+    Unsendable,
     WaitTimeout,
 )
 from observatory.client.records import (
@@ -50,6 +52,8 @@ __all__ = [
     "Refused",
     "Submission",
     "SubmitOptions",
+    "Unavailable",
     "Unreachable",
+    "Unsendable",
     "WaitTimeout",
 ]

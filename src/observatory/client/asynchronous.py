@@ -110,8 +110,8 @@ class AsyncClient:
         """Submit many jobs in few requests; each item's handle or refusal, in the given order.
 
         Raises:
-            Interrupted: nothing answered, or no longer; it holds the ids that had come, and the
-                jobs to submit again.
+            Interrupted: nothing answered, or no longer, or the system could not (5xx); it holds
+                the ids that had come, and the jobs to submit again.
         """
         accepted = await self.run(self.operations.submit_many(jobs))
         return [one if isinstance(one, Refused) else AsyncJobHandle(self, one) for one in accepted]

@@ -122,8 +122,8 @@ class Client:
 
         Raises:
             Refused: unknown type, a payload that breaks its contract, …
-            Unreachable: nothing answered. Sent again with the same
-                `SubmitOptions.idempotency_key` it cannot become two jobs.
+            Unreachable, Unavailable: nothing answered, or the system could not (5xx). Sent again
+                under the error's `idempotency_key` it cannot become two jobs.
         """
         job = submission(type, payload, options, fields)
         return JobHandle(self, self.run(self.operations.submit(job)))
@@ -132,8 +132,8 @@ class Client:
         """Submit many jobs in few requests; each item's handle or refusal, in the given order.
 
         Raises:
-            Interrupted: nothing answered, or no longer; it holds the ids that had come, and the
-                jobs to submit again.
+            Interrupted: nothing answered, or no longer, or the system could not (5xx); it holds
+                the ids that had come, and the jobs to submit again.
         """
         accepted = self.run(self.operations.submit_many(jobs))
         return [one if isinstance(one, Refused) else JobHandle(self, one) for one in accepted]

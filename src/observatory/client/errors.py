@@ -12,6 +12,10 @@ from observatory.core.errors import ObservatoryError
 class Unreachable(ObservatoryError):
     """Nothing answers at the address: start the system, or correct the URL."""
 
+    idempotency_key: str | None = None
+    """Of a single job that was being submitted: submitted again under this key
+    (`SubmitOptions.idempotency_key`) it cannot become two."""
+
 
 class Refused(ObservatoryError):
     """The system answered no (RFC 9457): the request must change. Its fields are the problem's."""
@@ -32,19 +36,40 @@ class Refused(ObservatoryError):
 
     def _text(self) -> str:
         text = f"{self.title}: {self.detail}" if self.detail else self.title
-        faults = [f"  {e.get('pointer') or '(root)'}: {e.get('detail')}" for e in self.errors]
-        return "\n".join([text, *faults])
+        return "\n".join([text, *filter(None, map(self._fault, self.errors))])
+
+    def _fault(self, error: Json) -> str | None:
+        pointer, detail = str(error.get("pointer") or "(root)"), str(error.get("detail"))
+        if detail == self.detail:
+            return f"  at {pointer}"
+        if self.detail == f"{pointer.removeprefix('/')}: {detail}":
+            return None  # said already
+        return f"  {pointer}: {detail}"
+
+
+class Unsendable(ObservatoryError, ValueError):
+    """What is to be sent cannot be: JSON or the system has no such value. Nothing was sent."""
+
+
+class Unavailable(Refused):
+    """The system could not answer (5xx), and it may not be known whether it did what was asked.
+    The request is not at fault: send it again later."""
+
+    idempotency_key: str | None = None
+    """As that of `Unreachable`."""
 
 
 class Interrupted(Unreachable):
-    """Submitting many jobs was cut off. `answers` holds the ids and refusals that had come, in the
+    """Submitting many jobs was cut off: nothing answered, or nothing but that it cannot be done
+    now. `answers` holds the ids and refusals that had come, in the
     given order; `rest` gives the jobs after those, with the keys they were or would have been sent
     under, so that `submit_many(error.rest)` makes no job twice."""
 
     def __init__(
         self, reason: str, answers: Sequence[str | Refused], rest: Iterator[Submission]
     ) -> None:
-        super().__init__(f"{reason} {len(answers)} of the jobs had been answered before.")
+        told = reason if reason.endswith((".", "?")) else f"{reason}."
+        super().__init__(f"{told} {len(answers)} of the jobs had been answered before.")
         self.answers = list(answers)
         self.rest = rest
 

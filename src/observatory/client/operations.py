@@ -8,15 +8,22 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from math import isfinite
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
 import msgspec
 import uuid_utils
 
-from observatory.client.errors import Interrupted, Refused, Unreachable, WaitTimeout
+from observatory.client.errors import (
+    Interrupted,
+    Refused,
+    Unavailable,
+    Unreachable,
+    Unsendable,
+    WaitTimeout,
+)
+from observatory.client.payload import encoded
 from observatory.client.records import Job, JobFilter, Json, Submission, SubmitOptions
 from observatory.client.requests import Request, Steps, body_of, exchange
 
@@ -38,20 +45,7 @@ def _time_text(when: datetime | str) -> str:
     return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _refuse_no_numbers(value: Any) -> None:
-    # msgspec writes NaN and infinity as null, and the job would run with that.
-    if isinstance(value, float) and not isfinite(value):
-        raise ValueError(f"a payload cannot hold {value}: JSON has no such number")
-    if isinstance(value, Mapping):
-        value = cast("Mapping[Any, Any]", value).values()
-    elif not isinstance(value, list | tuple):
-        return
-    for part in cast("Iterable[Any]", value):
-        _refuse_no_numbers(part)
-
-
 def _submission_body(job: Submission) -> Json:
-    _refuse_no_numbers(job.payload)
     options = job.options
     body = {
         "type": job.type,
@@ -70,7 +64,10 @@ def _submission_body(job: Submission) -> Json:
 
 
 def _key(options: SubmitOptions) -> str:
-    return options.idempotency_key or str(uuid_utils.uuid7())
+    key = options.idempotency_key or str(uuid_utils.uuid7())
+    if not (key.isascii() and key.isprintable()):
+        raise Unsendable(f"an idempotency key has visible ASCII characters only, not {key!a}")
+    return key
 
 
 def _keyed(job: Submission) -> Submission:
@@ -97,23 +94,28 @@ class Operations:
 
     def submit(self, job: Submission) -> Steps[str]:
         """POST /jobs; the job's id."""
-        content = msgspec.json.encode(_submission_body(job))
-        headers = {**_JSON, "idempotency-key": _key(job.options)}
+        content = encoded(_submission_body(job))
+        key = _key(job.options)
+        headers = {**_JSON, "idempotency-key": key}
         request = Request("POST", "/jobs", headers=headers, content=content)
-        return str(body_of((yield from self.exchange(request)))["jobId"])
+        try:
+            return str(body_of((yield from self.exchange(request)))["jobId"])
+        except (Unreachable, Unavailable) as error:
+            error.idempotency_key = key
+            raise
 
     def submit_many(self, jobs: Iterable[Submission]) -> Steps[list[str | Refused]]:
         """POST /jobs/batch as often as needed; each job's id or refusal.
 
         Raises:
-            Interrupted: nothing answered, or no longer.
+            Interrupted: nothing answered, or no longer, or the system could not.
         """
         answers: list[str | Refused] = []
         chunks = _chunks(_keyed(job) for job in jobs)
         for chunk in chunks:
             try:
                 answers += yield from self._submit_chunk([item for _, item in chunk])
-            except Unreachable as error:
+            except (Unreachable, Unavailable) as error:
                 rest = (job for part in chain([chunk], chunks) for job, _ in part)
                 raise Interrupted(str(error), answers, rest) from error
         return answers
@@ -123,6 +125,8 @@ class Operations:
         request = Request("POST", "/jobs/batch", headers=_JSON, content=content)
         try:
             response = yield from self.exchange(request)
+        except Unavailable:
+            raise  # says nothing of these jobs; some may have been taken
         except Refused as refusal:
             return [refusal] * len(chunk)
         items = sorted(body_of(response)["items"], key=lambda item: item["index"])
@@ -141,7 +145,7 @@ class Operations:
         """POST /jobs/{id}/cancel or /retry."""
         # Not repeatable: a second cancel or retry would be told 409 for what the first one did.
         path = f"{job_path(job_id)}/{verb}"
-        content = msgspec.json.encode(body)
+        content = encoded(body)
         request = Request("POST", path, headers=_JSON, content=content, repeatable=False)
         return body_of((yield from self.exchange(request)))
 
@@ -186,7 +190,7 @@ def _chunks(jobs: Iterable[Submission]) -> Iterator[list[tuple[Submission, bytes
     size = 0
     for job in jobs:
         key = job.options.idempotency_key
-        item = msgspec.json.encode({**_submission_body(job), "idempotencyKey": key})
+        item = encoded({**_submission_body(job), "idempotencyKey": key})
         if chunk and (len(chunk) == BATCH_ITEMS or size + len(item) > BATCH_BYTES):
             yield chunk
             chunk, size = [], 0

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 import httpx
 import msgspec
 
-from observatory.client.errors import Conflict, NotFound, Refused, Unreachable
+from observatory.client.errors import Conflict, NotFound, Refused, Unavailable, Unreachable
 from observatory.client.records import Json
 
 T = TypeVar("T")
@@ -77,8 +77,10 @@ def checked(answer: Answer) -> httpx.Response:
         raise unreachable(answer) from answer
     if answer.status_code < 400:
         return answer
+    status = answer.status_code
     kinds = {404: NotFound, 409: Conflict}
-    raise kinds.get(answer.status_code, Refused)(_problem(answer), status=answer.status_code)
+    kind = Unavailable if status >= 500 else kinds.get(status, Refused)
+    raise kind(_problem(answer), status=status)
 
 
 def unreachable(error: httpx.TransportError) -> Unreachable:

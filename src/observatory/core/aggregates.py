@@ -10,13 +10,14 @@ in one atomic step.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from observatory.core.instant import MICROSECONDS, from_rfc3339
 from observatory.core.job import Transition
-from observatory.core.lifecycle import Move, State
+from observatory.core.lifecycle import Move, OutcomeKind, State
 
 RESOLUTIONS_S: Final = (5, 60)
 """Widths of the series' buckets in seconds, the finest first; each divides the next."""
@@ -66,21 +67,38 @@ class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
 class Deltas:
     """Sums to add: jobs in each state, and series."""
 
-    __slots__ = ("_finest", "states")
+    __slots__ = ("_coarser", "_finest", "_kept_from", "states")
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: int | None = None) -> None:
+        """Nothing yet.
+
+        Args:
+            now_s: leave out the buckets that are no longer kept at this time.
+        """
+        self._kept_from = (
+            None
+            if now_s is None
+            else [(width, (now_s - kept_s) // width * width) for width, kept_s in KEPT_S.items()]
+        )
         self.states: dict[tuple[str, str, str], int] = {}
         """(type, queue, state) → change."""
         self._finest: dict[tuple[int, str, str, str, int], int] = {}
         """(bucket of the finest resolution, type, queue, measure, bin) → change."""
+        self._coarser: dict[tuple[int, int, str, str, str, int], int] = {}
+        """The same of what is kept in a coarser one only, which comes first."""
 
     @property
     def series(self) -> dict[tuple[int, int, str, str, str, int], int]:
         """The fields of a `SeriesKey` → change, in every resolution."""
         series: dict[tuple[int, int, str, str, str, int], int] = {}
+        key: Any
         for (bucket, *rest), amount in self._finest.items():
             for width in (ALL_TIME, *RESOLUTIONS_S):
-                key: Any = (width, bucket - bucket % width if width else 0, *rest)
+                key = (width, bucket - bucket % width if width else 0, *rest)
+                series[key] = series.get(key, 0) + amount
+        for (finest, bucket, *rest), amount in self._coarser.items():
+            for width in (ALL_TIME, *(one for one in RESOLUTIONS_S if one >= finest > ALL_TIME)):
+                key = (width, bucket - bucket % width if width else 0, *rest)
                 series[key] = series.get(key, 0) + amount
         return series
 
@@ -99,12 +117,19 @@ class Deltas:
     ) -> None:
         """Add to a measure."""
         second = at // MICROSECONDS
+        if self._kept_from is not None and second < self._kept_from[0][1]:
+            width = next((one for one, first in self._kept_from if second >= first), ALL_TIME)
+            start = second - second % width if width else 0
+            old = (width, start, type, queue, measure, bin)
+            self._coarser[old] = self._coarser.get(old, 0) + amount
+            return
         key = (second - second % RESOLUTIONS_S[0], type, queue, measure, bin)
         self._finest[key] = self._finest.get(key, 0) + amount
 
     def duration(self, at: int, type: str, queue: str, measure: str, us: int) -> None:
         """Add one duration to a distribution, and to its sum."""
-        self.count(at, type, queue, measure, bisect_left(BOUNDS_US, us))
+        bin = bisect_left(BOUNDS_US, us)
+        self.count(at, type, queue, measure, bin)
         self.count(at, type, queue, f"{measure}_us", COUNT, us)
 
 
@@ -137,13 +162,13 @@ class _Data(msgspec.Struct, rename="camel"):
     run_seconds: float | None = None
 
 
-class _Counted(msgspec.Struct):
+class _Event(msgspec.Struct):
     type: str
     time: str
     data: _Data
 
 
-_decoder = msgspec.json.Decoder(list[_Counted])
+_decoder = msgspec.json.Decoder(list[_Event])
 
 
 def fold_batch(body: bytes, into: Deltas) -> None:
@@ -165,7 +190,7 @@ def fold_batch(body: bytes, into: Deltas) -> None:
         _add_measures(event, at, into)
 
 
-def _add_measures(event: _Counted, at: int, into: Deltas) -> None:
+def _add_measures(event: _Event, at: int, into: Deltas) -> None:
     data = event.data
     if measure := _MEASURE_OF_EVENT.get(event.type):
         into.count(at, data.job_type, data.queue, measure)
@@ -180,7 +205,18 @@ def _add_measures(event: _Counted, at: int, into: Deltas) -> None:
 _RUN_MEASURED: Final = frozenset({"error", "timeout", "not_retryable", "unserialisable", "lost"})
 
 
-def fold_transitions(transitions: Iterable[Transition], into: Deltas) -> None:
+class Counted(msgspec.Struct):
+    """What counts of a transition. Decoding the rest, too, would take twice as long."""
+
+    move: Move
+    at: int
+    type: str
+    queue: str
+    since: int | None = None
+    outcome: OutcomeKind | None = None
+
+
+def fold_transitions(transitions: Iterable[Transition | Counted], into: Deltas) -> None:
     """Add the measures of transitions read from the record; must equal `fold_batch` of their
     events, state changes apart (a rebuild counts the states from the jobs themselves)."""
     for t in transitions:
@@ -195,22 +231,55 @@ def fold_transitions(transitions: Iterable[Transition], into: Deltas) -> None:
             into.duration(t.at, t.type, t.queue, "run", us)
 
 
-def percentile(bins: Mapping[int, int], quantile: float) -> float | None:
-    """A percentile in seconds of a distribution (bin → count), interpolated within its bin; None
-    of nothing."""
+def percentile(bins: Mapping[int, int], quantile: float, sum_us: int | None = None) -> float | None:
+    """A percentile in seconds of a distribution (bin → count), estimated within its bin; None of
+    nothing.
+
+    Args:
+        bins: how many durations fell into each bin.
+        quantile: which one, such as 0.95.
+        sum_us: the sum of the durations, which tells where in their bins they lie: a single one
+            is known exactly by it.
+    """
     total = sum(bins.values())
     if total <= 0:
         return None
-    rank = quantile * total
+    tilt = _tilt(bins, sum_us)
+    rank = max(1, ceil(quantile * total - _ROUNDING))
     seen = 0
     for bin in sorted(bins):
         count = bins[bin]
         if count > 0 and seen + count >= rank:
-            upper = BOUNDS_US[min(bin, len(BOUNDS_US) - 1)]
-            lower = BOUNDS_US[bin - 1] if bin > 0 else 0
-            return (lower + (upper - lower) * (rank - seen) / count) / MICROSECONDS
+            lower, upper = _bounds(bin)
+            half = (upper - lower) / 2
+            # The durations of the bin lie evenly about their mean, as far as its bounds let them.
+            place = (rank - seen - 0.5) / count * 2 - 1
+            return (lower + half + half * (tilt + (1 - abs(tilt)) * place)) / MICROSECONDS
         seen += count
     return BOUNDS_US[-1] / MICROSECONDS
+
+
+_ROUNDING: Final = 1e-9
+"""A quantile is no exact number: 0.07 times 100 is a little more than 7."""
+
+
+def _bounds(bin: int) -> tuple[int, int]:
+    upper = BOUNDS_US[min(bin, len(BOUNDS_US) - 1)]
+    return (BOUNDS_US[bin - 1] if bin > 0 else 0), upper
+
+
+def _tilt(bins: Mapping[int, int], sum_us: int | None) -> float:
+    """Where in their bins the durations lie on average: -1 at the lower bounds, 1 at the upper, 0
+    in the middle or where it is not known."""
+    open_bin = len(BOUNDS_US)
+    if sum_us is None or bins.get(open_bin, 0) > 0:
+        return 0.0
+    middle = widths = 0.0
+    for bin, count in bins.items():
+        lower, upper = _bounds(bin)
+        middle += count * (lower + upper) / 2
+        widths += count * (upper - lower) / 2
+    return max(-1.0, min(1.0, (sum_us - middle) / widths)) if widths else 0.0
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -235,6 +304,27 @@ class SeriesRow(msgspec.Struct, frozen=True):
 
     key: SeriesKey
     count: int
+
+
+Measure = tuple[str, str, str, int]
+"""Job type, queue, measure and bin: the fields of a `SeriesKey` within one bucket."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """How far somebody knows the series; only the aggregates that made it can read it."""
+
+    generation: str
+    offset: int
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """The buckets of one resolution that are not as they were at a mark, each whole."""
+
+    mark: Mark
+    """Where to ask from the next time."""
+    anew: bool
+    """What was known before is worth nothing: these are all the buckets there are."""
+    buckets: dict[int, list[tuple[Measure, int]]]
 
 
 class Aggregates(Protocol):
@@ -268,6 +358,11 @@ class Aggregates(Protocol):
         self, resolution_s: int, since_s: int, type: str | None = None, queue: str | None = None
     ) -> list[SeriesRow]:
         """The series' numbers in buckets from `since_s` on."""
+        ...
+
+    async def changes(self, resolution_s: int, since_s: int, mark: Mark | None) -> Changes:
+        """The buckets from `since_s` on that have changed since the mark; all where there is
+        none, or where everything was replaced since. What was trimmed is not told."""
         ...
 
     async def trim(self, now_s: int) -> None:

@@ -185,12 +185,12 @@ def _validate(
 ) -> None:
     _fits(name, JOB_TYPE)
     _fits(queue, QUEUE)
-    if not 1 <= max_attempts <= 100:
+    if type(max_attempts) is not int or not 1 <= max_attempts <= 100:
         raise ConfigurationError(f"max_attempts must be 1 to 100, got {max_attempts!r}")
     if timeout is not None and timeout <= 0:
         raise ConfigurationError(f"timeout must be more than 0 seconds, got {timeout!r}")
-    if version < 1:
-        raise ConfigurationError(f"version must be 1 or more, got {version!r}")
+    if type(version) is not int or version < 1:  # 1.5 and True cannot be kept as a version
+        raise ConfigurationError(f"version must be a whole number from 1, got {version!r}")
 
 
 def _fits(text: str, form: Form) -> None:

@@ -8,10 +8,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from observatory.core.failure import fingerprint
-from observatory.core.job import ClaimedJob, FinishedAttempt, Submission, Transition
+from observatory.core.job import ClaimedJob, FinishedAttempt, Reference, Submission, Transition
 from observatory.core.job_type import Retry
 from observatory.core.lifecycle import (
     POISON,
+    SUSPECT_CRASHES,
     TERMINAL,
     ErrorInfo,
     Move,
@@ -88,7 +89,7 @@ class Current(NamedTuple):
             worker=worker,
             scheduled_at=scheduled_at,
             error=error,
-            suspect=self.crashes > 0 if suspect is None else suspect,
+            suspect=self.crashes >= SUSPECT_CRASHES if suspect is None else suspect,
             contract_version=self.contract_version,
             correlation_id=self.correlation_id,
             traceparent=self.traceparent,
@@ -187,7 +188,7 @@ def ending(job: Current, attempt: FinishedAttempt, now: int) -> tuple[Ending, Tr
         worker=job.worker,
         scheduled_at=due,
         error=error,
-        suspect=decision.crashes > 0,
+        suspect=decision.crashes >= SUSPECT_CRASHES,
     )
     state = State(transition.state or job.state)
     row = Ending(
@@ -224,13 +225,20 @@ def cancellation(job: Current, reason: str | None, now: int) -> tuple[Ending, Tr
     return row, transition
 
 
-def claimed_job(job: Current, payload: str) -> ClaimedJob:
-    """What a worker is given of a job it has claimed."""
+def owns_claim(job: Current, reference: Reference, worker: str) -> bool:
+    """Whether the job is running because this worker claimed it by this reference."""
+    return (
+        job.state == State.RUNNING and job.attempt == reference.attempt + 1 and job.worker == worker
+    )
+
+
+def claimed_job(job: Current, payload: str, attempt: int | None = None) -> ClaimedJob:
+    """What a worker is given of a job it has claimed: as attempt `attempt`, or as the next."""
     return ClaimedJob(
         id=job.id,
         type=job.type,
         queue=job.queue,
-        attempt=job.attempt + 1,
+        attempt=job.attempt + 1 if attempt is None else attempt,
         payload=payload,
         failures=job.failures,
         crashes=job.crashes,

@@ -139,6 +139,12 @@ class StoreUnavailable(Problem):
     slug, title, status = "store-unavailable", "The store is not available", 503
 
 
+class SpineUnavailable(Problem):
+    """The spine does not answer now: events cannot be read, and accepted work is started later."""
+
+    slug, title, status = "spine-unavailable", "The spine is not available", 503
+
+
 class AggregatesUnavailable(Problem):
     """The aggregates do not answer: no numbers can be shown now. Jobs are not concerned."""
 
@@ -157,12 +163,23 @@ class Overloaded(Problem):
     slug, title, status = "overloaded", "Too much is under way at once", 503
 
 
+class Draining(Problem):
+    """This process is told to end: it lets what runs end, and takes no more."""
+
+    slug, title, status = "draining", "The service is about to end", 503
+
+
 class ConfigurationError(ObservatoryError):
     """The operator can act: a setting, a module or a folder is wrong."""
 
 
-class SpineUnavailable(ObservatoryError):  # noqa: N818 - says what is so
-    """The spine does not answer now; the caller tries again."""
+class RowRefused(ObservatoryError):  # noqa: N818 - says what is so
+    """The store cannot hold this row as such; trying again would not help. It takes no other
+    write with it: whoever wrote several together writes them apart."""
+
+
+class WorkerLost(ObservatoryError):  # noqa: N818 - says what is so
+    """The worker is not on record as alive (any more): it owns nothing and can take nothing."""
 
 
 class PositionMismatch(ObservatoryError):  # noqa: N818 - says what is so

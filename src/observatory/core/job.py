@@ -65,7 +65,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     since: int | None = None
     """When the state that this transition leaves was entered."""
     suspect: bool = False
-    """The job's worker has died before while running it."""
+    """Workers have died while running the job, so often that it runs apart from others like it."""
     error: ErrorInfo | None = None
     max_attempts: int = 0
     contract_version: int = 1

@@ -144,6 +144,10 @@ POISON: Final = "poison"
 POISON_CRASHES: Final = 3
 """A job whose worker died this often while running it is not run again (Sidekiq's poison pill)."""
 
+SUSPECT_CRASHES: Final = POISON_CRASHES - 1
+"""From so many on a job runs apart from others like it, so that it is alone when it is judged. Not
+from the first: of the many that run when a node dies, hardly one is to blame."""
+
 
 def decide(outcome: OutcomeKind, standing: Standing, retry: Retry, jitter: float) -> Decision:
     """Judge an attempt's outcome.

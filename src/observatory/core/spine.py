@@ -8,6 +8,7 @@ harmless: claiming decides in the store, and the reconciler finds what no queue 
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final, Protocol
 
 import msgspec
@@ -68,8 +69,9 @@ class LogRange(msgspec.Struct, frozen=True):
 class WorkConsumer(Protocol):
     """Takes messages from a set of work queues, highest priority first."""
 
-    async def take(self, limit: int, timeout_s: float) -> list[Delivery]:
-        """Up to `limit` messages, as soon as there is one; empty after the timeout."""
+    async def take(self, jobs: int, timeout_s: float) -> list[Delivery]:
+        """Messages at hand until they name this many jobs, the last perhaps more; as soon as
+        there is one; empty after the timeout."""
         ...
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
@@ -158,14 +160,14 @@ def within(messages: Iterable[LogMessage], limit: int, bytes_max: int) -> list[L
     return found
 
 
-def work_of(commit: Commit) -> list[WorkMessage]:
-    """The work messages of a commit: its runnable jobs, those of one queue and priority together.
+def work_of(commits: Iterable[Commit]) -> list[WorkMessage]:
+    """The work messages of commits: their runnable jobs, those of one queue and priority together.
 
     A suspect travels alone, so that it never holds up or takes along others.
     """
     groups: dict[tuple[str, str], list[Reference]] = {}
     messages: list[WorkMessage] = []
-    for t in commit.transitions:
+    for t in chain.from_iterable(commit.transitions for commit in commits):
         if t.state is not State.QUEUED:
             continue
         reference = Reference(t.job, t.attempt, t.type, t.contract_version, t.suspect)

@@ -1,12 +1,13 @@
 """The store: the authoritative record of jobs.
 
 Implemented in `backends/sqlite/` and `backends/postgres/`; what every implementation must do is in
-`tests/conformance/test_store.py`.
+`tests/conformance/`: `test_store.py`, `test_store_reads.py`, `test_store_liveness.py` and
+`test_refused_rows.py`.
 
 Every method that changes jobs does so in one transaction that also records the history of each
 transition and one outbox row with the publisher's next number; it returns that as a `Commit`, or
 None where nothing changed. All decisions use the store's own clock. Every method may raise
-`StoreUnavailable`.
+`StoreUnavailable`; one that writes, `RowRefused` where the data are at fault.
 """
 
 from collections.abc import Sequence
@@ -62,8 +63,7 @@ class Pulse(msgspec.Struct, frozen=True):
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs a list shows; all conditions hold together. `text` is searched in id, type,
-    error and payload."""
+    """Which jobs a list shows; all conditions hold together."""
 
     states: tuple[State, ...] = ()
     type: str | None = None
@@ -74,7 +74,14 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     error_fingerprint: str | None = None
     since: int | None = None
     until: int | None = None
-    text: str | None = None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A stretch of a search: what was found in it, newest first, and the id down to which it went;
+    None where there is nothing further down."""
+
+    jobs: list[Job]
+    reached: str | None
 
 
 class FailureGroup(msgspec.Struct, frozen=True):
@@ -101,9 +108,20 @@ class Snapshot(msgspec.Struct, frozen=True):
 LIST_MAX: Final = 200
 """Most rows one read returns."""
 
+FAILURES_COUNTED_MAX: Final = 10_000
+"""Of each group of failures, so many of the newest jobs may be all that is counted."""
+
+SEARCHED_MAX: Final = 1_000
+"""Jobs that one call of a search looks into: no index knows a text, and nobody should wait."""
+
 
 IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
 """How long an Idempotency-Key is remembered at least."""
+
+
+PUBLISHER_KEPT_US: Final = 90 * 24 * 3600 * 1_000_000
+"""A process that has committed nothing for longer has ended, and its number is forgotten. That is
+longer than aggregates remember it."""
 
 
 class StoreWrites(Protocol):
@@ -123,7 +141,16 @@ class StoreWrites(Protocol):
     async def claim(
         self, references: Sequence[Reference], worker: str
     ) -> tuple[list[ClaimedJob], Commit | None]:
-        """queued → running for each job whose attempt count is still the reference's."""
+        """queued → running for each job whose attempt count is still the reference's.
+
+        Raises:
+            WorkerLost: this worker was declared dead; what it took would be taken from it.
+        """
+        ...
+
+    async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:
+        """After a claim that was cut off, and of which nobody knows what it did: the jobs that
+        it took for this worker. A transaction that may still be under way is waited for."""
         ...
 
     async def finish(
@@ -175,6 +202,10 @@ class StoreLiveness(Protocol):
 
     def heartbeat(self, worker: str, running: int, state: str) -> Pulse:
         """Blocking, for the worker's own thread: I am alive; what shall end?"""
+        ...
+
+    async def runs(self, worker: str) -> list[tuple[str, int]]:
+        """(job, attempt) of every run that this worker has on record."""
         ...
 
     async def unregister_worker(self, worker: str) -> None:
@@ -242,6 +273,13 @@ class StoreReads(Protocol):
         """
         ...
 
+    async def search_jobs(
+        self, where: JobFilter, text: str, before: str | None, limit: int
+    ) -> Found:
+        """Like `list_jobs`, those with a text in id, type, correlation id, error or payload; looks
+        into `SEARCHED_MAX` jobs, then says how far it came."""
+        ...
+
     async def history(self, job_id: str) -> list[Transition]:
         """Every transition of a job, by version."""
         ...
@@ -253,7 +291,8 @@ class StoreReads(Protocol):
     async def failures(
         self, type: str | None, queue: str | None, since: int | None, limit: int
     ) -> list[FailureGroup]:
-        """Failed and retrying jobs, grouped, the largest group first."""
+        """Failed and retrying jobs, grouped, the largest group first. See
+        `FAILURES_COUNTED_MAX`."""
         ...
 
     async def oldest_queued(self) -> dict[str, int]:
@@ -276,8 +315,18 @@ class StoreReads(Protocol):
         """Every registered job type."""
         ...
 
-    async def snapshot(self, series_since: int) -> Snapshot:
-        """Aggregates recomputed from the record, with series from an instant on."""
+    async def snapshot(self, now: int | None = None) -> Snapshot:
+        """Aggregates recomputed from the record; the series as they are kept at an instant, or
+        of all times."""
+        ...
+
+    async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:
+        """Commits of a publisher that wait to be published, with numbers between these two (both
+        left out), in order."""
+        ...
+
+    async def published_numbers(self) -> dict[str, int]:
+        """The last number of every publisher of which nothing waits to be published."""
         ...
 
     async def outbox_backlog(self) -> int:

@@ -1,8 +1,10 @@
 """Reading JSON from strangers: the same text means the same everywhere, or it is refused.
 
 Refused beyond RFC 8259's grammar: duplicate member names (section 4 leaves them undefined),
-integers outside 64 bits and numbers beyond a double (they change on the way through a database),
-U+0000 and lone surrogates in strings (PostgreSQL cannot hold them), and depth over a limit.
+integers outside 64 bits and numbers beyond a double, or so small that one would hold zero (they
+change on the way through a database), U+0000 and lone surrogates in strings (PostgreSQL cannot hold
+them), and depth over a limit. A fraction with more digits than a double holds is rounded, as
+RFC 8259 (section 6) has its readers expect.
 
 The common case is decided by a few searches over the bytes; only a body in which something
 suspicious stands is walked.
@@ -21,13 +23,20 @@ INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
 
 _SUSPICIOUS: Final = re.compile(
-    rb"\d{19}"  # an integer that may not fit 64 bits
-    rb"|[eE]\+?\d{3}"  # an exponent that may not fit a double
+    rb"(?:^|[\[:,\s])-?(?:[0-9]{19}"  # an integer that may not fit 64 bits
+    rb"|[0-9.]+[eE][-+]?[0-9]{3}"  # an exponent that may not fit a double
+    rb"|0\.0{200})"  # a fraction that may be none to a double
     rb"|\\u(?:00|[dD][89a-fA-F])"  # NUL, a quote or colon the count of names misses, a surrogate
     rb'|"[ \t\r\n]+:'  # white space before a colon, which the count of names below cannot see
     rb"|\x00"
 )
+_FLAT: Final = bytes.maketrans(b"123456789E\t\r\n", b"000000000e   ")
+_SIGNS: Final = (b"0" * 19, b"0e000", b"0e+000", b"0e-000", rb"\u", b'" ', b"\x00")
+"""One of these stands in every flattened body that is suspicious: seven plain searches take a tenth
+of the time that the expression takes."""
 
+_MAY_VANISH: Final = re.compile(rb"(?:^|[\[:,\s])-?[0-9.]+[eE]-[0-9]{3}|0\.0{200}")
+"""What stands in every number that a double holds as zero and that is none: the least is 5e-324."""
 
 _WHITE_SPACE: Final = b" \t\r\n"
 _SURROGATES: Final = re.compile(
@@ -39,6 +48,9 @@ _PAIR_LENGTH: Final = len(r"\ud83d\ude00")
 
 
 _OUT_OF_RANGE: Final = "a number must fit a double; send a larger one as a string"
+_VANISHED: Final = "a number must fit a double, which holds this one as zero; send it as a string"
+
+_raw_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def decode(body: bytes, what: str = "the body") -> Any:
@@ -50,8 +62,59 @@ def decode(body: bytes, what: str = "the body") -> Any:
     value = _parse(body, what)
     if _needs_a_walk(body, value):
         _refuse_duplicate_names(body, what)
+        if _MAY_VANISH.search(body):
+            _walk(json.loads(body, parse_int=len, parse_float=_float_or_vanished), what)
         _walk(value, what)
     return value
+
+
+def decode_items(body: bytes, what: str = "the body") -> list[bytes] | None:
+    """The items of an array, each still to be decoded by itself, so that a fault of one is not the
+    others'; None where the body is JSON and no array.
+
+    Raises:
+        MalformedJson: where one item ends and the next begins cannot be told.
+    """
+    try:
+        return [bytes(item) for item in _raw_items(body)]
+    except msgspec.ValidationError:
+        decode(body, what)
+        return None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        if (items := _taken_apart(body)) is not None:
+            return items
+        decode(body, what)
+        raise  # not reached: what one decoder cannot read, the other cannot
+
+
+_lenient = json.JSONDecoder(strict=False, parse_int=len, parse_float=len, parse_constant=len)
+_BETWEEN: Final = re.compile(r"[ \t\r\n]*")
+
+
+def _taken_apart(body: bytes) -> list[bytes] | None:
+    """The items of an array in which one is no JSON: a NaN, a control character in a string, a lone
+    surrogate; None where it cannot be told apart."""
+
+    def after_space(at: int) -> int:
+        space = _BETWEEN.match(text, at)
+        return space.end() if space else at
+
+    items: list[bytes] = []
+    try:
+        text = body.decode()
+        at = after_space(0)
+        if text[at] != "[":
+            return None
+        while text[at] != "]":
+            start = after_space(at + 1)
+            _, end = _lenient.raw_decode(text, start)
+            items.append(text[start:end].encode())
+            at = after_space(end)
+            if text[at] not in ",]":
+                return None
+        return items if after_space(at + 1) == len(text) else None
+    except (ValueError, IndexError, RecursionError):
+        return None
 
 
 def _parse(body: bytes, what: str) -> Any:
@@ -82,7 +145,10 @@ def _why_not_json(body: bytes, error: msgspec.DecodeError, what: str) -> str:
 
 
 def _needs_a_walk(body: bytes, value: Any) -> bool:
-    if _SUSPICIOUS.search(body) or body.count(b"[") + body.count(b"{") > DEPTH_MAX:
+    flat = body.translate(_FLAT)
+    if any(sign in flat for sign in _SIGNS) and _SUSPICIOUS.search(body):
+        return True
+    if body.count(b"[") + body.count(b"{") > DEPTH_MAX:
         return True
     # A repeated name vanishes in decoding, so encoding again yields fewer names.
     return msgspec.json.encode(value).count(b'":') != body.count(b'":')
@@ -107,6 +173,17 @@ def _refuse_duplicate_names(body: bytes, what: str) -> None:
         raise MalformedJson(f"{what} is not JSON: {error}") from None
 
 
+class _Vanished:
+    """Stands for a number that is not zero and that a double holds as zero."""
+
+
+def _float_or_vanished(text: str) -> float | _Vanished:
+    number = float(text)
+    if number == 0.0 and text.lower().partition("e")[0].strip("-0."):
+        return _Vanished()
+    return number
+
+
 def _walk(root: Any, what: str) -> None:
     stack: list[tuple[Any, str, int]] = [(root, "", 1)]
     while stack:
@@ -125,6 +202,8 @@ def _walk(root: Any, what: str) -> None:
             _refuse(pointer, "an integer must fit 64 bits; send a longer one as a string")
         elif isinstance(value, float) and value in (float("inf"), float("-inf")):
             _refuse(pointer, _OUT_OF_RANGE)
+        elif isinstance(value, _Vanished):
+            _refuse(pointer, _VANISHED)
 
 
 def _check_text(text: str, pointer: str) -> None:

@@ -10,15 +10,15 @@ relay finds the row and publishes it again. A repeat is recognised by its number
 
 import asyncio
 from collections import deque
-from itertools import islice
+from itertools import islice, pairwise
 
 import structlog
 
-from observatory.core.errors import BacklogFull
+from observatory.core.errors import BacklogFull, Draining
 from observatory.core.event import Event, encode_batch, encode_commit
 from observatory.core.job import Commit
-from observatory.core.spine import LogEntry, Spine, WorkMessage, work_of
-from observatory.core.store import StoreLiveness
+from observatory.core.spine import LogEntry, Spine, work_of
+from observatory.core.store import Store
 from observatory.runtime.failpoints import reach
 from observatory.runtime.loop import Loop
 
@@ -38,7 +38,7 @@ hurry; but what another process does to a job meanwhile is left to the relay, so
 class Dispatcher:
     """Publishes a process's commits in the order of their numbers."""
 
-    def __init__(self, store: StoreLiveness, spine: Spine, source: str, backlog_max: int) -> None:
+    def __init__(self, store: Store, spine: Spine, source: str, backlog_max: int) -> None:
         self._store = store
         self._spine = spine
         self._source = source
@@ -47,6 +47,9 @@ class Dispatcher:
         self._logged: deque[Commit] = deque()
         self._backlog = 0
         self._sent: list[int] = []
+        self._last: int | None = None
+        """The number that was told to the log last."""
+        self._refuses = False
         self.loops = (
             Loop("dispatch to the log", self._tell, _LOOK_S),
             Loop("dispatch work", self._send, _LOOK_S),
@@ -64,7 +67,10 @@ class Dispatcher:
 
         Raises:
             BacklogFull: over a limit.
+            Draining: this process is about to end.
         """
+        if self._refuses:
+            raise Draining("this process is about to end and takes no more; send it again")
         if waiting >= waiting_max:
             raise BacklogFull("too many requests wait for the store; slow down", retry_after_s=1)
         if self.backlog >= self._backlog_max:
@@ -72,6 +78,10 @@ class Dispatcher:
                 "the spine has not taken accepted work for a while; try again later",
                 retry_after_s=5,
             )
+
+    def refuse_more(self) -> None:
+        """Admit nothing from now on; what was admitted is published."""
+        self._refuses = True
 
     def put(self, commit: Commit | None) -> None:
         """Publish a commit soon. Must be called in the order of the commits."""
@@ -106,13 +116,28 @@ class Dispatcher:
             # The outbox holds what is left; the relay publishes it.
             _log.warning("dispatch.left", error=repr(error), backlog=self.backlog)
 
+    async def _fill_hole(self) -> None:
+        """Put what is missing before the next commit in its place: where the answer to a commit
+        was lost, or whoever waited for it was gone, nobody gave it to be published."""
+        if not self._waiting or self._last is None:
+            return
+        following = self._waiting[0].number
+        if following > self._last + 1:
+            found = await self._store.outbox(self._store.publisher, self._last, following)
+            _log.warning("dispatch.found", commits=len(found), before=following)
+            self._waiting.extendleft(reversed(found))
+            self._backlog += sum(len(commit.transitions) for commit in found)
+            self._last = following - 1
+
     async def _tell(self) -> bool:
-        commits = list(islice(self._waiting, _COMMITS_MAX))
+        await self._fill_hole()
+        commits = _without_hole(list(islice(self._waiting, _COMMITS_MAX)))
         if not commits:
             return False
         at_once = self._spine.publishes_at_once
         reach("dispatch.before_publish")
-        await self._spine.publish(self._entries(commits), _work(commits) if at_once else [])
+        await self._spine.publish(self._entries(commits), work_of(commits) if at_once else [])
+        self._last = max(self._last or 0, commits[-1].number)
         for commit in commits:
             self._waiting.popleft()
             if at_once:
@@ -127,7 +152,7 @@ class Dispatcher:
         if not commits:
             return False
         reach("dispatch.before_work")
-        if work := _work(commits):
+        if work := work_of(commits):
             await self._spine.publish([], work)
         for commit in commits:
             self._logged.popleft()
@@ -158,7 +183,7 @@ class Dispatcher:
 
     async def publish(self, commits: list[Commit]) -> None:
         """Publish commits, of whichever publisher, once."""
-        await self._spine.publish(self._entries(commits), _work(commits))
+        await self._spine.publish(self._entries(commits), work_of(commits))
 
     def _entries(self, commits: list[Commit]) -> list[LogEntry]:
         return [
@@ -167,5 +192,9 @@ class Dispatcher:
         ]
 
 
-def _work(commits: list[Commit]) -> list[WorkMessage]:
-    return [message for commit in commits for message in work_of(commit)]
+def _without_hole(commits: list[Commit]) -> list[Commit]:
+    """As many as follow one another without a number left out."""
+    for position, (one, following) in enumerate(pairwise(commits), 1):
+        if following.number > one.number + 1:
+            return commits[:position]
+    return commits

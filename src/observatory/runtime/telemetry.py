@@ -43,6 +43,22 @@ class Repeats:
         return {**event, "left_out": left_out} if left_out else event
 
 
+class _Forwarding(logging.Handler):
+    """Hands what libraries log to structlog, so that every line has one form, and what any client
+    can have uvicorn say again and again is counted instead of written."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        try:
+            text = record.getMessage()
+        except Exception:  # the arguments do not fit the text
+            text = str(record.msg)
+        exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
+        # structlog knows the levels that have names, and leaves out a line of any other.
+        level = min(logging.CRITICAL, max(logging.DEBUG, record.levelno // 10 * 10))
+        structlog.get_logger().log(level, text.rstrip(), logger=record.name, exc_info=exc_info)
+
+
 def configure_logging(level: str) -> None:
     """Send structlog and the standard library's logging to stderr, at a level and above."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.WARNING)
@@ -71,6 +87,5 @@ def configure_logging(level: str) -> None:
     )
     # It writes a line for each attempt to connect, and what has failed is told by ourselves.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
-    logging.basicConfig(
-        level=number, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
-    )
+    logging.captureWarnings(True)
+    logging.basicConfig(level=number, handlers=[_Forwarding()])

@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=10_000,
-        description="runs at once in one processor; 100, or 32 where a handler runs in a thread",
+        description="runs at once in one processor; 200, or 32 where a handler runs in a thread",
     )
     queues: str = Field(
         default="",

@@ -11,11 +11,14 @@ import psycopg
 from psycopg import RawCursor, errors
 from psycopg.rows import TupleRow
 
-from observatory.core.errors import ObservatoryError, StoreUnavailable
+from observatory.core.errors import RowRefused, StoreUnavailable
 
 _CONNECT_TIMEOUT_S: Final = 3
 _UNACKNOWLEDGED_MS: Final = 10_000
 """How long sent bytes may stay unacknowledged before the connection is given up."""
+
+_PREPARED_AFTER: Final = 2
+"""A statement run so often is prepared, where the connection is to the server itself."""
 
 _PAUSE_MIN_S: Final = 0.1
 _PAUSE_MAX_S: Final = 2.0
@@ -32,10 +35,6 @@ _GONE: Final = (
 anew."""
 
 
-class RowRefused(ObservatoryError):  # noqa: N818 - says what is so
-    """The database cannot hold this row as such; trying again would not help."""
-
-
 class Link:
     """A connection for one thread at a time.
 
@@ -46,7 +45,7 @@ class Link:
     def __init__(self, url: str, name: str, *, writes: bool) -> None:
         self._url = url
         self._name = name
-        self._session = "read-write" if writes else "any"
+        self._writes = writes
         self._connection: psycopg.Connection[TupleRow] | None = None
         self._pause_s = 0.0
         self._not_before = 0.0
@@ -85,21 +84,25 @@ class Link:
         return connection
 
     def _connect(self) -> psycopg.Connection[TupleRow]:
-        # Without prepared statements and session settings, a pooler may give every transaction
-        # another server connection.
+        # Without session settings, a pooler may give every transaction another server connection.
         options: dict[str, Any] = {
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "application_name": f"observatory {self._name}",
-            "target_session_attrs": self._session,
+            "target_session_attrs": "read-write" if self._writes else "any",
             "tcp_user_timeout": _UNACKNOWLEDGED_MS,
         }
-        return psycopg.connect(
+        connection = psycopg.connect(
             self._url,
             autocommit=True,
             prepare_threshold=None,
             cursor_factory=RawCursor,
             **options,
         )
+        if self._writes and _is_direct(connection):
+            # Planning a statement anew costs PostgreSQL as much as running it for a few jobs. What
+            # reads is planned for what it is asked: one plan does not suit every filter.
+            connection.prepare_threshold = _PREPARED_AFTER
+        return connection
 
     @property
     def connected(self) -> bool:
@@ -164,3 +167,9 @@ def raise_translated(error: psycopg.Error) -> NoReturn:
 
 def _text(error: psycopg.Error) -> str:
     return error.diag.message_primary or str(error).strip() or type(error).__name__
+
+
+def _is_direct(connection: psycopg.Connection[TupleRow]) -> bool:
+    """No pooler stands between, as it would tell a process id of its own making."""
+    row = connection.execute(b"SELECT pg_backend_pid()").fetchone()
+    return row is not None and row[0] == connection.info.backend_pid

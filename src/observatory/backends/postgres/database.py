@@ -5,8 +5,8 @@ Rules of this file:
 
 1. Each connection belongs to one thread. Cancelling a caller never touches one, so that none is
    left in the middle of a transaction.
-2. Nothing outlives a transaction (settings, locks, prepared statements), so a pooler may stand
-   between.
+2. Nothing outlives a transaction (settings, locks), nor where a pooler stands between do prepared
+   statements, so that it may give each transaction another connection.
 3. A server that is frozen keeps its connections; a thread that watches the others ends their
    waiting.
 """

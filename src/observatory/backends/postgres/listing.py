@@ -28,23 +28,52 @@ _SELECTIVE: Final = ("worker", "correlation_id", "parent_id", "error_fingerprint
 """Columns whose indexes have no state before the id."""
 
 
+_SHOWN: Final = COLUMNS.replace("id,", "id::text,", 1)
+
+
 def listing(where: JobFilter, before: str | None, limit: int) -> tuple[bytes, list[Any]]:
     """The query and its values."""
     query = _Query()
+    text = f"SELECT {_SHOWN} FROM ({_walk(query, '*', where, before, limit)}) AS jobs"  # noqa: S608
+    return f"{text} ORDER BY jobs.id DESC".encode(), query.values
+
+
+def search(
+    where: JobFilter, text: str, before: str | None, depth: int, limit: int
+) -> tuple[bytes, list[Any]]:
+    """The query of those with a text, among the first `depth` of a list."""
+    query = _Query()
+    # Of ids alone, since the planner would walk another index for the sake of whole rows; and
+    # OFFSET 0, since it would join them by reading the whole table.
+    walk = _walk(query, "id", where, before, depth)
+    row = "SELECT * FROM jobs WHERE jobs.id = walk.id OFFSET 0"
+    found = _text(query, text)
+    tail = f"ORDER BY walk.id DESC LIMIT {query.value(limit, 'bigint')}"
+    shown = ", ".join(f"jobs.{column}" for column in _SHOWN.split(", "))
+    return (
+        f"SELECT {shown} FROM ({walk}) AS walk CROSS JOIN LATERAL ({row}) AS jobs "  # noqa: S608
+        f"WHERE {found} {tail}"
+    ).encode(), query.values
+
+
+def reach(where: JobFilter, before: str | None, depth: int) -> tuple[bytes, list[Any]]:
+    """The query of the last id among the first `depth` of a list; no row if it is shorter."""
+    query = _Query()
+    walk = _walk(query, "id", where, before, depth)
+    text = f"SELECT id::text FROM ({walk}) AS jobs ORDER BY jobs.id DESC OFFSET {depth - 1}"  # noqa: S608
+    return text.encode(), query.values
+
+
+def _walk(query: "_Query", columns: str, where: JobFilter, before: str | None, limit: int) -> str:
     common = _conditions(query, where, before)
-    count = query.value(limit, "bigint")
-    tail = f"ORDER BY jobs.id DESC LIMIT {count}"
+    tail = f"ORDER BY jobs.id DESC LIMIT {query.value(limit, 'bigint')}"
     timed = where.since is not None or where.until is not None
     branches = [[*common, *one] for one in _branches(query, where, timed)]
-    if len(branches) == 1:
-        text = f"SELECT {COLUMNS} FROM jobs WHERE {_all(branches[0])} {tail}"  # noqa: S608
-    else:
-        parts = " UNION ALL ".join(
-            f"(SELECT * FROM jobs WHERE {_all(one)} {tail})"  # noqa: S608
-            for one in branches
-        )
-        text = f"SELECT {COLUMNS} FROM ({parts}) AS jobs {tail}"  # noqa: S608
-    return text.replace("id, type", "id::text, type", 1).encode(), query.values
+    parts = [f"SELECT {columns} FROM jobs WHERE {_all(one)} {tail}" for one in branches]  # noqa: S608
+    if len(parts) == 1:
+        return parts[0]
+    union = " UNION ALL ".join(f"({part})" for part in parts)
+    return f"SELECT {columns} FROM ({union}) AS jobs {tail}"  # noqa: S608
 
 
 class _Query:
@@ -74,8 +103,6 @@ def _conditions(query: _Query, where: JobFilter, before: str | None) -> list[str
         conditions.append(f"created_at < {query.value(where.until, 'bigint')}")
     if before is not None:
         conditions.append(f"jobs.id < {query.value(before, 'uuid')}")
-    if where.text is not None:
-        conditions.append(_text(query, where.text))
     return conditions
 
 
@@ -111,10 +138,12 @@ def _text(query: _Query, text: str) -> str:
     plain = query.value(_like(text), "text")
     # A payload is kept as JSON, in which quotes and backslashes are escaped.
     escaped = query.value(_like(msgspec.json.encode(text)[1:-1].decode()), "text")
+    # As EXISTS the planner would read the whole history for once, and not a row for each job.
+    payload = "SELECT document FROM history WHERE history.job = jobs.id AND history.version = 1"
     return (
-        f"(jobs.id::text ILIKE {plain} OR type ILIKE {plain} OR error_message ILIKE {plain} "
-        f"OR error_type ILIKE {plain} OR EXISTS (SELECT FROM history WHERE history.job = jobs.id "
-        f"AND history.version = 1 AND history.document ILIKE {escaped}))"
+        f"(jobs.id::text ILIKE {plain} OR type ILIKE {plain} OR correlation_id ILIKE {plain} "
+        f"OR error_message ILIKE {plain} OR error_type ILIKE {plain} "
+        f"OR ({payload}) ILIKE {escaped})"
     )
 
 

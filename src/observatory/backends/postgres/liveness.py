@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from observatory.backends.postgres.database import Database
-from observatory.backends.postgres.reads import PostgresReads, worker_records
+from observatory.backends.postgres.reads import PostgresReads, decode_transitions, worker_records
 from observatory.backends.postgres.recording import PRUNE, QUEUE, end_lost_runs, record_in_order
 from observatory.backends.postgres.rows import QueuedRow, body, current_rows, encode
 from observatory.backends.postgres.sql import statement
@@ -15,8 +15,8 @@ from observatory.backends.postgres.transaction import Transaction
 from observatory.core.change import lost
 from observatory.core.job import Commit, Transition, WorkerRecord
 from observatory.core.job_type import JobType, Retry
-from observatory.core.lifecycle import Move, State, allows
-from observatory.core.store import IDEMPOTENCY_KEPT_US, Pulse
+from observatory.core.lifecycle import SUSPECT_CRASHES, Move, State, allows
+from observatory.core.store import IDEMPOTENCY_KEPT_US, PUBLISHER_KEPT_US, Pulse
 
 _FORGET_KEYS: Final = statement("forget_keys")
 _DUE: Final = statement("select_due")
@@ -27,6 +27,7 @@ _QUEUED: Final = statement("select_queued")
 _PUT_WORKER: Final = statement("put_worker")
 _BEAT: Final = statement("beat")
 _LEAD: Final = statement("lead")
+_RUNS: Final = statement("select_runs")
 
 _LOWEST_ID: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -35,8 +36,6 @@ _KEYS_FORGOTTEN_MAX: Final = 10_000
 
 _PROMOTES_LATER_US: Final = 1_000_000
 """How long a due job is left alone while its last change is on its way to the log."""
-
-_decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
 
 
 class PostgresLiveness(PostgresReads):
@@ -81,6 +80,12 @@ class PostgresLiveness(PostgresReads):
             return Pulse(known == 1, tuple((job, attempt) for job, attempt in cancel))
 
         return self._database.beat(work)
+
+    async def runs(self, worker: str) -> list[tuple[str, int]]:
+        """See `StoreLiveness.runs`."""
+        return await self._database.read(
+            lambda db: [(id, attempt) for id, attempt in db.execute(_RUNS, (worker,))]
+        )
 
     async def unregister_worker(self, worker: str) -> None:
         """See `StoreLiveness.unregister_worker`."""
@@ -166,7 +171,7 @@ class PostgresLiveness(PostgresReads):
         """See `StoreLiveness.unpublished`."""
         return await self._database.read(
             lambda db: [
-                Commit(publisher, number, _decode_transitions(body))
+                Commit(publisher, number, decode_transitions(body))
                 for publisher, number, body in db.execute(
                     _UNPUBLISHED, (db.now - older_than_us, limit)
                 )
@@ -189,7 +194,7 @@ class PostgresLiveness(PostgresReads):
                     attempt=attempt,
                     state=State.QUEUED,
                     contract_version=contract_version,
-                    suspect=crashes > 0,
+                    suspect=crashes >= SUSPECT_CRASHES,
                 )
                 for (
                     id, version, at, type, queue, priority, attempt, contract_version, crashes,
@@ -220,6 +225,11 @@ class PostgresLiveness(PostgresReads):
         db.execute(_FORGET_KEYS, (min(before, db.now - IDEMPOTENCY_KEPT_US), _KEYS_FORGOTTEN_MAX))
         db.execute(
             b"DELETE FROM workers WHERE state IN ('lost', 'stopped') AND seen_at < $1", (before,)
+        )
+        db.execute(
+            b"DELETE FROM publishers WHERE seen_at < $1 "
+            b"AND NOT EXISTS (SELECT FROM outbox WHERE publisher = publishers.id)",
+            (db.now - PUBLISHER_KEPT_US,),
         )
         found = db.execute(_PRUNABLE, (before, limit))
         rows = [

@@ -6,13 +6,15 @@ from typing import Any, Final
 import msgspec
 
 from observatory.backends.postgres.database import Database
-from observatory.backends.postgres.listing import COLUMNS, listing
+from observatory.backends.postgres.listing import COLUMNS, listing, reach, search
 from observatory.backends.postgres.rows import is_id
 from observatory.backends.postgres.sql import statement
 from observatory.backends.postgres.transaction import Transaction
-from observatory.core.aggregates import Deltas, fold_transitions
+from observatory.core.aggregates import Counted, Deltas, fold_transitions
 from observatory.core.errors import InvalidCursor
+from observatory.core.instant import MICROSECONDS
 from observatory.core.job import (
+    Commit,
     Job,
     JobLogLine,
     Progress,
@@ -21,7 +23,15 @@ from observatory.core.job import (
 )
 from observatory.core.job_type import JobType
 from observatory.core.lifecycle import ErrorInfo, State
-from observatory.core.store import LIST_MAX, FailureGroup, JobFilter, Snapshot
+from observatory.core.store import (
+    FAILURES_COUNTED_MAX,
+    LIST_MAX,
+    SEARCHED_MAX,
+    FailureGroup,
+    Found,
+    JobFilter,
+    Snapshot,
+)
 
 _SHOWN: Final = COLUMNS.replace("id,", "id::text,", 1)
 _JOB: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = $1".encode()  # noqa: S608 - our own names
@@ -40,6 +50,8 @@ _HISTORY_PAGE: Final = 5_000
 """Transitions that a snapshot fetches at once."""
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
+decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
+_decode_counted = msgspec.json.Decoder(Counted).decode
 
 
 class PostgresReads:
@@ -91,11 +103,32 @@ class PostgresReads:
         if before is not None and not is_id(before):
             raise InvalidCursor("the cursor was not made by this system")
         query, values = listing(where, before, min(limit, LIST_MAX + 1))
-        if any("\0" in value for value in values if isinstance(value, str)):
-            return []  # no text in the database holds it
+        if _unheard(values):
+            return []
         return await self._database.read(
             lambda db: [_job(row) for row in db.execute(query, values)]
         )
+
+    async def search_jobs(
+        self, where: JobFilter, text: str, before: str | None, limit: int
+    ) -> Found:
+        """See `StoreReads.search_jobs`."""
+        if before is not None and not is_id(before):
+            raise InvalidCursor("the cursor was not made by this system")
+        limit = min(limit, LIST_MAX)
+        looking = search(where, text, before, SEARCHED_MAX, limit)
+        reaching = reach(where, before, SEARCHED_MAX)
+        if _unheard(looking[1]):
+            return Found([], None)
+
+        def work(db: Transaction) -> Found:
+            jobs = [_job(row) for row in db.execute(*looking)]
+            if len(jobs) == limit:
+                return Found(jobs, jobs[-1].id)
+            ends = db.execute(*reaching)
+            return Found(jobs, ends[0][0] if ends else None)
+
+        return await self._database.read(work)
 
     async def history(self, job_id: str) -> list[Transition]:
         """See `StoreReads.history`."""
@@ -129,7 +162,7 @@ class PostgresReads:
         self, type: str | None, queue: str | None, since: int | None, limit: int
     ) -> list[FailureGroup]:
         """See `StoreReads.failures`."""
-        values = (type, queue, since, min(limit, LIST_MAX))
+        values = (type, queue, since, min(limit, LIST_MAX), FAILURES_COUNTED_MAX)
         return await self._database.read(
             lambda db: [FailureGroup(*row) for row in db.execute(_FAILURES, values)]
         )
@@ -164,10 +197,30 @@ class PostgresReads:
             ]
         )
 
-    async def snapshot(self, series_since: int) -> Snapshot:
+    async def snapshot(self, now: int | None = None) -> Snapshot:
         """See `StoreReads.snapshot`."""
-        del series_since  # The whole history is here, and lifetime totals need it.
-        return await self._database.snapshot(_snapshot)
+        return await self._database.snapshot(lambda db: _snapshot(db, now))
+
+    async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:
+        """See `StoreReads.outbox`."""
+        query = (
+            b"SELECT publisher, number, body FROM outbox "
+            b"WHERE publisher = $1 AND number > $2 AND number < $3 ORDER BY number"
+        )
+        return await self._database.read(
+            lambda db: [
+                Commit(name, number, decode_transitions(body))
+                for name, number, body in db.execute(query, (publisher, after, before))
+            ]
+        )
+
+    async def published_numbers(self) -> dict[str, int]:
+        """See `StoreReads.published_numbers`."""
+        query = (
+            b"SELECT id, last_number FROM publishers "
+            b"WHERE NOT EXISTS (SELECT FROM outbox WHERE publisher = publishers.id)"
+        )
+        return await self._database.read(lambda db: dict(db.execute(query)))
 
     async def outbox_backlog(self) -> int:
         """See `StoreReads.outbox_backlog`."""
@@ -187,6 +240,11 @@ class PostgresReads:
             return {"backend": "postgresql", "schema": schema, "version": version, "bytes": size}
 
         return await self._database.read(work)
+
+
+def _unheard(values: Sequence[Any]) -> bool:
+    """Whether a value holds what no text in the database does."""
+    return any("\0" in value for value in values if isinstance(value, str))
 
 
 def worker_records(
@@ -218,8 +276,8 @@ def worker_records(
     ]  # fmt: skip
 
 
-def _snapshot(db: Transaction) -> Snapshot:
-    deltas = Deltas()
+def _snapshot(db: Transaction, now: int | None) -> Snapshot:
+    deltas = Deltas(None if now is None else now // MICROSECONDS)
     counts = db.execute(b"SELECT type, queue, state, count(*) FROM jobs GROUP BY 1, 2, 3")
     for type, queue, state, count in counts:
         deltas.states[type, queue, state] = count
@@ -227,11 +285,11 @@ def _snapshot(db: Transaction) -> Snapshot:
     return Snapshot(deltas, dict(db.execute(b"SELECT id, last_number FROM publishers")))
 
 
-def _whole_history(db: Transaction) -> Iterator[Transition]:
+def _whole_history(db: Transaction) -> Iterator[Counted]:
     db.execute(b"DECLARE whole NO SCROLL CURSOR FOR SELECT body FROM history")
     while rows := db.execute(b"FETCH %d FROM whole" % _HISTORY_PAGE):
         for (body,) in rows:
-            yield _decode_transition(body)
+            yield _decode_counted(body)
 
 
 def _last_error(db: Transaction, job_id: str) -> ErrorInfo | None:

@@ -34,10 +34,12 @@ def current_rows(db: Transaction, ids: Iterable[str]) -> list[Current]:
     return rows
 
 
-def claimable_rows(db: Transaction, ids: Iterable[str]) -> list[tuple[Current, str | None]]:
-    """Like `current_rows`, with the payloads of jobs that are queued."""
+def claimable_rows(
+    db: Transaction, ids: Iterable[str], worker: str
+) -> list[tuple[Current, str | None]]:
+    """Like `current_rows`, with the payloads of jobs that are queued; none for a dead worker."""
     rows: list[tuple[Current, str | None]] = []
-    for *row, payload, clock in db.execute(_SELECT_CLAIMABLE, (_joined(ids),)):
+    for *row, payload, clock in db.execute(_SELECT_CLAIMABLE, (_joined(ids), worker)):
         rows.append((Current(*row), payload))
         db.saw(clock)
     return rows

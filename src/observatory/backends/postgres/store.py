@@ -37,8 +37,9 @@ from observatory.core.change import (
     cancellation,
     claimed_job,
     owns,
+    owns_claim,
 )
-from observatory.core.errors import IllegalTransition
+from observatory.core.errors import IllegalTransition, WorkerLost
 from observatory.core.job import (
     ClaimedJob,
     Commit,
@@ -59,6 +60,10 @@ _NOTE_LINES: Final = statement("note_lines")
 _PAUSE_QUEUE: Final = statement("pause_queue")
 _RESUME_QUEUE: Final = statement("resume_queue")
 _PUT_JOB_TYPES: Final = statement("put_job_types")
+_DEAD: Final = b"SELECT 1 FROM workers WHERE id = $1 AND state IN ('lost', 'stopped')"
+_PAYLOADS: Final = (
+    b"SELECT job::text, document FROM history WHERE job = ANY ($1::uuid[]) AND version = 1"
+)
 
 
 class PostgresStore(PostgresLiveness):
@@ -103,15 +108,21 @@ class PostgresStore(PostgresLiveness):
         self, references: Sequence[Reference], worker: str
     ) -> tuple[list[ClaimedJob], Commit | None]:
         """See `StoreWrites.claim`."""
-        return await self._database.write(lambda db: self._claim(db, references, worker))
+        claimed = await self._database.write(lambda db: self._claim(db, references, worker))
+        if claimed is None:
+            raise WorkerLost(f"the worker {worker} was declared dead")
+        return claimed
 
     def _claim(
         self, db: Transaction, references: Sequence[Reference], worker: str
-    ) -> tuple[list[ClaimedJob], Commit | None]:
+    ) -> tuple[list[ClaimedJob], Commit | None] | None:
         wanted = {(reference.id, reference.attempt) for reference in references}
+        rows = claimable_rows(db, {id for id, _ in wanted}, worker)
+        if not rows and db.execute(_DEAD, (worker,)):
+            return None
         found = [
             (row, payload)
-            for row, payload in claimable_rows(db, {id for id, _ in wanted})
+            for row, payload in rows
             if payload is not None and (row.id, row.attempt) in wanted
         ]
         if not found:
@@ -125,6 +136,21 @@ class PostgresStore(PostgresLiveness):
         ]
         claimed = [claimed_job(row, payload) for row, payload in found]
         return claimed, record(db, CLAIM, changed, transitions, self._publisher)
+
+    async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:
+        """See `StoreWrites.reclaim`."""
+        wanted = {reference.id: reference for reference in references}
+
+        def work(db: Transaction) -> list[ClaimedJob]:
+            # Locked: a claim whose commit is still under way is waited for.
+            rows = {
+                row.id: row for row in current_rows(db, wanted)
+                if owns_claim(row, wanted[row.id], worker)
+            }  # fmt: skip
+            payloads = db.execute(_PAYLOADS, (list(rows),)) if rows else []
+            return [claimed_job(rows[id], text, rows[id].attempt) for id, text in payloads]
+
+        return await self._database.write(work)
 
     async def finish(
         self, attempts: Sequence[FinishedAttempt], worker: str

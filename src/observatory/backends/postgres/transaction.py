@@ -36,7 +36,8 @@ Work = Callable[[Transaction], T]
 
 def begin(connection: psycopg.Connection[TupleRow], statements: bytes) -> TupleRow:
     """Begin a transaction; the row of the statement after BEGIN, in the same round trip."""
-    cursor = connection.execute(statements)
+    # Two statements cannot be prepared as one.
+    cursor = connection.execute(statements, prepare=False)
     cursor.nextset()
     (row,) = cursor.fetchall()
     return row

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -21,13 +21,13 @@ class Attachment:
         self,
         session: Session,
         channel: AbstractChannel,
-        prefetch: int,
         arrived: Callable[["Attachment", str, DeliveredMessage], None],
     ) -> None:
         self.session = session
         self._channel = channel
-        self._prefetch = prefetch
         self._arrived = arrived
+        self.prefetch: dict[str, int] = {}
+        """By queue that is subscribed to, how many unsettled messages of it are let through."""
         self._subscriptions: dict[str, str] = {}
         self._unsettled: dict[int, bool] = {}  # delivery tag, in order: whether it is to be settled
         self._subscription_of: dict[int, str] = {}
@@ -41,26 +41,28 @@ class Attachment:
     async def open(
         cls,
         session: Session,
-        prefetch: int,
         arrived: Callable[["Attachment", str, DeliveredMessage], None],
     ) -> "Attachment":
         """Open the channel; nothing is subscribed to yet."""
-        channel = await session.lasting_channel()
-        with translated("consuming"):
-            async with asyncio.timeout(DEADLINE_S):
-                # Counts for each subscription by itself; RabbitMQ 4.3 refuses any other way.
-                await channel.basic_qos(prefetch_count=prefetch)
-        return cls(session, channel, prefetch, arrived)
+        return cls(session, await session.lasting_channel(), arrived)
 
-    async def subscribe(self, queues: list[str]) -> set[str]:
-        """Begin to take from these queues, in this order; those that should deliver at once."""
+    async def subscribe(self, queues: Mapping[str, int]) -> set[str]:
+        """Begin to take from these queues, in this order, each with its prefetch; those that
+        should deliver at once."""
         expected: set[str] = set()
         with translated("consuming"):
             async with asyncio.timeout(DEADLINE_S):
                 for queue in queues:
                     if await declare_work_queue(self.session, queue):
                         expected.add(queue)
-                for queue in queues:
+                set_to = 0
+                for queue, prefetch in queues.items():
+                    if prefetch != set_to:
+                        # Holds for each subscription made from then on, by itself; RabbitMQ 4.3
+                        # refuses any other way.
+                        await self._channel.basic_qos(prefetch_count=prefetch)
+                        set_to = prefetch
+                    self.prefetch[queue] = prefetch
                     self.delivered[queue] = 0
                     ok = await self._channel.basic_consume(queue, self._callback(queue))
                     assert ok.consumer_tag is not None
@@ -85,6 +87,7 @@ class Attachment:
         with translated("consuming"):
             async with asyncio.timeout(DEADLINE_S):
                 for queue in queues:
+                    self.prefetch.pop(queue, None)
                     subscription = self._subscriptions.pop(queue, None)
                     if subscription is not None:
                         await self._channel.basic_cancel(subscription)
@@ -95,7 +98,7 @@ class Attachment:
         return [
             queue
             for queue, subscription in self._subscriptions.items()
-            if self._load[subscription] >= self._prefetch
+            if self._load[subscription] >= self.prefetch[queue]
         ]
 
     def settle(self, tag: int) -> None:

@@ -7,6 +7,7 @@ for a moment is given back, for another processor may have a slot free: see deci
 import asyncio
 import contextlib
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -22,12 +23,14 @@ from observatory.backends.rabbitmq.publisher import Publisher
 from observatory.backends.rabbitmq.topology import DEAD, declare_work_queue, work_queues
 from observatory.core.errors import ConfigurationError, ObservatoryError, SpineUnavailable
 from observatory.core.job_type import PRIORITIES
-from observatory.core.spine import Delivery, WorkMessage
+from observatory.core.spine import MESSAGE_JOBS_MAX, Delivery, WorkMessage
 
 _log = structlog.get_logger(__name__)
 
-_PREFETCH: Final = 16
-"""Messages at hand of each queue and priority."""
+_PREFETCH_MAX: Final = 200
+"""Messages at hand of each queue and priority at the most."""
+_SIZE_WEIGHT: Final = 1 / 8
+"""How much one message counts in what messages of its queue hold on average."""
 _HELD_S: Final = 0.2
 """After the last asking, so long are messages kept at hand."""
 _FIRST_S: Final = 0.25
@@ -72,6 +75,8 @@ class WorkQueueConsumer:
         self._held: dict[int, _Held] = {}
         self._changed = asyncio.Event()
         self._ready = False
+        self._sizes = dict.fromkeys(self._names, float(MESSAGE_JOBS_MAX))
+        self._wanted = 1
         self._takers = 0
         self._asked_at = 0.0
         self._asked = asyncio.Event()
@@ -84,8 +89,9 @@ class WorkQueueConsumer:
 
     # For the processor
 
-    async def take(self, limit: int, timeout_s: float) -> list[Delivery]:
+    async def take(self, jobs: int, timeout_s: float) -> list[Delivery]:
         """See `WorkConsumer.take`."""
+        self._wanted = max(jobs, self._wanted * 7 // 8)
         self._takers += 1
         self._asked.set()
         try:
@@ -104,9 +110,10 @@ class WorkQueueConsumer:
             self._asked_at = self._clock()
         taken: list[Delivery] = []
         for at_hand in self._at_hand:
-            while at_hand and len(taken) < limit:
+            while at_hand and jobs > 0:
                 held = at_hand.popleft()
                 taken.append(Delivery(held.tag, held.message))
+                jobs -= len(held.message.jobs)
         return taken
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
@@ -144,7 +151,7 @@ class WorkQueueConsumer:
         while True:
             try:
                 session = await self._link.state()
-                self._attachment = await Attachment.open(session, _PREFETCH, self._arrived)
+                self._attachment = await Attachment.open(session, self._arrived)
                 self._failure = None  # Before anyone asks: who asks is told of a failure at once.
                 await self._serve(session, self._attachment)
             except ObservatoryError as error:
@@ -174,7 +181,7 @@ class WorkQueueConsumer:
             if self._takers == 0:
                 await self._until_asked(session)
                 continue
-            expected = await attachment.subscribe(self._names)
+            expected = await attachment.subscribe(self._fitting(self._names))
             await self._wait_for_first(attachment, expected)
             self._ready = True
             self._changed.set()
@@ -220,15 +227,29 @@ class WorkQueueConsumer:
                     await lost.wait()
 
     async def _renew(self, attachment: Attachment) -> None:
-        """What is taken and not settled for long, as suspects are, does not keep others back."""
+        """Subscribe anew where what may be at hand does not fit: what is taken and not settled for
+        long, as suspects are, keeps others back; or messages hold other numbers of jobs."""
+        fitting = self._fitting(self._names)
         spent = [
             name
             for name in attachment.exhausted()
             if not any(held.name == name for held in self._at_hand[self._priorities[name]])
         ]
-        if spent:
-            await attachment.unsubscribe(spent)
-            await attachment.subscribe(spent)
+        misfits = [
+            name
+            for name, prefetch in attachment.prefetch.items()
+            if not prefetch / 2 <= fitting[name] <= prefetch * 2
+        ]
+        if names := {*spent, *misfits}:
+            await attachment.unsubscribe(sorted(names))
+            await attachment.subscribe({n: f for n, f in fitting.items() if n in names})
+
+    def _fitting(self, names: Sequence[str]) -> dict[str, int]:
+        """How many messages of each queue to have at hand: about two claims' worth of jobs."""
+        return {
+            name: min(max(2, math.ceil(2 * self._wanted / self._sizes[name])), _PREFETCH_MAX)
+            for name in names
+        }
 
     async def _look(
         self, attachment: Attachment, silent: set[str], suspected: set[str]
@@ -282,6 +303,7 @@ class WorkQueueConsumer:
             return
         if attachment is not self._attachment:
             return  # The channel is closed; it comes again on another.
+        self._sizes[name] += (len(work.jobs) - self._sizes[name]) * _SIZE_WEIGHT
         held = _Held(next(_tags), attachment, delivery_tag, name, work, self._clock())
         self._held[held.tag] = held
         self._at_hand[self._priorities[name]].append(held)

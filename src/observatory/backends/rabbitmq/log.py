@@ -163,13 +163,14 @@ class EventLog:
     async def _caught_up(self) -> _Tail:
         """The tail, once it has what this process published before."""
         tail = await self._tail()
-        if self._publisher.unseen:
-            try:
-                async with asyncio.timeout(_OWN_S):
-                    while self._publisher.unseen and tail is self._current:
-                        await tail.grew.wait()
-            except TimeoutError:
-                _log.warning("rabbitmq.log_lags", count=len(self._publisher.unseen))
+        # Only these: while a process publishes, there is always something new.
+        mine = frozenset(self._publisher.unseen)
+        try:
+            async with asyncio.timeout(_OWN_S):
+                while mine & self._publisher.unseen and tail is self._current:
+                    await tail.grew.wait()
+        except TimeoutError:
+            _log.warning("rabbitmq.log_lags", count=len(mine & self._publisher.unseen))
         return tail
 
     async def _tail(self) -> _Tail:

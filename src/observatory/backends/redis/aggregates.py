@@ -5,7 +5,8 @@ engine notices, and goes on from where they are or rebuilds them from the store.
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Collection, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -22,7 +23,10 @@ from observatory.core.aggregates import (
     ALL_TIME,
     KEPT_S,
     RESOLUTIONS_S,
+    Changes,
     Deltas,
+    Mark,
+    Measure,
     Position,
     SeriesKey,
     SeriesRow,
@@ -57,13 +61,24 @@ back, its number is too high, which is a gap, and the sums are rebuilt."""
 _ROWS_AT_ONCE: Final = 5_000
 """Sums in one step of a rebuild; Redis serves nobody else during a step."""
 
+_BUCKETS_AT_ONCE: Final = 20
+"""The same when they are read."""
+
 _WIDTHS: Final = [str(width) for width in RESOLUTIONS_S]
 
 _Row = tuple[tuple[int, int, str, str, str, int], int]
 
 _encode = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(tuple[str, str, State]).decode
-_decode_measure = msgspec.json.Decoder(tuple[str, str, str, int]).decode
+_decode_measure = msgspec.json.Decoder(Measure).decode
+# Lua's empty table becomes an object.
+_decode_buckets = msgspec.json.Decoder(list[list[str] | dict[str, str]]).decode
+
+
+@lru_cache(maxsize=65_536)
+def _measure(name: str) -> Measure:
+    # The same few thousand stand in every bucket; each is kept once.
+    return _decode_measure(name)
 
 
 class RedisAggregates:
@@ -89,6 +104,8 @@ class RedisAggregates:
         self._show = self._redis.register_script(scripts.SHOW)
         self._position = self._redis.register_script(scripts.POSITION)
         self._states = self._redis.register_script(scripts.STATES)
+        self._changed = self._redis.register_script(scripts.CHANGED)
+        self._read = self._redis.register_script(scripts.BUCKETS)
         self._trim = self._redis.register_script(scripts.TRIM)
 
     async def open(self) -> None:
@@ -151,36 +168,52 @@ class RedisAggregates:
         self, resolution_s: int, since_s: int, type: str | None = None, queue: str | None = None
     ) -> list[SeriesRow]:
         """See `Aggregates.series`."""
-        buckets = await _answered(self._buckets(resolution_s, since_s))
+        found = await self._series(resolution_s, since_s, None)
+        buckets = {} if found is None else found.buckets
         return [
-            SeriesRow(SeriesKey(resolution_s, bucket_s, *measure), int(count))
-            for bucket_s, fields in buckets
-            for name, count in fields.items()
-            if (measure := _decode_measure(name))
-            and type in (None, measure[0])
-            and queue in (None, measure[1])
+            SeriesRow(SeriesKey(resolution_s, bucket_s, *measure), count)
+            for bucket_s, rows in buckets.items()
+            for measure, count in rows
+            if type in (None, measure[0]) and queue in (None, measure[1])
         ]
 
-    async def _buckets(self, resolution_s: int, since_s: int) -> list[tuple[int, dict[str, str]]]:
-        # Bucket by bucket, for a day of them would hold up everybody else. Another generation that
-        # is shown meanwhile takes the rest of this one away: then it is read from the start.
+    async def changes(self, resolution_s: int, since_s: int, mark: Mark | None) -> Changes:
+        """See `Aggregates.changes`."""
+        found = await self._series(resolution_s, since_s, mark)
+        return Changes(Mark("", 0), anew=True, buckets={}) if found is None else found
+
+    async def _series(self, width: int, since_s: int, mark: Mark | None) -> Changes | None:
+        known = mark or Mark("", 0)
         while True:
-            generation = await self._redis.hget(f"{_PREFIX}current", "generation")
-            if generation is None:
-                return []
-            base = f"{_PREFIX}{generation}:{resolution_s}"
-            if resolution_s == ALL_TIME:
-                keys = [(0, base)] if since_s <= 0 else []
-            else:
-                starts = await self._redis.zrangebyscore(base, since_s, "+inf")
-                keys = [(int(start), f"{base}:{start}") for start in starts]
-            pipeline = self._redis.pipeline(transaction=False)
-            for _, key in keys:
-                pipeline.hgetall(key)
-            pipeline.hget(f"{_PREFIX}current", "generation")
-            *found, shown = await pipeline.execute()
-            if shown == generation:
-                return [(start, fields) for (start, _), fields in zip(keys, found, strict=True)]
+            arguments = [width, since_s, known.generation, known.offset]
+            found = await _answered(self._changed(keys=[_PREFIX], args=arguments))
+            if found is None:
+                return None
+            generation, offset, starts = found
+            if width == ALL_TIME:
+                starts = ["0"] if since_s <= 0 else []
+            # Another generation that is shown meanwhile takes this one away: then from the start.
+            buckets = await self._buckets(generation, width, starts)
+            if buckets is not None:
+                here = Mark(generation, int(offset or 0))
+                return Changes(here, anew=generation != known.generation, buckets=buckets)
+
+    async def _buckets(
+        self, generation: str, width: int, starts: list[str]
+    ) -> dict[int, list[tuple[Measure, int]]] | None:
+        # A few at a time, for a day of them would hold up everybody else.
+        buckets: dict[int, list[tuple[Measure, int]]] = {}
+        for first in range(0, len(starts), _BUCKETS_AT_ONCE):
+            some = starts[first : first + _BUCKETS_AT_ONCE]
+            # Of the lifetime there is one bucket, whose key has no start.
+            keys = [f"{width}:{start}" for start in some] if width != ALL_TIME else [str(ALL_TIME)]
+            arguments = [generation, *keys]
+            text = await _answered(self._read(keys=[_PREFIX], args=arguments))
+            if text is None:
+                return None
+            for start, flat in zip(some, _decode_buckets(text), strict=True):
+                buckets[int(start)] = [(_measure(name), int(n)) for name, n in _pairs(flat)]
+        return buckets
 
     async def trim(self, now_s: int) -> None:
         """See `Aggregates.trim`."""
@@ -226,5 +259,5 @@ def _sums(
     )
 
 
-def _pairs(flat: list[str]) -> Iterator[tuple[str, str]]:
+def _pairs(flat: Collection[str]) -> Iterator[tuple[str, str]]:
     return zip(islice(flat, 0, None, 2), islice(flat, 1, None, 2), strict=True)

@@ -7,7 +7,8 @@ The keys, behind a prefix whose hash tag keeps them on one node of a cluster:
 - ``<generation>:states``: [type, queue, state] → jobs.
 - ``<generation>:0``: [type, queue, measure, bin] → lifetime total.
 - ``<generation>:<resolution>:<bucket>``: the same in one bucket; ``<generation>:<resolution>`` is
-  the sorted set of the buckets.
+  the sorted set of the buckets, and ``<generation>:<resolution>:changed`` orders them by the log's
+  offset at which they changed last.
 - ``<generation>:numbers``: publisher → its last number; ``<generation>:seen`` is when that came.
 - ``<generation>:parts``: the parts of a generation that is being written.
 
@@ -52,6 +53,7 @@ for _, bucket in ipairs(sums.buckets) do
     end
     redis.call('EXPIRE', key, bucket[3])
     redis.call('ZADD', index, bucket[2], bucket[2])
+    redis.call('ZADD', index .. ':changed', ARGV[3], bucket[2])
 end
 keep_numbers(base, sums.numbers)
 redis.call('HSET', prefix .. 'current', 'offset', ARGV[3])
@@ -98,7 +100,7 @@ local function drop(base, widths)
         for _, bucket in ipairs(redis.call('ZRANGE', base .. width, 0, -1)) do
             redis.call('UNLINK', base .. width .. ':' .. bucket)
         end
-        redis.call('UNLINK', base .. width)
+        redis.call('UNLINK', base .. width, base .. width .. ':changed')
     end
     redis.call('UNLINK', base .. 'states', base .. '0', base .. 'numbers', base .. 'seen')
 end
@@ -152,6 +154,46 @@ return {redis.call('HGETALL', KEYS[1] .. current[1] .. ':states'),
 """
 """The jobs in each state, and the offset at which that holds."""
 
+CHANGED: Final = """
+local current = redis.call('HMGET', KEYS[1] .. 'current', 'generation', 'offset')
+if not current[1] then
+    return false
+end
+local index = KEYS[1] .. current[1] .. ':' .. ARGV[1]
+if ARGV[1] == '0' then
+    return {current[1], current[2], {}}
+end
+if ARGV[3] ~= current[1] then
+    return {current[1], current[2], redis.call('ZRANGEBYSCORE', index, ARGV[2], '+inf')}
+end
+local found = {}
+for _, bucket in ipairs(
+    redis.call('ZRANGEBYSCORE', index .. ':changed', '(' .. ARGV[4], '+inf')
+) do
+    if tonumber(bucket) >= tonumber(ARGV[2]) then
+        found[#found + 1] = bucket
+    end
+end
+return {current[1], current[2], found}
+"""
+"""The generation that is shown, its offset, and which buckets changed since another offset of it;
+of another generation, all buckets. The lifetime has none. ARGV: resolution, first bucket,
+generation, offset."""
+
+BUCKETS: Final = """
+if redis.call('HGET', KEYS[1] .. 'current', 'generation') ~= ARGV[1] then
+    return false
+end
+local found = {}
+for number = 2, #ARGV do
+    found[number - 1] = redis.call('HGETALL', KEYS[1] .. ARGV[1] .. ':' .. ARGV[number])
+end
+return cjson.encode(found)
+"""
+"""The sums of some buckets, as one JSON text: as rows of an answer they would cost the client ten
+times as much. Nil where another generation is shown. ARGV: generation, and each bucket as
+resolution:start."""
+
 TRIM: Final = """
 local generation = redis.call('HGET', KEYS[1] .. 'current', 'generation')
 if not generation then
@@ -164,6 +206,7 @@ for _, limit in ipairs(cjson.decode(ARGV[1])) do
     for _, bucket in ipairs(old) do
         redis.call('UNLINK', index .. ':' .. bucket)
         redis.call('ZREM', index, bucket)
+        redis.call('ZREM', index .. ':changed', bucket)
     end
 end
 local before = '(' .. (tonumber(redis.call('TIME')[1]) - tonumber(ARGV[2]))

@@ -25,7 +25,13 @@ from typing import Any, Final, TypeVar
 import filelock
 
 from observatory.backends.sqlite.migrate import migrate
-from observatory.core.errors import ConfigurationError, Problem, QueryTooBroad, StoreUnavailable
+from observatory.core.errors import (
+    ConfigurationError,
+    ObservatoryError,
+    QueryTooBroad,
+    RowRefused,
+    StoreUnavailable,
+)
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -45,6 +51,9 @@ _READERS: Final = 4
 
 _SEARCHERS: Final = 2
 """Threads of reads that may take long: they must not keep the short ones waiting."""
+
+_SEARCHES_WAITING_MAX: Final = 16
+"""Searches that may wait for a thread; at two seconds each the last waits for sixteen."""
 
 _READ_DEADLINE_S: Final = 2.0
 """How long one question may read; beyond it the asker is told to narrow it."""
@@ -85,11 +94,15 @@ class Database:
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
         self._searchers = ThreadPoolExecutor(_SEARCHERS, thread_name_prefix="sqlite-searcher")
+        self._searches = 0
+        # Searches may take all their threads for long; counting anew must not wait for them.
+        self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="sqlite-snapshot")
 
     def submit(self, work: Work[T]) -> Future[T]:
         """Queue a write from any thread; the future is done once its commit is on disk.
 
         Raises (from the future):
+            RowRefused: the data of this write cannot be recorded.
             StoreUnavailable: SQLite refused; nothing of this write was recorded.
         """
         future: Future[T] = Future()
@@ -113,8 +126,23 @@ class Database:
         return await self._read_in(self._readers, work)
 
     async def search(self, work: Work[T]) -> T:
-        """Like `read`, for what may read much: of these only a few run at once."""
-        return await self._read_in(self._searchers, work)
+        """Like `read`, for what may read much: of these only a few run at once.
+
+        Raises:
+            QueryTooBroad: also where too many wait already.
+            StoreUnavailable: SQLite refused.
+        """
+        if self._searches >= _SEARCHERS + _SEARCHES_WAITING_MAX:
+            raise QueryTooBroad(
+                "too many searches wait already; narrow yours by state, type, queue or time, "
+                "or come again later",
+                retry_after_s=2,
+            )
+        self._searches += 1
+        try:
+            return await self._read_in(self._searchers, work)
+        finally:
+            self._searches -= 1
 
     async def _read_in(self, threads: ThreadPoolExecutor, work: Work[T]) -> T:
         if self._closed:
@@ -142,11 +170,16 @@ class Database:
             raise _unavailable(error) from error
 
     def snapshot(self, work: Work[T]) -> Future[T]:
-        """Run a long read in one snapshot without a deadline, among the searches.
+        """Run a long read in one snapshot without a deadline, in a thread of its own.
 
         Raises (from the future):
             StoreUnavailable: SQLite refused.
         """
+
+        if self._closed:
+            refused: Future[T] = Future()
+            refused.set_exception(StoreUnavailable("the store is closed"))
+            return refused
 
         def run() -> T:
             connection = self._reader()
@@ -160,7 +193,7 @@ class Database:
             except sqlite3.Error as error:
                 raise _unavailable(error) from error
 
-        return self._searchers.submit(run)
+        return self._snapshots.submit(run)
 
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -183,6 +216,7 @@ class Database:
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self._searchers.shutdown)
+        await asyncio.to_thread(self._snapshots.shutdown)
         self._lock.release()
 
     def _run(self) -> None:
@@ -250,13 +284,20 @@ def _in_savepoint(
         connection.execute("ROLLBACK TO one")
         connection.execute("RELEASE one")
         if isinstance(error, sqlite3.Error):
-            return None, _unavailable(error)
+            return None, _translated(error)
         return None, error
     connection.execute("RELEASE one")
     return result, None
 
 
-def _unavailable(error: sqlite3.Error) -> Problem:
+def _translated(error: sqlite3.Error) -> ObservatoryError:
+    """What a write is told: whether its data are at fault, or the database."""
+    if isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError)):
+        return RowRefused(f"the database refuses this: {error}")
+    return _unavailable(error)
+
+
+def _unavailable(error: sqlite3.Error) -> StoreUnavailable:
     return StoreUnavailable(f"the database refused: {error}", retry_after_s=1)
 
 

@@ -8,21 +8,20 @@ from typing import Final
 import msgspec
 
 from observatory.backends.sqlite.database import Database
-from observatory.backends.sqlite.reads import SqliteReads, worker_records
+from observatory.backends.sqlite.reads import SqliteReads, decode_transitions, worker_records
 from observatory.backends.sqlite.recording import QUEUE, end_runs, keep_history, number_commit
 from observatory.backends.sqlite.rows import current_rows
 from observatory.backends.sqlite.sql import statement
 from observatory.core.change import lost
 from observatory.core.job import Commit, Transition, WorkerRecord
 from observatory.core.job_type import JobType, Retry
-from observatory.core.lifecycle import Move, State, allows
-from observatory.core.store import IDEMPOTENCY_KEPT_US, Pulse
+from observatory.core.lifecycle import SUSPECT_CRASHES, Move, State, allows
+from observatory.core.store import IDEMPOTENCY_KEPT_US, PUBLISHER_KEPT_US, Pulse
 
 _DUE: Final = statement("select_due")
 _ORPHANED: Final = statement("select_orphaned")
 
 _encode = msgspec.json.Encoder().encode
-_decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
 
 
 class SqliteLiveness(SqliteReads):
@@ -75,6 +74,11 @@ class SqliteLiveness(SqliteReads):
             return Pulse(known == 1, tuple((job, attempt) for job, attempt in cancel))
 
         return self._database.submit(work).result(timeout=60)
+
+    async def runs(self, worker: str) -> list[tuple[str, int]]:
+        """See `StoreLiveness.runs`."""
+        query = "SELECT id, attempt FROM jobs WHERE state = 'running' AND worker = ?"
+        return await self._database.read(lambda db: db.execute(query, (worker,)).fetchall())
 
     async def unregister_worker(self, worker: str) -> None:
         """See `StoreLiveness.unregister_worker`."""
@@ -162,7 +166,7 @@ class SqliteLiveness(SqliteReads):
         before = self._database.now() - older_than_us
         return await self._database.read(
             lambda db: [
-                Commit(publisher, number, _decode_transitions(body))
+                Commit(publisher, number, decode_transitions(body))
                 for publisher, number, body in db.execute(query, (before, limit))
             ]
         )
@@ -188,7 +192,7 @@ class SqliteLiveness(SqliteReads):
                     attempt=attempt,
                     state=State.QUEUED,
                     contract_version=contract_version,
-                    suspect=crashes > 0,
+                    suspect=crashes >= SUSPECT_CRASHES,
                 )
                 for (
                     id, version, at, type, queue, priority, attempt, contract_version, crashes,
@@ -218,6 +222,11 @@ class SqliteLiveness(SqliteReads):
         )
         db.execute(
             "DELETE FROM workers WHERE state IN ('lost', 'stopped') AND seen_at < ?", (before,)
+        )
+        db.execute(
+            "DELETE FROM publishers WHERE seen_at < ? "
+            "AND NOT EXISTS (SELECT 1 FROM outbox WHERE publisher = publishers.id)",
+            (now - PUBLISHER_KEPT_US,),
         )
         found = db.execute(
             "SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?",

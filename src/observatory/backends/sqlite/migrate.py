@@ -10,7 +10,7 @@ from typing import Final
 
 from observatory.core.errors import ConfigurationError
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest revision; a test compares it with the migrations folder."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -33,10 +33,11 @@ def revision(path: Path) -> str | None:
 
 
 def migrate(path: Path) -> None:
-    """Create the schema, or bring it to `HEAD`.
+    """Create the schema, or bring it to `HEAD`: all of it, or nothing.
 
     Raises:
-        ConfigurationError: the file was written by a newer release, or is no database.
+        ConfigurationError: the file was written by a newer release, is no database, or cannot be
+            written.
     """
     at = revision(path)
     if at == HEAD:
@@ -47,8 +48,15 @@ def migrate(path: Path) -> None:
         )
     from alembic import command
     from alembic.config import Config
+    from sqlalchemy.exc import DBAPIError
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("sqlalchemy.url", f"sqlite:///{path}")
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except (DBAPIError, sqlite3.Error, OSError) as error:
+        told = error.orig if isinstance(error, DBAPIError) else error
+        raise ConfigurationError(
+            f"{path} cannot be brought to schema {HEAD}: {told}; it is as it was"
+        ) from error

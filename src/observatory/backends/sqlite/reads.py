@@ -9,8 +9,10 @@ import msgspec
 
 from observatory.backends.sqlite.database import Database
 from observatory.backends.sqlite.sql import statement
-from observatory.core.aggregates import Deltas, fold_transitions
+from observatory.core.aggregates import Counted, Deltas, fold_transitions
+from observatory.core.instant import MICROSECONDS
 from observatory.core.job import (
+    Commit,
     Job,
     JobLogLine,
     Progress,
@@ -19,7 +21,14 @@ from observatory.core.job import (
 )
 from observatory.core.job_type import JobType
 from observatory.core.lifecycle import ErrorInfo, State
-from observatory.core.store import LIST_MAX, FailureGroup, JobFilter, Snapshot
+from observatory.core.store import (
+    LIST_MAX,
+    SEARCHED_MAX,
+    FailureGroup,
+    Found,
+    JobFilter,
+    Snapshot,
+)
 
 _COLUMNS: Final = (
     "id, type, queue, priority, state, attempt, failures, crashes, version, max_attempts, "
@@ -36,6 +45,8 @@ _WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
 """Workers that ended longer ago are not shown."""
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
+decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
+_decode_counted = msgspec.json.Decoder(Counted).decode
 
 
 class SqliteReads:
@@ -92,6 +103,32 @@ class SqliteReads:
         )
         values.append(min(limit, LIST_MAX + 1))
         return await self._database.search(lambda db: [_job(r) for r in db.execute(query, values)])
+
+    async def search_jobs(
+        self, where: JobFilter, text: str, before: str | None, limit: int
+    ) -> Found:
+        """See `StoreReads.search_jobs`."""
+        conditions, values = _conditions(where)
+        if before is not None:
+            conditions.append("id < ?")
+            values.append(before)
+        walk = (
+            f"SELECT seq, {_COLUMNS} FROM jobs WHERE {' AND '.join(conditions) or 'true'} "  # noqa: S608
+            f"ORDER BY id DESC LIMIT {SEARCHED_MAX}"
+        )
+        found, wanted = _text(text)
+        limit = min(limit, LIST_MAX)
+        query = f"SELECT {_COLUMNS} FROM ({walk}) AS jobs WHERE {found} ORDER BY id DESC LIMIT ?"  # noqa: S608
+        reach = f"SELECT id FROM ({walk}) ORDER BY id DESC LIMIT 1 OFFSET {SEARCHED_MAX - 1}"  # noqa: S608
+
+        def work(db: sqlite3.Connection) -> Found:
+            jobs = [_job(row) for row in db.execute(query, [*values, *wanted, limit])]
+            if len(jobs) == limit:
+                return Found(jobs, jobs[-1].id)
+            end = db.execute(reach, values).fetchone()
+            return Found(jobs, None if end is None else end[0])
+
+        return await self._database.search(work)
 
     async def history(self, job_id: str) -> list[Transition]:
         """See `StoreReads.history`."""
@@ -161,10 +198,30 @@ class SqliteReads:
             ]
         )
 
-    async def snapshot(self, series_since: int) -> Snapshot:
+    async def snapshot(self, now: int | None = None) -> Snapshot:
         """See `StoreReads.snapshot`."""
-        del series_since  # The whole history is here, and lifetime totals need it.
-        return await asyncio.wrap_future(self._database.snapshot(_snapshot))
+        return await asyncio.wrap_future(self._database.snapshot(lambda db: _snapshot(db, now)))
+
+    async def outbox(self, publisher: str, after: int, before: int) -> list[Commit]:
+        """See `StoreReads.outbox`."""
+        query = (
+            "SELECT publisher, number, body FROM outbox "
+            "WHERE publisher = ? AND number > ? AND number < ? ORDER BY number"
+        )
+        return await self._database.read(
+            lambda db: [
+                Commit(name, number, decode_transitions(body))
+                for name, number, body in db.execute(query, (publisher, after, before))
+            ]
+        )
+
+    async def published_numbers(self) -> dict[str, int]:
+        """See `StoreReads.published_numbers`."""
+        query = (
+            "SELECT id, last_number FROM publishers "
+            "WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE publisher = publishers.id)"
+        )
+        return await self._database.read(lambda db: dict(db.execute(query).fetchall()))
 
     async def outbox_backlog(self) -> int:
         """See `StoreReads.outbox_backlog`."""
@@ -213,13 +270,13 @@ def worker_records(
     ]  # fmt: skip
 
 
-def _snapshot(db: sqlite3.Connection) -> Snapshot:
-    deltas = Deltas()
+def _snapshot(db: sqlite3.Connection, now: int | None) -> Snapshot:
+    deltas = Deltas(None if now is None else now // MICROSECONDS)
     counts = db.execute("SELECT type, queue, state, count(*) FROM jobs GROUP BY 1, 2, 3")
     for type, queue, state, count in counts:
         deltas.states[type, queue, state] = count
     bodies = db.execute("SELECT body FROM history")
-    fold_transitions((_decode_transition(body) for (body,) in bodies), deltas)
+    fold_transitions((_decode_counted(body) for (body,) in bodies), deltas)
     numbers = dict(db.execute("SELECT id, last_number FROM publishers").fetchall())
     return Snapshot(deltas, numbers)
 
@@ -240,17 +297,19 @@ def _conditions(where: JobFilter) -> tuple[list[str], list[Any]]:
     if where.until is not None:
         conditions.append("created_at < ?")
         values.append(where.until)
-    if where.text is not None:
-        plain = _like(where.text)
-        # A payload is kept as JSON, in which quotes and backslashes are escaped.
-        escaped = _like(msgspec.json.encode(where.text)[1:-1].decode())
-        conditions.append(
-            r"(id LIKE ? ESCAPE '\' OR type LIKE ? ESCAPE '\' OR error_message LIKE ? ESCAPE '\' "
-            r"OR error_type LIKE ? ESCAPE '\' OR EXISTS (SELECT 1 FROM payloads "
-            r"WHERE payloads.job = jobs.seq AND payloads.body LIKE ? ESCAPE '\'))"
-        )
-        values += [plain, plain, plain, plain, escaped]
     return conditions, values
+
+
+def _text(text: str) -> tuple[str, list[Any]]:
+    plain = _like(text)
+    # A payload is kept as JSON, in which quotes and backslashes are escaped.
+    escaped = _like(msgspec.json.encode(text)[1:-1].decode())
+    condition = (
+        r"(id LIKE ? ESCAPE '\' OR type LIKE ? ESCAPE '\' OR correlation_id LIKE ? ESCAPE '\' "
+        r"OR error_message LIKE ? ESCAPE '\' OR error_type LIKE ? ESCAPE '\' OR EXISTS (SELECT 1 "
+        r"FROM payloads WHERE payloads.job = jobs.seq AND payloads.body LIKE ? ESCAPE '\'))"
+    )
+    return condition, [*[plain] * 5, escaped]
 
 
 def _like(text: str) -> str:

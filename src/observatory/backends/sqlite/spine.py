@@ -1,6 +1,7 @@
 """The spine on SQLite: work queues and the event log as tables of the one file."""
 
 import asyncio
+import heapq
 import itertools
 import sqlite3
 from collections import deque
@@ -11,6 +12,8 @@ import msgspec
 import structlog
 
 from observatory.backends.sqlite.database import Database
+from observatory.backends.sqlite.part import Part
+from observatory.core.errors import SpineUnavailable
 from observatory.core.job import Transition
 from observatory.core.job_type import PRIORITIES
 from observatory.core.spine import (
@@ -36,6 +39,12 @@ _TRIM_MAX: Final = 5000
 """Log messages dropped in one transaction at most."""
 
 
+_AHEAD: Final = (
+    "SELECT id, body FROM work_messages WHERE queue = ? AND priority = ? AND id > ? "
+    "AND parked IS NULL ORDER BY id"
+)
+
+
 class SqliteSpine:
     """The spine in a SQLite file, for one process: whoever takes a message is this process, so
     what was taken is known in memory, and a restart delivers again all that was not acknowledged.
@@ -45,7 +54,7 @@ class SqliteSpine:
     publishes_at_once = True
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database = Part(database, SpineUnavailable)
         self._log_grew = asyncio.Event()
         self._consumers: set[_Consumer] = set()
         self._last = -1
@@ -125,12 +134,16 @@ class SqliteSpine:
         """See `Spine.missing`."""
 
         def work(db: sqlite3.Connection) -> list[Transition]:
-            bodies = db.execute("SELECT body FROM work_messages")
-            messages = (_decoded(body) for (body,) in bodies)
-            held = {reference.id for message in messages if message for reference in message.jobs}
-            return [job for job in queued if job.job not in held]
+            # What is sought is held in memory, and not all that is found: the queues may be long.
+            absent = {job.job for job in queued}
+            for (body,) in db.execute("SELECT body FROM work_messages"):
+                if not absent:
+                    break
+                if (message := _decoded(body)) is not None:
+                    absent.difference_update(reference.id for reference in message.jobs)
+            return [job for job in queued if job.job in absent]
 
-        return await asyncio.wrap_future(self._database.snapshot(work))
+        return await self._database.snapshot(work)
 
     async def read_log(
         self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
@@ -199,11 +212,9 @@ def _decoded(body: bytes) -> WorkMessage | None:
 class _Consumer:
     """Reads forward with one cursor a priority; what is behind a cursor was taken."""
 
-    def __init__(
-        self, database: Database, queues: Sequence[str], consumers: "set[_Consumer]"
-    ) -> None:
+    def __init__(self, database: Part, queues: Sequence[str], consumers: "set[_Consumer]") -> None:
         self._database = database
-        self._queues = _encode(list(queues)).decode()
+        self._queues = tuple(queues)
         self._cursors = [0] * len(PRIORITIES)
         self._arrived = asyncio.Event()
         self._arrived.set()
@@ -215,7 +226,7 @@ class _Consumer:
         """There may be something to take."""
         self._arrived.set()
 
-    async def take(self, limit: int, timeout_s: float) -> list[Delivery]:
+    async def take(self, jobs: int, timeout_s: float) -> list[Delivery]:
         """See `WorkConsumer.take`."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -226,16 +237,15 @@ class _Consumer:
             return []
         self._arrived.clear()
         try:
-            found, cursors = await self._database.read(lambda db: self._next(db, limit))
+            found, cursors, more = await self._database.read(lambda db: self._next(db, jobs))
         except BaseException:
             self._arrived.set()  # what arrived is still to be read
             raise
         self._cursors = cursors
-        if len(found) == limit:
+        if more:
             self._arrived.set()
         deliveries: list[Delivery] = []
-        for id, body in found:
-            message = _decoded(body)
+        for id, message in found:
             if message is None:
                 self._park_unreadable(id)
             else:
@@ -252,24 +262,23 @@ class _Consumer:
         )
 
     def _next(
-        self, db: sqlite3.Connection, limit: int
-    ) -> tuple[list[tuple[int, bytes]], list[int]]:
-        # The cursors are moved by the caller, once the rows have arrived there.
+        self, db: sqlite3.Connection, jobs: int
+    ) -> tuple[list[tuple[int, WorkMessage | None]], list[int], bool]:
+        """Messages, None for one that cannot be read; cursors behind them; whether there may be
+        more. The cursors are moved by the caller, once the messages have arrived there."""
         cursors = list(self._cursors)
-        found: list[tuple[int, bytes]] = []
+        found: list[tuple[int, WorkMessage | None]] = []
         for priority, cursor in enumerate(self._cursors):
-            rows = db.execute(
-                "SELECT id, body FROM work_messages WHERE priority = ? AND id > ? "
-                "AND parked IS NULL AND queue IN (SELECT value FROM json_each(?)) "
-                "ORDER BY id LIMIT ?",
-                (priority, cursor, self._queues, limit - len(found)),
-            ).fetchall()
-            if rows:
-                cursors[priority] = rows[-1][0]
-                found += rows
-            if len(found) == limit:
-                break
-        return found, cursors
+            # One seek a queue, and no more is read than taken, however long the queues are.
+            by_queue = (db.execute(_AHEAD, (q, priority, cursor)) for q in self._queues)
+            for id, body in heapq.merge(*by_queue):
+                message = _decoded(body)
+                cursors[priority] = id
+                found.append((id, message))
+                jobs -= len(message.jobs) if message else 1
+                if jobs <= 0:
+                    return found, cursors, True
+        return found, cursors, False
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """See `WorkConsumer.acknowledge`."""

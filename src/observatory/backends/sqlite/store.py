@@ -21,8 +21,8 @@ from observatory.backends.sqlite.recording import (
 )
 from observatory.backends.sqlite.rows import Row, current_rows, one_row
 from observatory.backends.sqlite.sql import statement
-from observatory.core.change import acceptance, cancellation, claimed_job, owns
-from observatory.core.errors import IllegalTransition
+from observatory.core.change import acceptance, cancellation, claimed_job, owns, owns_claim
+from observatory.core.errors import IllegalTransition, WorkerLost
 from observatory.core.job import (
     ClaimedJob,
     Commit,
@@ -46,6 +46,7 @@ _CLAIM: Final = statement("claim_jobs")
 _ASK_TO_END: Final = statement("ask_to_end")
 
 _encode = msgspec.json.Encoder().encode
+_DEAD: Final = "SELECT 1 FROM workers WHERE id = ? AND state IN ('lost', 'stopped')"
 _PAYLOADS: Final = "SELECT job, body FROM payloads WHERE job IN (SELECT value FROM json_each(?))"
 
 
@@ -125,6 +126,8 @@ class SqliteStore(SqliteLiveness):
         self, db: sqlite3.Connection, references: Sequence[Reference], worker: str
     ) -> tuple[list[ClaimedJob], Commit | None]:
         now = self._database.now()
+        if db.execute(_DEAD, (worker,)).fetchone():
+            raise WorkerLost(f"the worker {worker} was declared dead")
         wanted = {(reference.id, reference.attempt) for reference in references}
         rows = [
             row
@@ -143,6 +146,20 @@ class SqliteStore(SqliteLiveness):
         keep_history(db, kept)
         claimed = [claimed_job(job, payloads[seq]) for seq, job in rows]
         return claimed, number_commit(db, transitions, now, self._publisher)
+
+    async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:
+        """See `StoreWrites.reclaim`."""
+        wanted = {reference.id: reference for reference in references}
+
+        def work(db: sqlite3.Connection) -> list[ClaimedJob]:
+            rows = [
+                row for row in current_rows(db, wanted)
+                if owns_claim(row.job, wanted[row.job.id], worker)
+            ]  # fmt: skip
+            payloads = dict(db.execute(_PAYLOADS, (_encode([r.seq for r in rows]).decode(),)))
+            return [claimed_job(job, payloads[seq], job.attempt) for seq, job in rows]
+
+        return await self._database.write(work)
 
     async def finish(
         self, attempts: Sequence[FinishedAttempt], worker: str

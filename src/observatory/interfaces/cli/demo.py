@@ -40,9 +40,12 @@ TERMINAL: Final = ("completed", "failed", "cancelled")
 class Demo:
     """One run of the demo, in a thread beside the server."""
 
-    def __init__(self, *, when_done: Callable[[], None], goes_on: bool) -> None:
+    def __init__(
+        self, *, when_done: Callable[[], None], goes_on: bool, files: int | None = None
+    ) -> None:
         self._when_done = when_done
         self._goes_on = goes_on
+        self._files = files
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed = False
@@ -79,9 +82,9 @@ class Demo:
     def _drive(self, client: "Client", url: str) -> bool:
         run = new_run_id()
         before = finished_counts(client)
-        files = submissions(run)
+        files = submissions(run, self._files)
         say(
-            f"\nMeasuring the {len(files)} files of Python {sys.version.split()[0]}'s"
+            f"\nMeasuring {len(files)} files of Python {sys.version.split()[0]}'s"
             f" standard library, run {run}"
         )
         handles = client.submit_many(files)
@@ -139,8 +142,8 @@ def finished_counts(client: "Client") -> dict[str, int]:
     return {state: group["states"][state] if group else 0 for state in TERMINAL}
 
 
-def submissions(run: str) -> list["Submission"]:
-    """One job for each file of the standard library."""
+def submissions(run: str, most: int | None) -> list["Submission"]:
+    """One job for each file of the standard library, or for so many at most, evenly spread."""
     from importlib import import_module
 
     from observatory.client import Submission, SubmitOptions
@@ -148,6 +151,8 @@ def submissions(run: str) -> list["Submission"]:
     options = SubmitOptions(correlation_id=run)
     # `up --demo` has loaded it from examples/, where no import statement would find it.
     paths: list[str] = import_module("standard_library").source_files()
+    if most is not None and most < len(paths):
+        paths = [paths[n * len(paths) // most] for n in range(most)]
     return [Submission("source.analyze", {"path": path}, options) for path in paths]
 
 
@@ -201,9 +206,11 @@ def _print_spreads(found: dict[str, Any]) -> None:
     rows = [
         (name, *(seconds(found[key][p]) for p in ("p50", "p95", "p99")))
         for name, key in (("waited", "waitSeconds"), ("ran", "runSeconds"))
-        if found[key]
+        if found.get(key)
     ]
-    print_table(("JOBS", "P50", "P95", "P99"), rows, numbers=("P50", "P95", "P99"))
+    if rows:
+        heading = f"LAST {found['windowSeconds'] // 60} MIN, ESTIMATED"
+        print_table((heading, "P50", "P95", "P99"), rows, numbers=("P50", "P95", "P99"))
 
 
 def _print_findings(found: dict[str, Any]) -> None:

@@ -25,11 +25,14 @@ def events(
 ) -> int:
     """Print events of the log: the latest, those after a position, or live.
 
-    With --json one CloudEvent a line; following goes on over restarts of the server.
+    Each line begins with the event's position in the log, which --after takes.
+    With --json each line is a CloudEvent, its position an attribute of it.
+    Following goes on over restarts of the server.
 
     For example:
       observatory events --follow
       observatory events --type job.failed --limit 5
+      observatory events --after 42-0 --limit 100
       observatory events --follow --json | jq .type
 
     Args:
@@ -45,7 +48,8 @@ def events(
         found = client.events(type=type, subject=subject, after=after, follow=follow)
         for record in islice(found, count):
             if as_json:
-                print_json_line({"position": record.position, "event": record.event})
+                # An extension attribute, as CloudEvents 1.0 lets whoever passes an event on add.
+                print_json_line({**record.event, "position": record.position})
             else:
                 _print(record, at_once=follow)
     return ExitCode.OK
@@ -60,6 +64,7 @@ def _print(record: "EventRecord", *, at_once: bool) -> None:
     error: dict[str, str] = data.get("error") or {}
     reason: str = f"{error['type']}: {error['message']}" if error else data.get("reason") or ""
     words: tuple[str, ...] = (
+        f"{record.position:<9}",
         f"{event['time'][:23]}Z",
         f"{event['type']:<18}",
         event.get("subject") or "-",

@@ -13,9 +13,11 @@ class ExitCode(IntEnum):
     """The command line, a setting or the input must change."""
     NOT_FOUND = 3
     CONFLICT = 4
-    """The job's state does not allow it."""
+    """The state of the job or queue does not allow it."""
     UNREACHABLE = 5
     """Nothing answers at the URL."""
+    NOT_ENDED = 6
+    """The job had not ended in the time given to wait for it; it goes on."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it: 128 + SIGINT."""
     PIPE_CLOSED = 141

@@ -194,7 +194,7 @@ def cancel(
     """Cancel a job. A running one is asked to stop, which may take a moment.
 
     For example:
-      observatory jobs cancel 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10 --reason "wrong list"
+      observatory jobs cancel 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10 --reason typo
 
     Args:
         job_id: The job's id.
@@ -224,7 +224,7 @@ def retry(
 
     For example:
       observatory jobs retry 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10
-      observatory jobs retry 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10 --payload '{"n": 3}'
+      observatory jobs retry "$ID" --payload '{"n": 3}'
 
     Args:
         job_id: The job's id.
@@ -305,10 +305,11 @@ def _cancelled(job: "Job") -> str | None:
 
 def _suspect(job: "Job") -> str | None:
     """Why a queued job waits that the others overtake, if it is one."""
-    if job.state != "queued" or job.crashes == 0:
+    from observatory.core.lifecycle import SUSPECT_CRASHES
+
+    if job.state != "queued" or job.crashes < SUSPECT_CRASHES:
         return None
-    times = "once" if job.crashes == 1 else f"{job.crashes} times"
-    return f"its worker ended {times} while running it: such jobs run one at a time"
+    return f"its worker ended {job.crashes} times while running it: such jobs run one at a time"
 
 
 def _print_attempts(attempts: list[dict[str, Any]]) -> None:

@@ -64,7 +64,8 @@ Examples:
   observatory submit email.send to=a@example.com --wait
   observatory events --follow
 
-Exit codes: 0 ok, 1 a job or check failed, 2 usage, 3 not found, 4 conflict, 5 unreachable.
+Exit codes: 0 ok, 1 a job or check failed, 2 usage, 3 not found, 4 conflict, 5 unreachable,
+6 not ended in the time given to wait.
 """
 
 
@@ -100,7 +101,8 @@ def run(arguments: list[str]) -> int:
     try:
         code = application()(arguments)
     except CycloptsError as error:
-        complaint = Complaint(str(error), ExitCode.USAGE, hint=_help_hint(arguments))
+        chain = error.command_chain or ()
+        complaint = Complaint(str(error), ExitCode.USAGE, hint=_help_hint(chain))
     except Exception as error:
         complaint = _explained(error)
     else:
@@ -139,10 +141,8 @@ def application() -> "App":
     return app
 
 
-def _help_hint(arguments: list[str]) -> str:
-    known = {command.name for command in COMMANDS}
-    command = arguments[0] if arguments[0] in known else ""
-    return f"see: observatory {command}{' ' if command else ''}--help"
+def _help_hint(chain: Sequence[str]) -> str:
+    return f"see: {' '.join(('observatory', *chain, '--help'))}"
 
 
 def _complain(complaint: Complaint, *, as_json: bool) -> None:
@@ -166,10 +166,12 @@ def _complain(complaint: Complaint, *, as_json: bool) -> None:
 def _explained(error: Exception) -> Complaint:
     """An error that has an explanation, as a complaint; any other is a fault of ours: raised."""
     from observatory.core.errors import ConfigurationError, SpineUnavailable, StoreUnavailable
-    from observatory.interfaces.cli.output import Mistake
+    from observatory.interfaces.cli.output import Clash, Mistake
 
     if isinstance(error, Mistake | ConfigurationError):
         return Complaint(str(error), ExitCode.USAGE)
+    if isinstance(error, Clash):
+        return Complaint(str(error), ExitCode.CONFLICT)
     if isinstance(error, StoreUnavailable | SpineUnavailable):
         return Complaint(str(error), ExitCode.UNREACHABLE)
     if "observatory.client" not in sys.modules:
@@ -181,6 +183,7 @@ def _explained(error: Exception) -> Complaint:
         (client.NotFound, ExitCode.NOT_FOUND),
         (client.Conflict, ExitCode.CONFLICT),
         (client.Refused, ExitCode.USAGE),
+        (client.Unsendable, ExitCode.USAGE),
         (client.ObservatoryError, ExitCode.FAILED),
     )
     for kind, code in kinds:

@@ -40,6 +40,10 @@ class Mistake(Exception):  # noqa: N818 - the user's, not an error of the progra
     """What was asked for cannot be done as it was asked; the text says what to change."""
 
 
+class Clash(Exception):  # noqa: N818 - as above
+    """What was asked for does not fit what is there; the text says how to ask all the same."""
+
+
 def at_least_one(limit: int) -> int:
     """The value of `--limit`.
 

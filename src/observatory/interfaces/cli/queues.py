@@ -1,12 +1,15 @@
 """`observatory queues`: list, pause and resume."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, print_json, print_table, say, seconds
+from observatory.interfaces.cli.output import AsJson, Clash, print_json, print_table, say, seconds
+
+if TYPE_CHECKING:
+    from observatory.client import Client
 
 queues = App(name="queues", help="List, pause or resume queues.", help_format="plaintext")
 
@@ -49,7 +52,14 @@ def _print_list(found: list[dict[str, Any]]) -> None:
 
 
 @queues.command
-def pause(queue: _Name, /, *, address: Address | None = None, as_json: AsJson = False) -> int:
+def pause(
+    queue: _Name,
+    /,
+    *,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    address: Address | None = None,
+    as_json: AsJson = False,
+) -> int:
     """Have every processor leave a queue alone. Its jobs wait; those running go on.
 
     For example:
@@ -57,8 +67,11 @@ def pause(queue: _Name, /, *, address: Address | None = None, as_json: AsJson = 
 
     Args:
         queue: The queue's name.
+        force: Also a queue that nobody knows yet, so that it is paused when it comes.
     """
     with (address or Address()).client() as client:
+        if not force:
+            _refuse_unknown(client, queue)
         answer = client.pause_queue(queue)
     return _told(answer, as_json=as_json)
 
@@ -76,6 +89,25 @@ def resume(queue: _Name, /, *, address: Address | None = None, as_json: AsJson =
     with (address or Address()).client() as client:
         answer = client.resume_queue(queue)
     return _told(answer, as_json=as_json)
+
+
+def _refuse_unknown(client: "Client", queue: str) -> None:
+    """A name that is misspelt must not look as if the right queue had been paused."""
+    from observatory.client import Refused
+
+    try:
+        known = {one["name"] for one in client.items("/queues")}
+        known |= {name for one in client.items("/workers") for name in one["queues"]}
+    except Refused as error:
+        if error.status in (401, 403):
+            return  # a key that may pause need not be one that may read
+        raise
+    if queue not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise Clash(
+            f"no queue {queue!r} has had a job, and no worker takes from it (known: {names}); "
+            "--force pauses it for when it comes"
+        )
 
 
 def _told(answer: dict[str, Any], *, as_json: bool) -> int:

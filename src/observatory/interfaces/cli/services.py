@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from observatory.interfaces.cli.output import say
+from observatory.interfaces.cli.output import AsJson, say
 from observatory.interfaces.cli.serving import describe_backends, read_settings, run_services
 
 if TYPE_CHECKING:
     from observatory import Observatory
 
 
-def gateway(*, host: str | None = None, port: int | None = None) -> int:
+def gateway(*, host: str | None = None, port: int | None = None, as_json: AsJson = False) -> int:
     """Serve the write API alone, on RabbitMQ, PostgreSQL and Redis, until SIGTERM.
 
     For example:
@@ -21,7 +21,7 @@ def gateway(*, host: str | None = None, port: int | None = None) -> int:
         host: Address to listen on [env: OBSERVATORY_HOST; default: 127.0.0.1].
         port: Port to listen on [env: OBSERVATORY_PORT; default: 8080].
     """
-    return _serve("gateway", None, host, port)
+    return _serve("gateway", None, host, port, as_json=as_json)
 
 
 def processor(
@@ -30,6 +30,7 @@ def processor(
     *,
     host: str | None = None,
     port: int | None = None,
+    as_json: AsJson = False,
 ) -> int:
     """Run the jobs of a module, on RabbitMQ, PostgreSQL and Redis, until SIGTERM.
 
@@ -43,10 +44,12 @@ def processor(
     """
     from observatory.interfaces.cli.finding import find_application
 
-    return _serve("processor", find_application(module), host, port)
+    return _serve("processor", find_application(module), host, port, as_json=as_json)
 
 
-def metrics_engine(*, host: str | None = None, port: int | None = None) -> int:
+def metrics_engine(
+    *, host: str | None = None, port: int | None = None, as_json: AsJson = False
+) -> int:
     """Keep the aggregates from the event log, until SIGTERM.
 
     For example:
@@ -56,10 +59,10 @@ def metrics_engine(*, host: str | None = None, port: int | None = None) -> int:
         host: Address of health and metrics [env: OBSERVATORY_HOST; default: 127.0.0.1].
         port: Port of health and metrics [env: OBSERVATORY_PORT; default: 8080].
     """
-    return _serve("metrics-engine", None, host, port)
+    return _serve("metrics-engine", None, host, port, as_json=as_json)
 
 
-def read_model(*, host: str | None = None, port: int | None = None) -> int:
+def read_model(*, host: str | None = None, port: int | None = None, as_json: AsJson = False) -> int:
     """Serve the read API and the page alone, until SIGTERM.
 
     For example:
@@ -69,18 +72,30 @@ def read_model(*, host: str | None = None, port: int | None = None) -> int:
         host: Address to listen on [env: OBSERVATORY_HOST; default: 127.0.0.1].
         port: Port to listen on [env: OBSERVATORY_PORT; default: 8080].
     """
-    return _serve("read-model", None, host, port)
+    return _serve("read-model", None, host, port, as_json=as_json)
 
 
-def _serve(name: str, application: "Observatory | None", host: str | None, port: int | None) -> int:
+def _serve(
+    name: str,
+    application: "Observatory | None",
+    host: str | None,
+    port: int | None,
+    *,
+    as_json: bool,
+) -> int:
     from observatory.assembly.system import Service
     from observatory.core.application import Observatory
 
     settings = read_settings(host=host, port=port)
 
     def on_ready(url: str) -> None:
-        say(f"observatory {name} is ready at {url} on {describe_backends(settings)}")
+        if not as_json:
+            say(f"observatory {name} is ready at {url} on {describe_backends(settings)}")
 
     return run_services(
-        application or Observatory(), settings, frozenset({Service(name)}), on_ready
+        application or Observatory(),
+        settings,
+        frozenset({Service(name)}),
+        on_ready,
+        as_json=as_json,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from observatory.interfaces.cli.output import Mistake, say
+from observatory.interfaces.cli.output import Mistake, print_json_line, say
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -50,11 +50,21 @@ def run_services(
     settings: "Settings",
     services: "frozenset[Service]",
     on_ready: Callable[[str], None],
+    *,
+    as_json: bool = False,
 ) -> int:
-    """Serve until the process is told to end; returns the exit code."""
+    """Serve until the process is told to end; returns the exit code. With `as_json` nothing is
+    printed but one line, once it is ready."""
     from observatory.assembly.serving import serve
 
+    def announce(url: str) -> None:
+        if as_json:
+            print_json_line(served(application, settings, services, url))
+        on_ready(url)
+
     def on_stopping(running: int) -> None:
+        if as_json:
+            return
         runs = "1 run has" if running == 1 else f"{running} runs have"
         wait = f"{runs} {settings.grace_seconds:g} s to end; " if running else ""
         say(f"stopping; {wait}a second Ctrl-C or SIGTERM ends it at once")
@@ -66,7 +76,7 @@ def run_services(
             settings,
             services=services,
             page=built_page(),
-            on_ready=on_ready,
+            on_ready=announce,
             on_stopping=on_stopping,
         )
     )
@@ -94,6 +104,33 @@ def describe_backends(settings: "Settings") -> str:
     if len(shown) < len(urls):
         shown.append(str(settings.data.absolute()))
     return ", ".join(shown)
+
+
+def served(
+    application: "Observatory", settings: "Settings", services: "frozenset[Service]", url: str
+) -> dict[str, Any]:
+    """What is served and where, for programs."""
+    url = url.rstrip("/")
+    types = [handler.job_type for handler in application.handlers.values()]
+    backends = {
+        "spine": settings.spine_url,
+        "store": settings.store_url,
+        "aggregates": settings.aggregates_url,
+    }
+    return {
+        "url": url,
+        "page": f"{url}/" if built_page() and "read-model" in services else None,
+        "pid": os.getpid(),
+        "services": sorted(services),
+        "backends": {
+            name: without_secrets(given.get_secret_value()) if given.get_secret_value() else None
+            for name, given in backends.items()
+        },
+        "data": None
+        if all(given.get_secret_value() for given in backends.values())
+        else str(settings.data.absolute()),
+        "jobTypes": {one.name: one.queue for one in sorted(types, key=lambda one: one.name)},
+    }
 
 
 def without_secrets(url: str) -> str:

@@ -40,7 +40,8 @@ def _print(answer: dict[str, Any]) -> None:
     rebuilding = "; REBUILDING, not complete yet" if answer["rebuilding"] else ""
     say(
         f"\nover {answer['windowSeconds']} s, as of {answer['asOf']}, "
-        f"{seconds(answer['lagSeconds'])} behind the log{rebuilding}"
+        f"{seconds(answer['lagSeconds'])} behind the log{rebuilding}\n"
+        "counts are exact, percentiles estimated (off by less than 25 %)"
     )
 
 

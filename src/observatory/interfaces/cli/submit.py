@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -11,9 +11,6 @@ from observatory.interfaces.cli.address import Address, Payload
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.jobs import print_job
 from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
-
-if TYPE_CHECKING:
-    from observatory.client import SubmitOptions
 
 
 def submit(
@@ -36,8 +33,8 @@ def submit(
 ) -> int:
     """Submit a job.
 
-    A value is read as JSON where it is JSON (n=2, deep=true, tags='["a"]'), else as text; a text
-    that looks like JSON needs its own quotes: code='"007"'.
+    A value is read as JSON where it is JSON (n=2, deep=true, tags='["a"]'),
+    else as text; a text that looks like JSON needs its own quotes: code='"007"'.
 
     For example:
       observatory submit email.send to=a@example.com subject=hi
@@ -57,13 +54,15 @@ def submit(
         idempotency_key: The same key never makes a second job.
         correlation_id: What it belongs to.
         wait: Wait for the end and print the outcome; exit code 1 if it is not completed.
-        timeout: Seconds to wait at most.
+        timeout: With --wait, seconds to wait at most; exit code 6 if it has not ended then.
     """
     from observatory.client import SubmitOptions, WaitTimeout
 
     for name, number in (("--delay", delay), ("--job-timeout", job_timeout)):
         if number is not None and not math.isfinite(number):
             raise Mistake(f"{name} is a number of seconds, not {number}")
+    if timeout is not None and not wait:
+        raise Mistake("--timeout says how long to wait and goes with --wait")
     options = SubmitOptions(
         idempotency_key=idempotency_key,
         queue=queue,
@@ -76,24 +75,17 @@ def submit(
     )
     document = read_payload(payload, fields)
     with (address or Address()).client() as client:
-        job = _sent(client, job_type, document, options)
+        job = client.submit(job_type, document, options=options)
         if not wait:
             print_json({"jobId": job.id}) if as_json else say(job.id)
             return ExitCode.OK
         try:
             job.wait(timeout)
         except WaitTimeout as error:
-            say(error)
-            return ExitCode.FAILED
+            print_json(client.read(f"/jobs/{job.id}")) if as_json else say(error)
+            return ExitCode.NOT_ENDED
         print_job(client, job.job, as_json=as_json)
         return ExitCode.OK if job.state == "completed" else ExitCode.FAILED
-
-
-def _sent(client: Any, job_type: str, document: dict[str, Any], options: "SubmitOptions") -> Any:
-    try:
-        return client.submit(job_type, document, options=options)
-    except UnicodeEncodeError as error:
-        raise Mistake(f"the payload is not valid text: {error.reason}") from error
 
 
 def read_payload(payload: str | None, fields: tuple[str, ...]) -> dict[str, Any]:
@@ -136,6 +128,8 @@ def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"{text} is too large for a number")
+    if number == 0 and text.lower().partition("e")[0].strip("-0."):
+        raise ValueError(f"{text} is too small for a number")
     return number
 
 

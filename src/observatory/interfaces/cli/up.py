@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from observatory.interfaces.cli.output import Mistake, say
+from observatory.interfaces.cli.output import AsJson, Mistake, say
 from observatory.interfaces.cli.serving import (
     built_page,
     describe_backends,
@@ -30,21 +30,27 @@ def up(
     *,
     demo: Annotated[bool, Parameter(negative="")] = False,
     until_done: Annotated[bool, Parameter(negative="")] = False,
+    files: int | None = None,
     host: str | None = None,
     port: int | None = None,
     data: Path | None = None,
+    as_json: AsJson = False,
 ) -> int:
-    """Serve the jobs of a module: API, page and processor, in one process, until Ctrl-C.
+    """Serve the jobs of a module: API, page and processor, in one process.
+
+    It goes on until Ctrl-C. With --json it prints one line, once it is ready.
 
     For example:
       observatory up my_module
       observatory up my_module:app --port 9000 --data /var/lib/observatory
       observatory up --demo
+      observatory up my_module --port 0 --json | jq .url
 
     Args:
         module: Module that holds an `Observatory()`, as MODULE, MODULE:NAME or a .py file.
         demo: Serve the demo: one job for each file of Python's standard library.
         until_done: End when the demo is done.
+        files: Measure so many of the demo's files, from all over the library [default: all].
         host: Address to listen on [env: OBSERVATORY_HOST; default: 127.0.0.1].
         port: Port to listen on [env: OBSERVATORY_PORT; default: 8080].
         data: Folder of the data [env: OBSERVATORY_DATA; default: .observatory].
@@ -53,13 +59,22 @@ def up(
         raise Mistake("--demo brings its own module; leave MODULE out")
     if until_done and not demo:
         raise Mistake("--until-done goes with --demo")
+    if demo and as_json:
+        raise Mistake("--demo tells people what it does; --json goes with a module of your own")
+    if files is not None and not demo:
+        raise Mistake("--files goes with --demo")
+    if files is not None and files < 1:
+        raise Mistake(f"--files is a number from 1 on, not {files}")
     if demo:
         # The demo computes, and Python threads that compute take turns: more of them than
         # processors only make each run, and every answer of the page, take longer.
         os.environ.setdefault("OBSERVATORY_CONCURRENCY", str((os.cpu_count() or 1) + 1))
     application = _application(module, demo=demo)
     settings = read_settings(host=host, port=port, data=data)
-    return _serve(application, settings, _demo(until_done=until_done) if demo else None)
+    if as_json:
+        return _serve_for_programs(application, settings)
+    demonstration = _demo(until_done=until_done, files=files) if demo else None
+    return _serve(application, settings, demonstration)
 
 
 def _application(module: str | None, *, demo: bool) -> "Observatory":
@@ -72,7 +87,7 @@ def _application(module: str | None, *, demo: bool) -> "Observatory":
     return Observatory() if module is None else find_application(module)
 
 
-def _demo(*, until_done: bool) -> "Demo":
+def _demo(until_done: bool, files: int | None) -> "Demo":
     from observatory.interfaces.cli.demo import Demo
 
     # SIGTERM to ourselves is the one way out that every part of the system knows.
@@ -80,7 +95,7 @@ def _demo(*, until_done: bool) -> "Demo":
         if until_done:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    return Demo(when_done=end, goes_on=not until_done)
+    return Demo(when_done=end, goes_on=not until_done, files=files)
 
 
 def _serve(application: "Observatory", settings: "Settings", demo: "Demo | None") -> int:
@@ -97,6 +112,12 @@ def _serve(application: "Observatory", settings: "Settings", demo: "Demo | None"
         if demo:
             demo.stop()
     return demo.code(code) if demo else code
+
+
+def _serve_for_programs(application: "Observatory", settings: "Settings") -> int:
+    from observatory.assembly.system import ALL_SERVICES
+
+    return run_services(application, settings, ALL_SERVICES, lambda url: None, as_json=True)
 
 
 def describe(application: "Observatory", url: str, settings: "Settings") -> str:

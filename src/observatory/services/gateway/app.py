@@ -5,19 +5,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from observatory.asgi.body import media_type, read_body
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.paths import JOB_PATH, QUEUE_PATH
-from observatory.asgi.problem import exception_handlers, problem_document
+from observatory.asgi.problem import problem_document
+from observatory.asgi.routes import ScopedRoute
 from observatory.core.contracts import Contract
 from observatory.core.errors import (
     InvalidParameter,
-    MalformedJson,
     Problem,
     ValidationFailed,
 )
@@ -26,7 +24,7 @@ from observatory.core.instant import optional_rfc3339
 from observatory.core.job import Submission
 from observatory.core.lifecycle import State
 from observatory.core.store import Accepted, KeyReused, Store
-from observatory.core.strict_json import decode
+from observatory.core.strict_json import decode, decode_items
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.accept import Acceptor, refusal
 from observatory.services.gateway.actions import Operator
@@ -38,11 +36,6 @@ _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
-
-SCOPES: Final[Mapping[str, str]] = dict.fromkeys(
-    ("/cancel", "/retry", "/pause", "/resume"), "operate"
-)
-"""Path endings that need another scope than submit."""
 
 
 class Gateway:
@@ -67,15 +60,18 @@ class Gateway:
         self._cancel_contract = Contract(documents[base + "cancel-request.v1.json"], documents)
         self._retry_contract = Contract(documents[base + "retry-request.v1.json"], documents)
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[ScopedRoute]:
         """The routes, without health and metrics."""
         return [
-            Route("/jobs", self.submit, methods=["POST"]),
-            Route("/jobs/batch", self.submit_batch, methods=["POST"]),
-            Route(f"{JOB_PATH}/cancel", self.cancel, methods=["POST"]),
-            Route(f"{JOB_PATH}/retry", self.retry, methods=["POST"]),
-            Route(f"{QUEUE_PATH}/pause", self.pause, methods=["POST"]),
-            Route(f"{QUEUE_PATH}/resume", self.resume, methods=["POST"]),
+            ScopedRoute(path, endpoint, method="POST", scopes=(scope,))
+            for path, endpoint, scope in (
+                ("/jobs", self.submit, "submit"),
+                ("/jobs/batch", self.submit_batch, "submit"),
+                (f"{JOB_PATH}/cancel", self.cancel, "operate"),
+                (f"{JOB_PATH}/retry", self.retry, "operate"),
+                (f"{QUEUE_PATH}/pause", self.pause, "operate"),
+                (f"{QUEUE_PATH}/resume", self.resume, "operate"),
+            )
         ]
 
     async def submit(self, request: Request) -> Response:
@@ -97,15 +93,20 @@ class Gateway:
     async def submit_batch(self, request: Request) -> Response:
         """``POST /jobs/batch``."""
         Parameters(request, ())
+        if "idempotency-key" in request.headers:
+            # Ignored it would promise what it does not keep: a repeat would make every job again.
+            raise InvalidParameter(
+                "Idempotency-Key is for a single job; in a batch put idempotencyKey on each item"
+            )
         kind = media_type(request, _JSON, _NDJSON)
         self._acceptor.admit()
         body = await read_body(request, self._settings.batch_bytes_max)
-        items = _lines(body) if kind == _NDJSON else decode(body)
+        items = _lines(body) if kind == _NDJSON else decode_items(body)
         limit = self._settings.batch_jobs_max
-        if not isinstance(items, list) or not 1 <= len(items) <= limit:  # pyright: ignore[reportUnknownArgumentType]
+        if items is None or not 1 <= len(items) <= limit:
             raise ValidationFailed(f"a batch is an array of 1 to {limit} jobs")
         context = _context(request)
-        read = [await self._read_item(item, context) for item in items]  # pyright: ignore[reportUnknownVariableType]
+        read = [await self._read_item(item, context) for item in items]
         submissions = [item for item in read if isinstance(item, Submission)]
         results = iter(await self._acceptor.accept(submissions) if submissions else [])
         outcomes = [
@@ -120,11 +121,9 @@ class Gateway:
         }
         return _json(answer, 202 if accepted == len(outcomes) else 207)
 
-    async def _read_item(self, item: Any, context: Context) -> Submission | Problem:
+    async def _read_item(self, item: bytes, context: Context) -> Submission | Problem:
         try:
-            if isinstance(item, Problem):
-                return item
-            return await self._reader.item(item, context)
+            return await self._reader.item(decode(item, "the item"), context)
         except Problem as problem:
             if problem.status >= 500:
                 raise
@@ -181,17 +180,6 @@ class Gateway:
         return body
 
 
-def gateway_app(
-    gateway: Gateway, more: list[BaseRoute], origin: list[BaseRoute] | None = None
-) -> Starlette:
-    """The gateway as an ASGI application, with `more` routes such as health. `origin` is every
-    route of the origin that it shares with others, to tell a wrong method from a wrong path."""
-    routes = gateway.routes() + more
-    app = Starlette(routes=routes, exception_handlers=exception_handlers(origin or routes))
-    app.router.redirect_slashes = False
-    return app
-
-
 def _context(request: Request) -> Context:
     traceparent = request.headers.get("traceparent")
     if traceparent is not None and not _TRACEPARENT.match(traceparent):
@@ -217,16 +205,8 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _lines(body: bytes) -> list[Any]:
-    items: list[Any] = []
-    for line in body.split(b"\n"):
-        if not line.strip():
-            continue
-        try:
-            items.append(decode(line))
-        except MalformedJson as problem:
-            items.append(problem)
-    return items
+def _lines(body: bytes) -> list[bytes]:
+    return [line for line in body.split(b"\n") if line.strip()]
 
 
 def _outcome(index: int, item: Accepted | KeyReused | Problem) -> dict[str, Any]:

@@ -1,20 +1,25 @@
 """Following the log: every numbered batch is added to the aggregates exactly once.
 
-A number not above its publisher's last is a repeat and is skipped. A number too high is a gap:
-something was lost on the way, and the aggregates are rebuilt from the store.
+A number not above its publisher's last is a repeat and is skipped. A number too high is a gap. What
+is missing is taken from the outbox where it still waits there to be published; else it was lost on
+the way, and the aggregates are rebuilt from the store.
 """
 
+import time
 from typing import Final
 
+import msgspec
 import structlog
 
 from observatory.core.aggregates import Aggregates, Deltas, Position, fold_batch
 from observatory.core.errors import PositionMismatch
+from observatory.core.event import encode_commit
 from observatory.core.instant import MICROSECONDS
 from observatory.core.spine import LogMessage, LogRange, Spine
 from observatory.core.store import StoreReads
 from observatory.runtime.failpoints import reach
 from observatory.runtime.loop import Loop
+from observatory.services.metrics_engine.audit import INTERVAL_S, Audit
 from observatory.services.metrics_engine.rebuild import rebuild
 
 _log = structlog.get_logger(__name__)
@@ -27,6 +32,8 @@ _WAIT_S: Final = 0.5
 _PACE_S: Final = 0.05
 """While events come, they are added this often: sums cost by the step, and nobody looks sooner."""
 _TRIM_INTERVAL_S: Final = 60.0
+_SOURCE: Final = "/observatory/metrics-engine"
+"""Of events that are counted from the outbox and go nowhere."""
 
 
 class Follower:
@@ -39,7 +46,10 @@ class Follower:
         self._position: Position | None = None
         self._loop = Loop("follow", self.tick, _PACE_S)
         self._trim_loop = Loop("trim", self._trim, _TRIM_INTERVAL_S)
-        self.loops = (self._loop, self._trim_loop)
+        self._audit = Audit(store)
+        self._audit_loop = Loop("audit", self.audit, INTERVAL_S)
+        self.loops = (self._loop, self._trim_loop, self._audit_loop)
+        self._caught_up_at = 0.0
         self.rebuilds = 0
         self.repeats = 0
 
@@ -47,10 +57,12 @@ class Follower:
         """Begin to follow."""
         self._loop.start()
         self._trim_loop.start()
+        self._audit_loop.start()
 
     async def stop(self) -> None:
         """Stop after the batch under way."""
         await self._trim_loop.stop()
+        await self._audit_loop.stop()
         await self._loop.stop()
 
     async def tick(self) -> bool:
@@ -59,8 +71,10 @@ class Follower:
         if self._position is None:
             self._position = await self._resume()
         position = self._position
+        began = time.monotonic()
         messages = await self._spine.read_log(position.offset, _MESSAGES_MAX, _BYTES_MAX)
         if not messages:
+            self._caught_up_at = began
             if not await self._still_at(position):
                 self._position = None
                 return True
@@ -76,7 +90,21 @@ class Follower:
             self._position = None
         # Where the bytes set the limit, at least half of them are there, but for one large message.
         full = sum(len(message.body) for message in messages) > _BYTES_MAX // 2
-        return self._position is None or full or len(messages) == _MESSAGES_MAX
+        more = full or len(messages) == _MESSAGES_MAX
+        if not more:
+            self._caught_up_at = began
+        return self._position is None or more
+
+    async def audit(self) -> None:
+        """Have the aggregates rebuilt where they cannot be right, though no gap says so."""
+        if self._position is None:
+            return
+        if (why := await self._audit.finds(self._position, self._caught_up_at)) is not None:
+            _log.error("follow.audit_failed", why=why)
+            await self._aggregates.invalidate()
+            # The tick under way, if any, does not get past this either.
+            self._position = None
+            self._audit = Audit(self._store)
 
     async def _resume(self) -> Position:
         position = await self._aggregates.position()
@@ -114,11 +142,13 @@ class Follower:
             if number <= last:
                 self.repeats += 1
                 continue
-            if number > last + 1:
+            if number > last + 1 and not await self._fill_gap(publisher, last, number, deltas):
                 _log.warning("follow.gap", publisher=publisher, after=last, found=number)
                 await self._aggregates.invalidate()
                 return None
-            fold_batch(message.body, deltas)
+            if not _fold(message, deltas):
+                await self._aggregates.invalidate()
+                return None
             numbers[publisher] = number
         offset = messages[-1].offset
         moved = Position(position.epoch, offset, numbers)
@@ -127,8 +157,28 @@ class Follower:
         reach("engine.after_apply")
         return Position(position.epoch, offset, position.numbers | numbers)
 
+    async def _fill_gap(self, publisher: str, after: int, before: int, into: Deltas) -> bool:
+        # When the relay brings it, it is a repeat.
+        commits = await self._store.outbox(publisher, after, before)
+        if [commit.number for commit in commits] != list(range(after + 1, before)):
+            return False
+        for commit in commits:
+            fold_batch(encode_commit(commit, _SOURCE), into)
+        return True
+
     async def _trim(self) -> None:
         await self._aggregates.trim(await self._store.now() // MICROSECONDS)
+
+
+def _fold(message: LogMessage, into: Deltas) -> bool:
+    """False where the message cannot be read: it is lost, and what it told must be found
+    elsewhere."""
+    try:
+        fold_batch(message.body, into)
+    except (msgspec.MsgspecError, ValueError) as error:
+        _log.error("follow.unreadable", offset=message.offset, error=str(error))
+        return False
+    return True
 
 
 def _unusable(position: Position | None, log: LogRange) -> str | None:

@@ -1,17 +1,12 @@
 """Rebuilding the aggregates from the store, which is the truth."""
 
-from typing import Final
-
 import structlog
 
-from observatory.core.aggregates import KEPT_S, Aggregates, Position
-from observatory.core.instant import MICROSECONDS
+from observatory.core.aggregates import Aggregates, Position
 from observatory.core.spine import Spine
 from observatory.core.store import StoreReads
 
 _log = structlog.get_logger(__name__)
-
-_SERIES_S: Final = max(KEPT_S.values())
 
 
 async def rebuild(spine: Spine, store: StoreReads, aggregates: Aggregates, why: str) -> Position:
@@ -21,7 +16,7 @@ async def rebuild(spine: Spine, store: StoreReads, aggregates: Aggregates, why: 
     then, so the snapshot holds it; what the snapshot holds beyond is recognised by its number.
     """
     log = await spine.log_range()
-    snapshot = await store.snapshot(await store.now() - _SERIES_S * MICROSECONDS)
+    snapshot = await store.snapshot(await store.now())
     position = Position(log.epoch, log.last, snapshot.numbers)
     await aggregates.replace(position, snapshot.deltas)
     jobs = sum(snapshot.deltas.states.values())

@@ -7,14 +7,14 @@ stale or cancelled, and is dropped: progress never depends on redelivery.
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from observatory.core.errors import ObservatoryError
 from observatory.core.job import ClaimedJob, Reference
 from observatory.core.job_type import Handler
-from observatory.core.spine import MESSAGE_JOBS_MAX, Delivery, Spine, WorkConsumer, WorkMessage
+from observatory.core.spine import Delivery, Spine, WorkConsumer, WorkMessage
 from observatory.core.store import StoreWrites
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.failpoints import reach
@@ -25,8 +25,15 @@ _TAKE_TIMEOUT_S: Final = 5.0
 _SUSPECTS_PAUSE_S: Final = 0.05
 HAND_ON_AFTER_S: Final = 0.03
 """How long jobs at hand wait for a slot here before they are handed on to whoever has one."""
-_DELIVERIES_MAX: Final = 16
-"""Messages taken at once; each may name fifty jobs."""
+_SUSPECTS_HELD_S: Final = 1.0
+"""The same for suspects, of which one runs here at a time. They are handed round for as long as
+nobody has room for them, so not too fast."""
+
+
+class _Suspect(NamedTuple):
+    delivery: Delivery
+    reference: Reference
+    since: float
 
 
 class Claimer:
@@ -46,7 +53,7 @@ class Claimer:
         self._worker = worker
         self._handlers = handlers
         self._at_hand: deque[Reference] = deque()
-        self._suspects: deque[tuple[Delivery, Reference]] = deque()
+        self._suspects: deque[_Suspect] = deque()
         self._unsorted: deque[Delivery] = deque()
         self._unsettled: list[Delivery] = []
         self._taken_at = 0.0
@@ -56,6 +63,8 @@ class Claimer:
         """Which queues the consumer takes from; None where it was closed."""
         self._closed = False
         self._suspect: str | None = None
+        self._doubtful: list[Reference] = []
+        self._given: list[ClaimedJob] = []
 
     def open(self, queues: Sequence[str]) -> None:
         """Start to consume."""
@@ -91,8 +100,11 @@ class Claimer:
         """Up to `free` jobs that this worker owns from now on; empty when there are none now."""
         if self._consumed != self._queues and not self._closed:
             self._consume()
+        if self._doubtful and (found := await self._reclaim()):
+            return found
         if suspect := await self._claim_suspect():
             return suspect
+        await self._hand_on_suspects()
         if not self._at_hand:
             await self._take(free)
         if self._consumed is None:
@@ -102,12 +114,10 @@ class Claimer:
             return []
         reach("processor.before_claim")
         try:
-            jobs, commit = await self._store.claim(references, self._worker)
-        except ObservatoryError:
+            jobs = await self._own(references)
+        except BaseException:
             self._at_hand.extendleft(reversed(references))
             raise
-        reach("processor.after_claim")
-        self._dispatcher.put(commit)
         if len(jobs) < len(references):
             _log.info("claim.dropped", count=len(references) - len(jobs))
         if not self._at_hand:
@@ -116,14 +126,38 @@ class Claimer:
             await self.hand_on()
         return jobs
 
+    async def _own(self, references: list[Reference]) -> list[ClaimedJob]:
+        """Claim these. Until the answer is there it is not known what has become of them."""
+        self._doubtful = references
+        jobs, commit = await self._store.claim(references, self._worker)
+        reach("processor.after_claim")
+        self._dispatcher.put(commit)
+        self._doubtful, self._given = [], jobs
+        return jobs
+
+    async def _reclaim(self) -> list[ClaimedJob]:
+        """What a claim took whose answer was lost: nobody else would ever run it, since this
+        worker lives and has it on record. The references themselves are at hand again."""
+        jobs = await self._store.reclaim(self._doubtful, self._worker)
+        suspects = {reference.id for reference in self._doubtful if reference.suspect}
+        self._suspect = next((job.id for job in jobs if job.id in suspects), self._suspect)
+        self._doubtful, self._given = [], jobs
+        if jobs:
+            _log.warning("claim.found", count=len(jobs))
+        return jobs
+
+    @property
+    def in_doubt(self) -> set[tuple[str, int]]:
+        """(job, attempt) of runs that are on record perhaps, and of those just given out."""
+        given = {(job.id, job.attempt) for job in self._given}
+        return given | {(r.id, r.attempt + 1) for r in self._doubtful}
+
     async def _take(self, free: int) -> None:
         if self._consumer is None:
             return
         if not self._unsorted:
             timeout_s = _SUSPECTS_PAUSE_S if self._suspects else _TAKE_TIMEOUT_S
-            # Where others take as well, no more than can start here: a message may name fifty.
-            messages = -(-free // MESSAGE_JOBS_MAX) if self._spine.shared else free
-            taken = await self._consumer.take(min(messages, _DELIVERIES_MAX), timeout_s)
+            taken = await self._consumer.take(free, timeout_s)
             self._unsorted.extend(taken)
             self._taken_at = time.monotonic()
         while self._unsorted:
@@ -143,7 +177,7 @@ class Claimer:
             await self._spine.park(WorkMessage(message.queue, message.priority, unknown), reason)
         known = [r for r in message.jobs if self._can_run(r)]
         if len(known) == 1 and known[0].suspect:
-            self._suspects.append((delivery, known[0]))
+            self._suspects.append(_Suspect(delivery, known[0], time.monotonic()))
             return
         self._at_hand.extend(known)
         self._unsettled.append(delivery)
@@ -155,25 +189,46 @@ class Claimer:
     @property
     def holds_others_work(self) -> bool:
         """Jobs are at hand that another processor may have a slot for."""
-        return self._spine.shared and bool(self._at_hand)
+        return self._spine.shared and bool(self._at_hand or self._suspects)
 
     async def hand_on(self) -> None:
         """Give back to the work queues what is at hand; it is kept where the spine refuses."""
-        if not self.holds_others_work:
+        await self._hand_on_suspects()
+        if not self._spine.shared or not self._at_hand:
             return
         groups: dict[tuple[str, str], list[Reference]] = {}
         owners = {r.id: d.message for d in self._unsettled for r in d.message.jobs}
         for reference in self._at_hand:
             message = owners[reference.id]
             groups.setdefault((message.queue, message.priority), []).append(reference)
-        messages = [WorkMessage(*key, tuple(rest)) for key, rest in groups.items()]
+        if await self._publish([WorkMessage(*key, tuple(rest)) for key, rest in groups.items()]):
+            self._at_hand.clear()
+            self._settle()
+
+    async def _hand_on_suspects(self) -> None:
+        now = time.monotonic()
+        late = [one for one in self._suspects if now - one.since > _SUSPECTS_HELD_S]
+        if not late or not self._spine.shared or self._consumer is None:
+            return
+        origins = [one.delivery.message for one in late]
+        messages = [
+            WorkMessage(origin.queue, origin.priority, (one.reference,))
+            for origin, one in zip(origins, late, strict=True)
+        ]
+        kept = [one for one in self._suspects if one not in late]
+        if await self._publish(messages):
+            self._consumer.acknowledge([one.delivery for one in late])
+        else:
+            kept += [one._replace(since=now) for one in late]
+        self._suspects = deque(kept)
+
+    async def _publish(self, messages: list[WorkMessage]) -> bool:
         try:
             await self._spine.publish([], messages)
         except ObservatoryError as error:
             _log.warning("claim.not_handed_on", error=str(error))
-            return
-        self._at_hand.clear()
-        self._settle()
+            return False
+        return True
 
     def _settle(self) -> None:
         if self._unsettled and self._consumer is not None:
@@ -184,10 +239,9 @@ class Claimer:
         # One suspect at a time: when it kills the worker, no other suspect is counted out with it.
         if self._suspect is not None or not self._suspects:
             return []
-        delivery, reference = self._suspects[0]
-        jobs, commit = await self._store.claim([reference], self._worker)
+        delivery, reference, _ = self._suspects[0]
+        jobs = await self._own([reference])
         self._suspects.popleft()
-        self._dispatcher.put(commit)
         if self._consumer is not None:
             self._consumer.acknowledge([delivery])
         self._suspect = next((job.id for job in jobs), None)

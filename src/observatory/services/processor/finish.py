@@ -1,14 +1,15 @@
 """Finishing: give it how an attempt ended; it is recorded together with others, fenced."""
 
 import asyncio
+import contextlib
 from typing import Final
 
 import structlog
 
-from observatory.core.errors import StoreUnavailable
+from observatory.core.errors import ObservatoryError, StoreUnavailable
 from observatory.core.job import FinishedAttempt
 from observatory.core.lifecycle import ErrorInfo, OutcomeKind
-from observatory.core.store import StoreWrites
+from observatory.core.store import Store
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.failpoints import reach
 
@@ -23,20 +24,27 @@ _NO_ERROR: Final = ErrorInfo("", "")
 class Finisher:
     """Writes outcomes until the store has taken them; those that come meanwhile go together."""
 
-    def __init__(self, store: StoreWrites, dispatcher: Dispatcher, worker: str) -> None:
+    def __init__(self, store: Store, dispatcher: Dispatcher, worker: str) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._worker = worker
         self._waiting: list[FinishedAttempt] = []
+        self.pending: set[tuple[str, int]] = set()
+        """(job, attempt) of outcomes that are expected here and not recorded yet."""
         self._writing: asyncio.Task[None] | None = None
         self.stale = 0
         """Outcomes that came too late: the attempt was no longer this worker's."""
 
     def put(self, attempt: FinishedAttempt) -> None:
         """Have an outcome recorded soon."""
+        self.expect(attempt)
         self._waiting.append(attempt)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write(), name="finish")
+
+    def expect(self, attempt: FinishedAttempt) -> None:
+        """This outcome will be put here."""
+        self.pending.add((attempt.job, attempt.attempt))
 
     async def settle(self) -> None:
         """Wait until every outcome is recorded."""
@@ -49,12 +57,15 @@ class Finisher:
             attempts = self._waiting[:_ATTEMPTS_MAX]
             del self._waiting[:_ATTEMPTS_MAX]
             await self._record(attempts)
+            self.pending.difference_update((a.job, a.attempt) for a in attempts)
 
     async def _record(self, attempts: list[FinishedAttempt]) -> None:
+        doubtful = False
         while True:
             try:
                 recorded, commit = await self._store.finish(attempts, self._worker)
             except StoreUnavailable as error:
+                doubtful = True
                 _log.warning("finish.waits_for_store", error=str(error))
                 await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
             except Exception as error:
@@ -65,9 +76,18 @@ class Finisher:
         reach("processor.after_finish")
         self._dispatcher.put(commit)
         for attempt, taken in zip(attempts, recorded, strict=True):
-            if not taken:
+            if not taken and not (doubtful and await self._was_recorded(attempt)):
                 self.stale += 1
                 _log.warning("finish.stale", job=attempt.job, attempt=attempt.attempt)
+
+    async def _was_recorded(self, attempt: FinishedAttempt) -> bool:
+        """Whether an earlier try, whose answer was lost, did record this outcome."""
+        with contextlib.suppress(ObservatoryError):
+            return any(
+                (t.attempt, t.outcome, t.worker) == (attempt.attempt, attempt.outcome, self._worker)
+                for t in await self._store.history(attempt.job)
+            )
+        return False
 
     async def _single_out(self, attempts: list[FinishedAttempt], error: Exception) -> None:
         """The store refuses a row as such: find it, and end it with a text it surely takes."""

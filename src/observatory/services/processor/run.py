@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import json
 import random
 import sys
 import threading
@@ -17,12 +16,12 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from observatory.core import strict_json
-from observatory.core.errors import MalformedJson, NonRetryable
+from observatory.core.errors import NonRetryable
 from observatory.core.job import ClaimedJob, FinishedAttempt, JobLogLine, ProgressReport
 from observatory.core.job_type import Handler
 from observatory.core.lifecycle import ErrorInfo, OutcomeKind
 from observatory.services.processor.notes import JobLog, Notes, clean
+from observatory.services.processor.result import encoded
 
 MESSAGE_CHARS_MAX: Final = 4_000
 TRACEBACK_CHARS_MAX: Final = 32_000
@@ -35,16 +34,8 @@ _OVER_TIME_S: Final = 0.5
 _log = structlog.get_logger(__name__)
 
 
-def _as_its_base(value: Any) -> Any:
-    """A value of a class of the user's (or numpy's) that is a JSON value under another name."""
-    bases: tuple[Any, ...] = (str, int, float, list, tuple, dict)
-    for base in bases:
-        if isinstance(value, base):
-            return base(value)
-    raise TypeError(f"a {type(value).__qualname__} cannot be kept as JSON")
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_as_its_base)
+def _cleaned(error: ErrorInfo) -> ErrorInfo:
+    return ErrorInfo(error.type, clean(error.message, MESSAGE_CHARS_MAX))
 
 
 def error_info(error: BaseException) -> ErrorInfo:
@@ -175,19 +166,10 @@ class Run:
 
     async def _attempt(self) -> tuple[OutcomeKind, str | None, ErrorInfo | None]:
         value = await self._call(self._arguments())
-        try:
-            result = _encoder.encode(value)
-            if b"null" in result:
-                # msgspec writes NaN and infinity as null; a result must not change on the way.
-                plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_as_its_base)
-                json.dumps(plain, allow_nan=False)
-            strict_json.decode(result, "the result")
-        except (TypeError, ValueError, OverflowError, RecursionError, MalformedJson) as error:
-            return OutcomeKind.UNSERIALISABLE, None, error_info(error)
-        if len(result) > self._result_bytes_max:
-            text = f"the result has {len(result)} bytes; at most {self._result_bytes_max} are kept"
-            return OutcomeKind.UNSERIALISABLE, None, ErrorInfo("ResultTooLarge", text)
-        return OutcomeKind.COMPLETED, result.decode(), None
+        result = encoded(value, self._result_bytes_max)
+        if isinstance(result, ErrorInfo):
+            return OutcomeKind.UNSERIALISABLE, None, _cleaned(result)
+        return OutcomeKind.COMPLETED, result, None
 
     def _say_if_over_time(self) -> None:
         took_s = asyncio.get_running_loop().time() - self._started

@@ -15,7 +15,7 @@ import structlog
 from observatory.core.errors import ObservatoryError, SpineUnavailable
 from observatory.core.event import progress_event, worker_event
 from observatory.core.job import ClaimedJob, FinishedAttempt, WorkerRecord
-from observatory.core.job_type import DEFAULT_QUEUE, Handler
+from observatory.core.job_type import DEFAULT_QUEUE, Handler, Retry
 from observatory.core.lifecycle import OutcomeKind
 from observatory.core.spine import Spine
 from observatory.core.store import Pulse, Store
@@ -33,13 +33,15 @@ _log = structlog.get_logger(__name__)
 
 _NOTES_INTERVAL_S: Final = 0.25
 _CANARY_INTERVAL_S: Final = 5.0
+_RUNS_INTERVAL_S: Final = 5.0
+"""A run that is on record and not known here, at two looks in a row, is handed back."""
 _QUEUES_INTERVAL_S: Final = 0.5
 """Within this a pause is heeded."""
 _KEEP_QUEUE_S: Final = 60.0
 """A queue that was taken up is left once nothing has waited in it for this long."""
 _CUT_SHORT: Final = frozenset({OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED})
 """Outcomes after which a handler may still be going on."""
-_TASK_SLOTS: Final = 100
+_TASK_SLOTS: Final = 200
 _THREAD_SLOTS: Final = 32
 """Threads share one interpreter: more of them make each, and the event loop, wait longer."""
 _ABANDONED_MAX: Final = 100
@@ -90,6 +92,7 @@ class Processor:
         self._fenced = False
         """Others may take this worker for dead: it owns nothing until a beat succeeds."""
         self._runs: dict[tuple[str, int], Run] = {}
+        self._unknown: set[tuple[str, int]] = set()
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._slot_freed = asyncio.Event()
@@ -112,6 +115,7 @@ class Processor:
         self._note_loop = Loop("notes", self._write_notes, _NOTES_INTERVAL_S)
         self._canary_loop = Loop("canary", self._announce_heartbeat, _CANARY_INTERVAL_S)
         self._queues_loop = Loop("queues", self._follow_queues, _QUEUES_INTERVAL_S)
+        self._runs_loop = Loop("runs", self._compare_runs, _RUNS_INTERVAL_S)
         self._claim_loop = Loop("claim", self._claim, 0)
         self.loops = (
             self._claim_loop,
@@ -157,12 +161,14 @@ class Processor:
         self._canary_loop.start()
         self._claimer.open(await self._open_queues())
         self._queues_loop.start()
+        self._runs_loop.start()
         self._claim_loop.start()
 
     async def stop(self) -> None:
         """Drain: claim no more, let runs end within the grace time, hand back the rest."""
         self._state = "draining"
         await self._queues_loop.stop()
+        await self._runs_loop.stop()
         await self._claimer.close()
         self._slot_freed.set()
         await self._claim_loop.stop()
@@ -175,6 +181,8 @@ class Processor:
         # is run again, as after a crash.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(1.0, self._settings.grace_seconds)):
+                await self._finisher.settle()
+                await self._hand_back_unknown()
                 await self._finisher.settle()
         await self._canary_loop.stop()
         await self._note_loop.stop()
@@ -259,6 +267,32 @@ class Processor:
         except TimeoutError:
             await self._claimer.hand_on()
 
+    async def _compare_runs(self) -> None:
+        """Hand back what the record says this worker runs and it does not: while the worker
+        lives, nobody else ever would."""
+        before, self._unknown = self._unknown, await self._unknown_runs()
+        self._hand_back(before & self._unknown)
+
+    async def _unknown_runs(self) -> set[tuple[str, int]]:
+        # What is known is looked at after the record: a claim or an outcome under way is in both.
+        on_record = set(await self._store.runs(self.worker))
+        return on_record - self._runs.keys() - self._claimer.in_doubt - self._finisher.pending
+
+    def _hand_back(self, runs: set[tuple[str, int]]) -> None:
+        for job, attempt in runs:
+            _log.warning("run.unknown", job=job, attempt=attempt)
+            released = FinishedAttempt(
+                job=job, attempt=attempt, outcome=OutcomeKind.RELEASED, retry=Retry(), jitter=0.0
+            )
+            self._finisher.put(released)
+
+    async def _hand_back_unknown(self) -> None:
+        # Claiming has ended, so what it is in doubt about, too, will not be run here.
+        try:
+            self._hand_back(set(await self._store.runs(self.worker)))
+        except ObservatoryError as error:
+            _log.warning("runs.left_on_record", error=str(error))
+
     def _start(self, job: ClaimedJob) -> None:
         run = Run(
             job,
@@ -281,6 +315,7 @@ class Processor:
         if len(self._runs) <= self._slots * 3 // 4:
             self._many_freed.set()
         self._claimer.ended(job.id)
+        self._finisher.expect(outcome)
         if outcome.outcome in _CUT_SHORT:
             self._abandoned.add(run)
         if self._notes.forget(job.id, job.attempt, self._now()):

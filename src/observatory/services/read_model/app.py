@@ -9,14 +9,12 @@ from typing import Any, Final
 import anyio
 import msgspec
 from sse_starlette import EventSourceResponse
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.paths import JOB_PATH
-from observatory.asgi.problem import exception_handlers
+from observatory.asgi.routes import ScopedRoute
 from observatory.core.aggregates import Aggregates
 from observatory.core.errors import InvalidParameter, NotFound
 from observatory.core.form import JOB_TYPE, QUEUE
@@ -25,7 +23,6 @@ from observatory.core.job import Job, WorkerRecord
 from observatory.core.lifecycle import TERMINAL, State
 from observatory.core.spine import Spine
 from observatory.core.store import LIST_MAX, JobFilter, Store
-from observatory.services.read_model import stats
 from observatory.services.read_model.catalogue import Catalogue
 from observatory.services.read_model.failures import failure
 from observatory.services.read_model.forms import (
@@ -40,6 +37,7 @@ from observatory.services.read_model.freshness import Clock, Freshness
 from observatory.services.read_model.jobs import attempts, detail, job_events, log_line, summary
 from observatory.services.read_model.live import Live
 from observatory.services.read_model.log_events import Wanted, parse_position
+from observatory.services.read_model.stats import Statistics
 from observatory.settings import Settings
 
 _PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
@@ -62,8 +60,7 @@ class ReadModel:
         settings: Settings,
     ) -> None:
         self._store = store
-        self._spine = spine
-        self._aggregates = aggregates
+        self._statistics = Statistics(aggregates, store)
         self._settings = settings
         self._catalogue = Catalogue(documents)
         self._clock = Clock(store, spine, aggregates)
@@ -72,7 +69,7 @@ class ReadModel:
         self._ending = anyio.Event()
         self._source = f"/observatory/read-model/{store.publisher}"
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[ScopedRoute]:
         """The routes, without health and metrics."""
         paths = {
             "/jobs": self.list_jobs,
@@ -91,7 +88,10 @@ class ReadModel:
             "/contracts": self.contracts,
             "/contracts/{path:path}": self.contract,
         }
-        return [Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()]
+        return [
+            ScopedRoute(path, endpoint, method="GET", scopes=("read",))
+            for path, endpoint in paths.items()
+        ]
 
     def start(self) -> None:
         """Begin to follow the log for live clients."""
@@ -122,15 +122,19 @@ class ReadModel:
             error_fingerprint=query.text("fingerprint", FINGERPRINT),
             since=query.instant("since"),
             until=query.instant("until"),
-            text=query.text("q", SEARCH),
         )
+        text = query.text("q", SEARCH)
         before = query.cursor()
         if before is not None and not isinstance(before, str):
             raise InvalidParameter("cursor: start from the first page")
-        jobs = await self._store.list_jobs(where, before, limit + 1)
-        more = len(jobs) > limit
-        jobs = jobs[:limit]
-        cursor = query.next_cursor(jobs[-1].id) if more else None
+        if text is None:
+            jobs = await self._store.list_jobs(where, before, limit + 1)
+            reached = jobs[limit - 1].id if len(jobs) > limit else None
+            jobs = jobs[:limit]
+        else:
+            found = await self._store.search_jobs(where, text, before, limit)
+            jobs, reached = found.jobs, found.reached
+        cursor = None if reached is None else query.next_cursor(reached)
         return await self._list([summary(job) for job in jobs], cursor)
 
     async def recent_jobs(self, request: Request) -> Response:
@@ -154,7 +158,8 @@ class ReadModel:
         if match is None:
             return await self._answer(detail(job))
         wait_s = min(int(match[1]), _WAIT_MAX_S)
-        job = await self._wait(job, wait_s)
+        if job.state not in TERMINAL:
+            job = await self._wait(job, wait_s)
         return await self._answer(detail(job), {"Preference-Applied": f"wait={wait_s}"})
 
     async def _wait(self, job: Job, wait_s: int) -> Job:
@@ -217,7 +222,7 @@ class ReadModel:
         """``GET /stats``."""
         window_s = Parameters(request, ("window",)).integer("window", _WINDOW_S, 60, 86_400)
         freshness = await self._clock.freshness()
-        return _json(await stats.stats(self._aggregates, freshness, window_s), freshness)
+        return _json(await self._statistics.stats(freshness, window_s), freshness)
 
     async def series(self, request: Request) -> Response:
         """``GET /stats/series``."""
@@ -226,8 +231,7 @@ class ReadModel:
         default = "5" if window_s <= 3600 else "60"
         step = query.choice("step", ("5", "60"), default)
         freshness = await self._clock.freshness()
-        shown = await stats.series(
-            self._aggregates,
+        shown = await self._statistics.series(
             freshness,
             window_s,
             int(step),
@@ -251,7 +255,7 @@ class ReadModel:
         """``GET /queues``."""
         Parameters(request, ())
         freshness = await self._clock.freshness()
-        shown = await stats.queues(self._aggregates, self._store, freshness, _WINDOW_S)
+        shown = await self._statistics.queues(freshness, _WINDOW_S)
         return await self._list(shown, None)
 
     async def workers(self, request: Request) -> Response:
@@ -311,23 +315,12 @@ class ReadModel:
         )
 
     async def _list(self, items: list[Any], cursor: str | None) -> Response:
-        freshness = await self._clock.freshness()
-        as_of = to_rfc3339(await self._store.now())
-        return _json({"items": items, "next": cursor, "asOf": as_of}, freshness)
+        now = await self._store.now()
+        freshness = await self._clock.freshness(now)
+        return _json({"items": items, "next": cursor, "asOf": to_rfc3339(now)}, freshness)
 
     async def _answer(self, body: Any, headers: dict[str, str] | None = None) -> Response:
         return _json(body, await self._clock.freshness(), headers)
-
-
-def read_model_app(
-    read_model: ReadModel, more: list[BaseRoute], origin: list[BaseRoute] | None = None
-) -> Starlette:
-    """The read model as an ASGI application, with `more` routes such as health. `origin` is every
-    route of the origin that it shares with others, to tell a wrong method from a wrong path."""
-    routes = read_model.routes() + more
-    app = Starlette(routes=routes, exception_handlers=exception_handlers(origin or routes))
-    app.router.redirect_slashes = False
-    return app
 
 
 def _json(body: Any, freshness: Freshness, more: dict[str, str] | None = None) -> Response:

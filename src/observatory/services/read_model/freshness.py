@@ -53,13 +53,15 @@ class Clock:
         self._looked_at: int | None = None
         self._looking: asyncio.Task[Freshness] | None = None
 
-    async def freshness(self) -> Freshness:
-        """The freshness now, at most a quarter of a second old itself.
+    async def freshness(self, now: int | None = None) -> Freshness:
+        """The freshness now, at most a quarter of a second old itself; `now` is the store's clock
+        where the caller has just read it.
 
         Where log or aggregates do not answer, the views that need neither go on, and their age
         grows.
         """
-        now = await self._store.now()
+        if now is None:
+            now = await self._store.now()
         if self._known is not None and self._known.as_of <= now < self._kept_until:
             return self._known
         if self._looking is None or self._looking.done():

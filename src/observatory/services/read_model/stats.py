@@ -1,6 +1,5 @@
 """Statistics: exact counts, rates and percentiles, from the aggregates."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
@@ -8,8 +7,9 @@ from typing import Any, Final
 from observatory.core.aggregates import (
     KEPT_S,
     OTHER,
+    RESOLUTIONS_S,
     Aggregates,
-    SeriesRow,
+    Measure,
     StateCount,
     heaviest,
     percentile,
@@ -17,6 +17,7 @@ from observatory.core.aggregates import (
 from observatory.core.instant import MICROSECONDS, optional_rfc3339, seconds_between, to_rfc3339
 from observatory.core.lifecycle import State
 from observatory.core.store import StoreReads
+from observatory.services.read_model.buckets import Buckets, Rows
 from observatory.services.read_model.freshness import Freshness
 
 _FINISHED: Final = ("completed", "failed", "cancelled")
@@ -37,11 +38,11 @@ class _Group:
         self.counts: dict[str, int] = defaultdict(int)
         self.bins: dict[str, dict[int, int]] = {"wait": {}, "run": {}}
 
-    def add(self, row: SeriesRow) -> None:
-        if (bins := self.bins.get(row.key.measure)) is not None:
-            bins[row.key.bin] = bins.get(row.key.bin, 0) + row.count
+    def add(self, name: str, bin: int, count: int) -> None:
+        if (bins := self.bins.get(name)) is not None:
+            bins[bin] = bins.get(bin, 0) + count
         else:
-            self.counts[row.key.measure] += row.count
+            self.counts[name] += count
 
     def merge(self, other: "_Group") -> None:
         for state, count in other.states.items():
@@ -60,7 +61,8 @@ class _Group:
         bins = self.bins[measure]
         if not bins:
             return None
-        return {name: percentile(bins, q) for name, q in _QUANTILES.items()}
+        total_us = self.counts[f"{measure}_us"]
+        return {name: percentile(bins, q, total_us) for name, q in _QUANTILES.items()}
 
     def shown(self, window_s: int) -> dict[str, Any]:
         return {
@@ -77,36 +79,103 @@ def _resolution_s(window_s: int) -> int:
     return min(width for width, kept in KEPT_S.items() if window_s <= kept)
 
 
-async def stats(aggregates: Aggregates, freshness: Freshness, window_s: int) -> dict[str, Any]:
-    """``GET /stats``: by job type, by queue and overall."""
-    width = _resolution_s(window_s)
-    since = freshness.as_of // MICROSECONDS - window_s
-    counts, offset = await aggregates.states()
-    rows = await aggregates.series(width, since - since % width)
-    # In a thread: a day of many names is long to add up, and the event loop has other work.
-    return await asyncio.to_thread(_stats, counts, offset, rows, freshness, window_s)
+_Groups = tuple[dict[str, _Group], dict[str, _Group], _Group]
+"""By type, by queue and overall."""
 
 
-def _stats(
-    counts: list[StateCount],
-    offset: int,
-    rows: list[SeriesRow],
-    freshness: Freshness,
-    window_s: int,
-) -> dict[str, Any]:
-    types, queues, overall = _grouped(counts, rows)
-    return {
-        "asOf": to_rfc3339(freshness.as_of),
-        "logOffset": offset,
-        "lagSeconds": freshness.lag_s,
-        "complete": freshness.complete,
-        "rebuilding": freshness.rebuilding,
-        "windowSeconds": window_s,
-        "states": overall.states,
-        "types": _shown(types, window_s),
-        "queues": _shown(queues, window_s),
-        "overall": overall.shown(window_s),
-    }
+class Statistics:
+    """What the aggregates say, in windows that end now."""
+
+    def __init__(self, aggregates: Aggregates, store: StoreReads) -> None:
+        self._aggregates = aggregates
+        self._store = store
+        self._buckets = {width: Buckets(aggregates, width) for width in RESOLUTIONS_S}
+        self._steps: dict[int, dict[int, tuple[Rows, dict[str, Any]]]] = {}
+
+    async def stats(self, freshness: Freshness, window_s: int) -> dict[str, Any]:
+        """``GET /stats``: by job type, by queue and overall."""
+        (types, queues, overall), offset = await self._grouped(freshness, window_s)
+        return {
+            "asOf": to_rfc3339(freshness.as_of),
+            "logOffset": offset,
+            "lagSeconds": freshness.lag_s,
+            "complete": freshness.complete,
+            "rebuilding": freshness.rebuilding,
+            "windowSeconds": window_s,
+            "states": overall.states,
+            "types": _shown(types, window_s),
+            "queues": _shown(queues, window_s),
+            "overall": overall.shown(window_s),
+        }
+
+    async def series(
+        self,
+        freshness: Freshness,
+        window_s: int,
+        step_s: int,
+        type: str | None,
+        queue: str | None,
+    ) -> dict[str, Any]:
+        """``GET /stats/series``: one item a step, oldest first, zeros where nothing happened."""
+        now_s = freshness.as_of // MICROSECONDS
+        buckets = self._buckets[step_s]
+        await buckets.refresh(now_s, window_s)
+        last = now_s - now_s % step_s
+        first = last - (min(window_s // step_s, _STEPS_MAX) - 1) * step_s
+        starts = range(first, last + 1, step_s)
+        if type is None and queue is None:
+            items = self._of_all(buckets, step_s, starts)
+        else:
+            items = [_step(at, _only(buckets.rows(at), type, queue)) for at in starts]
+        return {
+            "asOf": to_rfc3339(freshness.as_of),
+            "logOffset": freshness.log_offset,
+            "stepSeconds": step_s,
+            "items": items,
+        }
+
+    async def queues(self, freshness: Freshness, window_s: int) -> list[dict[str, Any]]:
+        """``GET /queues``: depth by state, the oldest waiting job, rates and times."""
+        (_, groups, _), _ = await self._grouped(freshness, window_s)
+        oldest = await self._store.oldest_queued()
+        paused = set(await self._store.paused_queues())
+        shown: list[dict[str, Any]] = []
+        for name in sorted(groups.keys() | oldest.keys() | paused):
+            group = groups[name].shown(window_s)
+            shown.append(
+                {
+                    "name": name,
+                    "paused": name in paused,
+                    "states": group["states"],
+                    "oldestQueuedAt": optional_rfc3339(oldest.get(name)),
+                    "oldestAgeSeconds": seconds_between(oldest.get(name), freshness.as_of),
+                    "createdPerSecond": group["createdPerSecond"],
+                    "finishedPerSecond": group["finishedPerSecond"],
+                    "waitSeconds": group["waitSeconds"],
+                    "runSeconds": group["runSeconds"],
+                }
+            )
+        return shown
+
+    async def _grouped(self, freshness: Freshness, window_s: int) -> tuple[_Groups, int]:
+        now_s = freshness.as_of // MICROSECONDS
+        buckets = self._buckets[_resolution_s(window_s)]
+        counts, offset = await self._aggregates.states()
+        await buckets.refresh(now_s, window_s)
+        return _grouped(counts, buckets.total(now_s, window_s)), offset
+
+    def _of_all(self, buckets: Buckets, step_s: int, starts: range) -> list[dict[str, Any]]:
+        """The steps over all types and queues; those whose bucket is as it was are kept."""
+        before = self._steps.get(step_s, {})
+        steps: dict[int, tuple[Rows, dict[str, Any]]] = {}
+        for at in starts:
+            rows = buckets.rows(at)
+            kept = before.get(at)
+            if kept is None or kept[0] is not rows:
+                kept = (rows, _step(at, rows))
+            steps[at] = kept
+        self._steps[step_s] = steps if len(steps) >= len(before) else before | steps
+        return [item for _, item in steps.values()]
 
 
 def _shown(groups: dict[str, _Group], window_s: int) -> dict[str, Any]:
@@ -121,84 +190,30 @@ def _shown(groups: dict[str, _Group], window_s: int) -> dict[str, Any]:
     return {name: group.shown(window_s) for name, group in shown.items()}
 
 
-def _grouped(
-    counts: Iterable[StateCount], rows: Iterable[SeriesRow]
-) -> tuple[dict[str, _Group], dict[str, _Group], _Group]:
+def _grouped(counts: Iterable[StateCount], total: dict[Measure, int]) -> _Groups:
     types: dict[str, _Group] = defaultdict(_Group)
     queues: dict[str, _Group] = defaultdict(_Group)
     overall = _Group()
     for count in counts:
         for group in (types[count.type], queues[count.queue], overall):
             group.states[count.state] += count.count
-    for row in rows:
-        for group in (types[row.key.type], queues[row.key.queue], overall):
-            group.add(row)
+    for (type, queue, name, bin), count in total.items():
+        for group in (types[type], queues[queue], overall):
+            group.add(name, bin, count)
     return types, queues, overall
 
 
-async def series(
-    aggregates: Aggregates,
-    freshness: Freshness,
-    window_s: int,
-    step_s: int,
-    type: str | None,
-    queue: str | None,
-) -> dict[str, Any]:
-    """``GET /stats/series``: one item a step, oldest first, zeros where nothing happened."""
-    now_s = freshness.as_of // MICROSECONDS
-    last = now_s - now_s % step_s
-    first = last - (min(window_s // step_s, _STEPS_MAX) - 1) * step_s
-    steps: dict[int, _Group] = {at: _Group() for at in range(first, last + 1, step_s)}
-    rows = await aggregates.series(step_s, first, type, queue)
-    items = await asyncio.to_thread(_series, rows, steps)
+def _only(rows: Rows, type: str | None, queue: str | None) -> Rows:
+    return [row for row in rows if type in (None, row[0][0]) and queue in (None, row[0][1])]
+
+
+def _step(at: int, rows: Rows) -> dict[str, Any]:
+    group = _Group()
+    for (_, _, name, bin), count in rows:
+        group.add(name, bin, count)
     return {
-        "asOf": to_rfc3339(freshness.as_of),
-        "logOffset": freshness.log_offset,
-        "stepSeconds": step_s,
-        "items": items,
+        "at": to_rfc3339(at * MICROSECONDS),
+        **{name: group.counts[name] for name in _COUNTED},
+        "waitSeconds": group.quantiles("wait"),
+        "runSeconds": group.quantiles("run"),
     }
-
-
-def _series(rows: list[SeriesRow], steps: dict[int, _Group]) -> list[dict[str, Any]]:
-    for row in rows:
-        if (step := steps.get(row.key.bucket_s)) is not None:
-            step.add(row)
-    return [
-        {
-            "at": to_rfc3339(at * MICROSECONDS),
-            **{measure: step.counts[measure] for measure in _COUNTED},
-            "waitSeconds": step.quantiles("wait"),
-            "runSeconds": step.quantiles("run"),
-        }
-        for at, step in steps.items()
-    ]
-
-
-async def queues(
-    aggregates: Aggregates, store: StoreReads, freshness: Freshness, window_s: int
-) -> list[dict[str, Any]]:
-    """``GET /queues``: depth by state, the oldest waiting job, rates and times."""
-    width = _resolution_s(window_s)
-    since = freshness.as_of // MICROSECONDS - window_s
-    counts, _ = await aggregates.states()
-    rows = await aggregates.series(width, since - since % width)
-    _, groups, _ = await asyncio.to_thread(_grouped, counts, rows)
-    oldest = await store.oldest_queued()
-    paused = set(await store.paused_queues())
-    shown: list[dict[str, Any]] = []
-    for name in sorted(groups.keys() | oldest.keys() | paused):
-        group = groups[name].shown(window_s)
-        shown.append(
-            {
-                "name": name,
-                "paused": name in paused,
-                "states": group["states"],
-                "oldestQueuedAt": optional_rfc3339(oldest.get(name)),
-                "oldestAgeSeconds": seconds_between(oldest.get(name), freshness.as_of),
-                "createdPerSecond": group["createdPerSecond"],
-                "finishedPerSecond": group["finishedPerSecond"],
-                "waitSeconds": group["waitSeconds"],
-                "runSeconds": group["runSeconds"],
-            }
-        )
-    return shown

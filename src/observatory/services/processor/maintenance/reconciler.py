@@ -29,10 +29,16 @@ class Reconciler:
     async def tick(self, older_than_s: float = _QUIET_FOR_S) -> bool:
         """Look at the next `_JOBS_MAX` queued jobs; True where more follow."""
         before = await self._store.now() - int(older_than_s * MICROSECONDS)
-        queued = await self._store.queued(before, self._after_id, _JOBS_MAX)
+        after = self._after_id
+        queued = await self._store.queued(before, after, _JOBS_MAX)
         missing = await self._spine.missing(queued) if queued else []
         if missing:
+            # A job that was claimed between the two looks has lost its message, as it should. The
+            # claim was committed before the message went, so the store knows by now.
+            still = {(t.job, t.version) for t in await self._store.queued(before, after, _JOBS_MAX)}
+            missing = [t for t in missing if (t.job, t.version) in still]
+        if missing:
             _log.warning("reconciler.puts_back", jobs=len(missing))
-            await self._spine.publish([], work_of(Commit("", 0, tuple(missing))))
+            await self._spine.publish([], work_of([Commit("", 0, tuple(missing))]))
         self._after_id = queued[-1].job if len(queued) == _JOBS_MAX else ""
         return bool(self._after_id)

@@ -1,0 +1,1 @@
+"""How long reads take when there is much to read."""
