@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from conformance.postgres import drop_database, new_database, server
-from observatory.backends.postgres.listing import listing, reach, search
+from observatory.backends.postgres.listing import failing, listing, reach, search
 from observatory.backends.postgres.recording import CLAIM, FINISH, PRUNE
 from observatory.backends.postgres.rows import id_at
 from observatory.backends.postgres.sql import statement
@@ -200,7 +200,7 @@ def test_changes_find_their_rows_by_index_at_every_size(
         ("select_orphans", (100, "worker.0"), 1000),
         ("select_queued", (id_at(0), AT * 2, 100), 400),
         ("select_oldest_queued", (), 400),
-        ("select_failures", (None, None, None, 10, 10_000), 2000),
+        ("select_runs", ("worker.1",), 1000),
         ("beat", ("worker.3", 1, "active", 0), 400),
     ],
 )
@@ -208,6 +208,17 @@ def test_maintenance_reads_by_index(
     db: psycopg.Connection[Any], name: str, values: tuple[Any, ...], rows_max: int
 ) -> None:
     assert_by_index(plan(db, statement(name), values), rows_max)
+
+
+@pytest.mark.parametrize("type", [None, "type.0"])
+@pytest.mark.parametrize("queue", [None, "queue.0"])
+@pytest.mark.parametrize("since", [None, AT])
+def test_the_newest_failures_are_found_by_index_and_no_more_are_read(
+    db: psycopg.Connection[Any], type: str | None, queue: str | None, since: int | None
+) -> None:
+    query, values = failing(type, queue, since, 10, newest=30)
+
+    assert_by_index(plan(db, query, values), 60)
 
 
 @pytest.mark.parametrize("size", [1, 50, 500])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from conformance.making import (
 from conformance.postgres import drop_database, new_database, server
 from observatory.backends.postgres.database import Database
 from observatory.backends.postgres.store import PostgresStore
+from observatory.core.instant import MICROSECONDS
 from observatory.core.job import Commit
 from observatory.core.lifecycle import OutcomeKind
 from observatory.core.store import Accepted
@@ -224,3 +226,26 @@ async def test_a_transition_is_never_older_than_the_one_before_it(stores: Stores
     assert len(history) == 31
     instants = [t.at for t in history]
     assert instants == sorted(instants)
+
+
+async def test_a_worker_that_does_not_lead_locks_nothing(stores: Stores) -> None:
+    first, second, _ = stores
+    lease_us = 60 * MICROSECONDS
+
+    async def row() -> list[Any]:
+        """The version of the leader's row, and who locked it last."""
+        query = b"SELECT xmin::text, xmax::text FROM leader"
+        return await first._database.read(  # pyright: ignore[reportPrivateUsage]
+            lambda db: db.execute(query)
+        )
+
+    for one in (WORKER, OTHER_WORKER):
+        await first.register_worker(worker(one))
+    assert await first.lead(WORKER, lease_us)
+    before = await row()
+
+    assert not await second.lead(OTHER_WORKER, lease_us)
+
+    assert await row() == before
+    await first.unregister_worker(WORKER)
+    assert await second.lead(OTHER_WORKER, lease_us)

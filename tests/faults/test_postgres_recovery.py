@@ -19,6 +19,7 @@ from observatory.backends.postgres import writer as writer_module
 from observatory.backends.postgres.database import Database
 from observatory.backends.postgres.migrate import migrate
 from observatory.backends.postgres.store import PostgresStore
+from observatory.backends.postgres.transaction import Transaction
 from observatory.core.errors import (
     InvalidCursor,
     NotFound,
@@ -316,6 +317,25 @@ async def test_a_write_that_gets_no_answer_fails_and_the_next_ones_do_not(
 
     line.held = False
     await patiently([submission()], far)
+
+
+async def test_a_long_read_that_gets_no_answer_fails_in_time(
+    line: Proxy, far: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_STEP_WITHIN_S", 0.5)
+    database = far._database  # pyright: ignore[reportPrivateUsage]
+
+    def cut_short(db: Transaction) -> None:
+        for _ in range(4):
+            db.execute(b"SELECT pg_sleep(0.2)")  # together longer than one may take
+        line.held = True
+        db.execute(b"SELECT 1")
+
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await database.snapshot(cut_short)
+
+    assert 0.8 < time.monotonic() - began < 8
 
 
 # Nodes change their roles

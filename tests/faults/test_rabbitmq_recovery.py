@@ -268,3 +268,42 @@ async def test_a_broker_that_is_not_there_is_not_waited_for(server: RabbitmqServ
         assert await consumer.take(1, 1.0) == []
     await spine.close()
     assert time.monotonic() - began < 5
+
+
+# Following the log
+
+
+async def test_the_end_of_the_log_is_followed_only_while_somebody_asks(
+    spine: RabbitmqSpine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = spine._log  # pyright: ignore[reportPrivateUsage]
+    await spine.check()
+    assert log._current is None  # pyright: ignore[reportPrivateUsage]
+    await spine.publish([LogEntry(b"1", "boot", 1)], [])
+    last = (await spine.log_range()).last
+    session = await spine._link.state()  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr("observatory.backends.rabbitmq.log._IDLE_S", 0.2)
+
+    async with asyncio.timeout(10):
+        while log._current is not None:  # pyright: ignore[reportPrivateUsage]
+            await asyncio.sleep(0.05)
+    await spine.publish([LogEntry(b"2", "boot", 2)], [])
+    await asyncio.sleep(1)  # the reader is detached by then
+
+    assert not session.lost.is_set()
+    assert [m.body for m in await spine.read_log(last, 10)] == [b"2"]
+    assert [m.body for m in await spine.read_log(0, 10)] == [b"1", b"2"]
+    monkeypatch.undo()
+    waiting = asyncio.create_task(spine.wait_log((await spine.log_range()).last, 5))
+    await asyncio.sleep(0.1)
+    await spine.publish([LogEntry(b"3", "boot", 3)], [])
+    assert await waiting
+
+
+async def test_who_asks_after_a_session_was_lost_is_given_the_next(spine: RabbitmqSpine) -> None:
+    link = spine._link  # pyright: ignore[reportPrivateUsage]
+    session = await link.state()
+
+    session.lose("a test")
+
+    assert await link.state() is not session

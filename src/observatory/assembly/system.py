@@ -50,6 +50,7 @@ class Service(StrEnum):
 
 
 ALL_SERVICES: Final = frozenset(Service)
+_FOLLOWING: Final = {Service.METRICS_ENGINE, Service.READ_MODEL}
 
 
 def now() -> int:
@@ -96,7 +97,13 @@ class System:
             if path.endswith(".json") and "$id" in document
         }
         health = health_routes(self._checks())
-        metrics = Exposition(self.store, self.spine, self.aggregates)
+        # Only who follows the log anyway tells where it ends: asking means to follow it.
+        metrics = Exposition(
+            self.store,
+            self.spine,
+            self.aggregates,
+            follows=bool(_FOLLOWING & self._services),
+        )
         gateway = Gateway(self.store, self.dispatcher, documents, settings)
         self.read_model = ReadModel(self.store, self.spine, self.aggregates, documents, settings)
         write_document = bundled(tree, "openapi/gateway.v1.json")
@@ -141,8 +148,8 @@ class System:
             return f"{facts['backend']} schema {facts['schema']}"
 
         async def spine() -> str:
-            log = await self.spine.log_range()
-            return f"log at {log.last}, {self.dispatcher.backlog} changes to publish"
+            await self.spine.check()
+            return f"{self.dispatcher.backlog} changes to publish"
 
         async def dispatch() -> str:
             # Accepting outlives the spine, so a gateway is ready while it may accept.

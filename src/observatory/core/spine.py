@@ -137,6 +137,14 @@ class Spine(Protocol):
         """What the log holds now."""
         ...
 
+    async def check(self) -> None:
+        """See whether the spine is there, without following the log.
+
+        Raises:
+            SpineUnavailable: it does not answer.
+        """
+        ...
+
     async def trim_log(self, keep_after: int) -> int:
         """Drop log messages whose last event is older than this instant; returns how many."""
         ...

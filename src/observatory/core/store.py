@@ -108,15 +108,16 @@ class Snapshot(msgspec.Struct, frozen=True):
 LIST_MAX: Final = 200
 """Most rows one read returns."""
 
-FAILURES_COUNTED_MAX: Final = 10_000
-"""Of each group of failures, so many of the newest jobs may be all that is counted."""
-
 SEARCHED_MAX: Final = 1_000
 """Jobs that one call of a search looks into: no index knows a text, and nobody should wait."""
 
 
 IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
 """How long an Idempotency-Key is remembered at least."""
+
+
+FAILURES_MAX: Final = 10_000
+"""How many failures, the newest, are grouped."""
 
 
 PUBLISHER_KEPT_US: Final = 90 * 24 * 3600 * 1_000_000
@@ -291,8 +292,7 @@ class StoreReads(Protocol):
     async def failures(
         self, type: str | None, queue: str | None, since: int | None, limit: int
     ) -> list[FailureGroup]:
-        """Failed and retrying jobs, grouped, the largest group first. See
-        `FAILURES_COUNTED_MAX`."""
+        """The newest `FAILURES_MAX` failed and retrying jobs, grouped, the largest group first."""
         ...
 
     async def oldest_queued(self) -> dict[str, int]:

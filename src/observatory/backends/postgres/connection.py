@@ -90,6 +90,10 @@ class Link:
             "application_name": f"observatory {self._name}",
             "target_session_attrs": "read-write" if self._writes else "any",
             "tcp_user_timeout": _UNACKNOWLEDGED_MS,
+            # Whoever waits for an answer sends nothing, and is told of a dead line by these only.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
         }
         connection = psycopg.connect(
             self._url,

@@ -15,9 +15,9 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -40,6 +40,9 @@ _READERS: Final = 4
 _READ_WITHIN_S: Final = 10.0
 _BEAT_WITHIN_S: Final = 3.0
 """After these a server that keeps the connection and says nothing is given up."""
+
+_STEP_WITHIN_S: Final = 120.0
+"""The same for each statement of a long read: the first counts every job."""
 
 _AT_ONCE_S: Final = 1.0
 """A connection that fails sooner than this had died in its sleep; a new one is tried."""
@@ -163,14 +166,24 @@ class Database:
         raise AssertionError("unreachable")
 
     async def snapshot(self, work: Work[T]) -> T:
-        """Run a long read in one snapshot without a deadline, on a connection of its own."""
+        """Run a long read in one snapshot, on a connection of its own. Each of its statements has
+        a deadline; the whole has none."""
         if self._closed:
             raise StoreUnavailable("the store is closed")
 
         def run() -> T:
             link = self._link("snapshot", writes=False)
+
+            def step() -> None:
+                link.expect_within(_STEP_WITHIN_S)
+
+            def stepwise(db: Transaction) -> T:
+                return work(_Stepwise(db, step))
+
             try:
-                return self._in_snapshot(link.connection(), _BEGIN_SNAPSHOT, work)
+                connection = link.connection()
+                step()
+                return self._in_snapshot(connection, _BEGIN_SNAPSHOT, stepwise)
             except psycopg.Error as error:
                 raise_translated(error)
             finally:
@@ -226,6 +239,19 @@ class Database:
         await asyncio.to_thread(self._watch.join)
         for link in self._links:
             link.close()
+
+
+class _Stepwise(Transaction):
+    """A transaction that tells before each statement."""
+
+    def __init__(self, of: Transaction, step: Callable[[], None]) -> None:
+        super().__init__(of.connection, of.now, 0)
+        self._step = step
+
+    def execute(self, query: bytes, values: Sequence[Any] = ()) -> list[TupleRow]:
+        """See `Transaction.execute`."""
+        self._step()
+        return super().execute(query, values)
 
 
 def _revision(transaction: Transaction) -> str | None:

@@ -13,8 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from observatory.backends.postgres.rows import ids_between
+from observatory.backends.postgres.sql import statement
 from observatory.core.lifecycle import State
-from observatory.core.store import JobFilter
+from observatory.core.store import FAILURES_MAX, JobFilter
 
 COLUMNS: Final = (
     "id, type, queue, priority, state, attempt, failures, crashes, version, max_attempts, "
@@ -24,6 +25,7 @@ COLUMNS: Final = (
 )
 
 _EQUAL: Final = ("type", "queue", "worker", "correlation_id", "parent_id", "error_fingerprint")
+_FAILING: Final = "state IN ('failed', 'retrying') AND error_fingerprint IS NOT NULL"
 _SELECTIVE: Final = ("worker", "correlation_id", "parent_id", "error_fingerprint")
 """Columns whose indexes have no state before the id."""
 
@@ -74,6 +76,23 @@ def _walk(query: "_Query", columns: str, where: JobFilter, before: str | None, l
         return parts[0]
     union = " UNION ALL ".join(f"({part})" for part in parts)
     return f"SELECT {columns} FROM ({union}) AS jobs {tail}"  # noqa: S608
+
+
+def failing(
+    type: str | None, queue: str | None, since: int | None, limit: int, newest: int = FAILURES_MAX
+) -> tuple[bytes, list[Any]]:
+    """The query of the failures, and its values: the newest are found by an index."""
+    query = _Query()
+    query.values = [newest, limit]
+    conditions = [_FAILING]
+    if type is not None:
+        conditions.append(f"type = {query.value(type, 'text')}")
+    if queue is not None:
+        conditions.append(f"queue = {query.value(queue, 'text')}")
+    if since is not None:
+        conditions.append(f"coalesce(finished_at, started_at) >= {query.value(since, 'bigint')}")
+    text = statement("select_failures").decode()
+    return text.replace(_FAILING, _all(conditions)).encode(), query.values
 
 
 class _Query:

@@ -27,6 +27,7 @@ _QUEUED: Final = statement("select_queued")
 _PUT_WORKER: Final = statement("put_worker")
 _BEAT: Final = statement("beat")
 _LEAD: Final = statement("lead")
+_MAY_LEAD: Final = statement("may_lead")
 _RUNS: Final = statement("select_runs")
 
 _LOWEST_ID: Final = "00000000-0000-0000-0000-000000000000"
@@ -100,6 +101,10 @@ class PostgresLiveness(PostgresReads):
 
     async def lead(self, worker: str, lease_us: int) -> bool:
         """See `StoreLiveness.lead`."""
+        # Whoever does not lead writes nothing: even a change of no row would lock the leader's, for
+        # as long as whatever else is committed with it.
+        if not await self._database.read(lambda db: db.execute(_MAY_LEAD, (worker, db.now))):
+            return False
         return await self._database.write(
             lambda db: bool(db.execute(_LEAD, (worker, db.now + lease_us, db.now)))
         )

@@ -1,12 +1,13 @@
 """The store on PostgreSQL: what shows jobs. Runs on connections of its own beside the writer."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from observatory.backends.postgres.database import Database
-from observatory.backends.postgres.listing import COLUMNS, listing, reach, search
+from observatory.backends.postgres.listing import COLUMNS, failing, listing, reach, search
 from observatory.backends.postgres.rows import is_id
 from observatory.backends.postgres.sql import statement
 from observatory.backends.postgres.transaction import Transaction
@@ -24,7 +25,6 @@ from observatory.core.job import (
 from observatory.core.job_type import JobType
 from observatory.core.lifecycle import ErrorInfo, State
 from observatory.core.store import (
-    FAILURES_COUNTED_MAX,
     LIST_MAX,
     SEARCHED_MAX,
     FailureGroup,
@@ -36,7 +36,6 @@ from observatory.core.store import (
 _SHOWN: Final = COLUMNS.replace("id,", "id::text,", 1)
 _JOB: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = $1".encode()  # noqa: S608 - our own names
 _JOBS: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = ANY ($1::uuid[])".encode()  # noqa: S608
-_FAILURES: Final = statement("select_failures")
 _OLDEST_QUEUED: Final = statement("select_oldest_queued")
 _QUEUES: Final = statement("select_queues")
 
@@ -45,6 +44,9 @@ _WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
 
 _OUTBOX_COUNTED_MAX: Final = 100_000
 """A longer backlog is told as this."""
+
+_SIZE_KEPT_S: Final = 60.0
+"""How long the size of the database is told again without looking."""
 
 _HISTORY_PAGE: Final = 5_000
 """Transitions that a snapshot fetches at once."""
@@ -59,6 +61,8 @@ class PostgresReads:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._bytes = 0
+        self._size_until = 0.0
 
     async def now(self) -> int:
         """See `StoreReads.now`."""
@@ -162,9 +166,9 @@ class PostgresReads:
         self, type: str | None, queue: str | None, since: int | None, limit: int
     ) -> list[FailureGroup]:
         """See `StoreReads.failures`."""
-        values = (type, queue, since, min(limit, LIST_MAX), FAILURES_COUNTED_MAX)
+        query, values = failing(type, queue, since, min(limit, LIST_MAX))
         return await self._database.read(
-            lambda db: [FailureGroup(*row) for row in db.execute(_FAILURES, values)]
+            lambda db: [FailureGroup(*row) for row in db.execute(query, values)]
         )
 
     async def oldest_queued(self) -> dict[str, int]:
@@ -233,13 +237,20 @@ class PostgresReads:
         """See `StoreReads.check`."""
 
         def work(db: Transaction) -> dict[str, Any]:
-            ((schema, version, size),) = db.execute(
-                b"SELECT version_num, current_setting('server_version'), "
-                b"pg_database_size(current_database()) FROM alembic_version"
+            ((schema, version),) = db.execute(
+                b"SELECT version_num, current_setting('server_version') FROM alembic_version"
             )
-            return {"backend": "postgresql", "schema": schema, "version": version, "bytes": size}
+            facts = {"backend": "postgresql", "schema": schema, "version": version}
+            return facts | {"bytes": self._size(db)}
 
         return await self._database.read(work)
+
+    def _size(self, db: Transaction) -> int:
+        # It costs a look at every file of the database, and probes ask every few seconds.
+        if time.monotonic() > self._size_until:
+            ((self._bytes,),) = db.execute(b"SELECT pg_database_size(current_database())")
+            self._size_until = time.monotonic() + _SIZE_KEPT_S
+        return self._bytes
 
 
 def _unheard(values: Sequence[Any]) -> bool:

@@ -43,6 +43,7 @@ class Session:
         self._connection = connection
         self._working: AbstractChannel | None = None
         self._lock = asyncio.Lock()
+        self._released: set[AbstractChannel] = set()
         self.lost = asyncio.Event()
         self.retired = False
         """It is about to be closed, so what it loses from now on is no news."""
@@ -65,8 +66,18 @@ class Session:
         session."""
         channel = await self.channel(confirms=confirms)
         channel.on_consumer_cancel_callbacks.add(self._cancelled)
-        _on_closing(channel, lambda: self.lose(f"channel {channel} is closed"))
+        _on_closing(channel, lambda: self._closed(channel))
         return channel
+
+    def release(self, channel: AbstractChannel) -> None:
+        """A lasting channel is about to be closed, and the session goes on without it."""
+        self._released.add(channel)
+
+    def _closed(self, channel: AbstractChannel) -> None:
+        if channel in self._released:
+            self._released.discard(channel)
+        else:
+            self.lose(f"channel {channel} is closed")
 
     async def working_channel(self) -> AbstractChannel:
         """A channel for questions, shared by all who ask one at a time."""
@@ -115,13 +126,18 @@ class Link(Generic[State]):
         """
         with translated("connecting"):
             async with asyncio.timeout(DEADLINE_S):
-                while self._state is None:
+                while self._state is None or self._going:
                     if self._closed:
                         raise SpineUnavailable("the spine is closed")
                     if self._failure is not None:
                         raise type(self._failure)(str(self._failure))
                     await self._changed.wait()
                 return self._state
+
+    @property
+    def _going(self) -> bool:
+        """What there is belongs to a session that is lost: the next will be made."""
+        return self._session is not None and self._session.lost.is_set()
 
     def retire(self) -> None:
         """The connection will be closed soon: what is lost of it meanwhile is not reported."""

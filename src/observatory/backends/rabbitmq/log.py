@@ -32,6 +32,8 @@ _FIRST_KEPT_S: Final = 10.0
 """The broker drops whole segments, minutes apart."""
 _BACK: Final = 64
 _TRIM_PAGE: Final = 500
+_IDLE_S: Final = 30.0
+"""After the last reader, so long the end of the log is followed: every message comes here, too."""
 _TRIM_MAX: Final = 5000
 """Log messages dropped in one call at most."""
 
@@ -97,6 +99,8 @@ class EventLog:
         self._failure: SpineUnavailable | None = None
         self._following: asyncio.Task[None] | None = None
         self._first: tuple[_Tail, int, float, int] | None = None
+        self._asked_at = 0.0
+        self._waiting = 0
 
     async def read(
         self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
@@ -119,11 +123,15 @@ class EventLog:
             grew = tail.grew
             if tail.last > after:
                 return True
+            self._waiting += 1
             try:
                 async with asyncio.timeout(until - clock()):
                     await grew.wait()
             except TimeoutError:
                 return tail.last > after
+            finally:
+                self._waiting -= 1
+                self._asked_at = clock()
 
     async def range(self) -> LogRange:
         """See `Spine.log_range`."""
@@ -175,6 +183,7 @@ class EventLog:
 
     async def _tail(self) -> _Tail:
         attempts = self._attempts
+        self._asked_at = asyncio.get_running_loop().time()
         async with self._starting:
             if self._current is None or self._current.session.lost.is_set():
                 self._current = None
@@ -223,7 +232,7 @@ class EventLog:
     async def _follow(self, tail: _Tail) -> None:
         lost = asyncio.ensure_future(tail.session.lost.wait())
         try:
-            while not lost.done():
+            while not lost.done() and not self._idle:
                 incoming = await tail.reader.next(0.5)
                 if incoming is not None:
                     tail.add(incoming)
@@ -233,6 +242,20 @@ class EventLog:
         finally:
             lost.cancel()
             tail.wake()
+        if not tail.session.lost.is_set():
+            await self._detach(tail)
+
+    @property
+    def _idle(self) -> bool:
+        clock = asyncio.get_running_loop().time
+        return not self._waiting and clock() > self._asked_at + _IDLE_S
+
+    async def _detach(self, tail: _Tail) -> None:
+        async with self._starting:
+            if self._current is tail:
+                self._current, self._first = None, None
+                self._publisher.end_watching()
+        await tail.reader.close()
 
     async def _last_before(self, tail: _Tail) -> int:
         """The last message that is no mark, where the newest chunk holds only marks."""

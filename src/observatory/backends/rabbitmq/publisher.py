@@ -125,6 +125,12 @@ class Publisher:
         self._watched = True
         self.unseen.clear()
 
+    def end_watching(self) -> None:
+        """No tail reads any more what is published."""
+        self._watched = False
+        self._sending.clear()
+        self.unseen.clear()
+
     def saw(self, id: str) -> None:
         """The tail has read this message."""
         self._sending.discard(id)

@@ -132,6 +132,11 @@ class RabbitmqSpine:
         """See `Spine.log_range`."""
         return await self._log.range()
 
+    async def check(self) -> None:
+        """See `Spine.check`."""
+        await self._publisher.ready()
+        await self._link.state()
+
     async def trim_log(self, keep_after: int) -> int:
         """See `Spine.trim_log`."""
         return await self._log.trim(keep_after)

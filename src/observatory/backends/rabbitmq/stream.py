@@ -15,7 +15,9 @@ from observatory.backends.rabbitmq.topology import STREAM
 class StreamReader:
     """Gives the messages from an offset on, in order. Attached beyond the end it gives nothing."""
 
-    def __init__(self, channel: AbstractChannel, prefetch: int) -> None:
+    def __init__(self, session: Session | None, channel: AbstractChannel, prefetch: int) -> None:
+        """`session`: which would be lost with the channel."""
+        self._session = session
         self._channel = channel
         self._prefetch = prefetch
         self._waiting: deque[Incoming] = deque()
@@ -32,7 +34,7 @@ class StreamReader:
         lasting: when the reader is lost, so is the session.
         """
         channel = await (session.lasting_channel() if lasting else session.channel())
-        reader = cls(channel, prefetch)
+        reader = cls(session if lasting else None, channel, prefetch)
         arguments: dict[str, Any] = {"x-stream-offset": offset}
         with translated("reading the log"):
             async with asyncio.timeout(DEADLINE_S):
@@ -69,6 +71,8 @@ class StreamReader:
         return taken
 
     async def close(self) -> None:
-        """Detach."""
+        """Detach; the session goes on."""
         self._closing = True
+        if self._session is not None and not self._channel.is_closed:
+            self._session.release(self._channel)
         await close_channel(self._channel)

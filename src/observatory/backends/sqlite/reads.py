@@ -22,6 +22,7 @@ from observatory.core.job import (
 from observatory.core.job_type import JobType
 from observatory.core.lifecycle import ErrorInfo, State
 from observatory.core.store import (
+    FAILURES_MAX,
     LIST_MAX,
     SEARCHED_MAX,
     FailureGroup,
@@ -38,6 +39,7 @@ _COLUMNS: Final = (
 )
 
 _FAILURES: Final = statement("select_failures")
+_FAILING: Final = "state IN ('failed', 'retrying') AND error_fingerprint IS NOT NULL"
 _OLDEST_QUEUED: Final = statement("select_oldest_queued")
 _QUEUES: Final = statement("select_queues")
 
@@ -164,9 +166,14 @@ class SqliteReads:
         self, type: str | None, queue: str | None, since: int | None, limit: int
     ) -> list[FailureGroup]:
         """See `StoreReads.failures`."""
-        values = (type, queue, since, min(limit, LIST_MAX))
+        asked = {"type =": type, "queue =": queue, "coalesce(finished_at, started_at) >=": since}
+        given = {condition: value for condition, value in asked.items() if value is not None}
+        more = "".join(f" AND {condition} ?" for condition in given)
+        query = _FAILURES.replace(_FAILING, _FAILING + more)
+        # In the order in which they stand in the text.
+        values = (*given.values(), FAILURES_MAX, min(limit, LIST_MAX))
         return await self._database.search(
-            lambda db: [FailureGroup(*row) for row in db.execute(_FAILURES, values)]
+            lambda db: [FailureGroup(*row) for row in db.execute(query, values)]
         )
 
     async def oldest_queued(self) -> dict[str, int]:

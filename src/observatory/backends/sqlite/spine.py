@@ -183,6 +183,10 @@ class SqliteSpine:
         )
         return LogRange(self._epoch, self._last + 1 if first is None else first, self._last)
 
+    async def check(self) -> None:
+        """See `Spine.check`."""
+        await self._database.read(lambda db: db.execute("SELECT 1").fetchone())
+
     async def trim_log(self, keep_after: int) -> int:
         """See `Spine.trim_log`."""
 

@@ -52,20 +52,31 @@ _FINISHED: Final = {"completed": "completed", "failed": "failed", "cancelled": "
 class Exposition:
     """Makes the text of ``GET /metrics``."""
 
-    def __init__(self, store: StoreReads, spine: Spine, aggregates: Aggregates) -> None:
+    def __init__(
+        self, store: StoreReads, spine: Spine, aggregates: Aggregates, *, follows: bool = True
+    ) -> None:
+        """`follows`: whether this process follows the log, and so may be asked where it ends."""
         self._store = store
         self._spine = spine
+        self._follows = follows
         self._aggregates = aggregates
         self._pairs: dict[_Pair, None] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
+
+    async def _log(self) -> LogRange | bool:
+        """What the log holds; True where only its being there is to be told."""
+        if self._follows:
+            return await self._spine.log_range()
+        await self._spine.check()
+        return True
 
     async def render(self) -> bytes:
         """Prometheus text format 0.0.4."""
         states, totals, log, outbox, oldest = await gather(
             _if_it_answers(self._aggregates.states()),
             _if_it_answers(self._aggregates.series(ALL_TIME, 0)),
-            _if_it_answers(self._spine.log_range()),
+            _if_it_answers(self._log()),
             _if_it_answers(self._store.outbox_backlog()),
             _if_it_answers(self._store.oldest_queued()),
         )
@@ -75,7 +86,7 @@ class Exposition:
         self,
         states: tuple[list[StateCount], int] | None,
         totals: list[SeriesRow] | None,
-        log: LogRange | None,
+        log: LogRange | bool | None,
         outbox: int | None,
         oldest: dict[str, int] | None,
     ) -> bytes:
@@ -86,7 +97,7 @@ class Exposition:
             _build_info(),
             _backends_up(store=outbox, spine=log, aggregates=states),
             *([] if outbox is None else _of_store(outbox, oldest or {})),
-            *([] if log is None else _of_log(log.last, applied)),
+            *(_of_log(log.last, applied) if isinstance(log, LogRange) else []),
             *([] if states is None else _of_states(counts, states[1])),
             *([] if totals is None else _of_totals(sums)),
         ]

@@ -1,11 +1,15 @@
 SELECT error_fingerprint, max(error_type), min(error_message), max(type),
        count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'retrying'),
-       min(coalesce(finished_at, started_at)), max(coalesce(finished_at, started_at)), max(id)
-FROM jobs
-WHERE state IN ('failed', 'retrying') AND error_fingerprint IS NOT NULL
-  AND (?1 IS NULL OR type = ?1)
-  AND (?2 IS NULL OR queue = ?2)
-  AND (?3 IS NULL OR coalesce(finished_at, started_at) >= ?3)
+       min(at), max(at), max(id)
+FROM (
+    SELECT id, type, state, error_fingerprint, error_type, error_message,
+           coalesce(finished_at, started_at) AS at
+    FROM jobs
+    -- What more there is to be asked for is put in here, so that an index fits it.
+    WHERE state IN ('failed', 'retrying') AND error_fingerprint IS NOT NULL
+    ORDER BY coalesce(finished_at, started_at) DESC
+    LIMIT ?
+) AS newest
 GROUP BY error_fingerprint
 ORDER BY count(*) DESC, error_fingerprint
-LIMIT ?4
+LIMIT ?
