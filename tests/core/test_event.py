@@ -14,7 +14,6 @@ from conformance.making import SOURCE, new_id, worker
 from observatory.core.contract_references import CONTRACTS_URI
 from observatory.core.contract_tree import validator
 from observatory.core.event import (
-    EVENT_BYTES_MAX,
     Event,
     encode_batch,
     encode_commit,
@@ -115,7 +114,7 @@ def assert_meets_its_contracts(envelope: dict[str, Any]) -> None:
     ]
     assert faults == []
     assert envelope["dataschema"] == f"{CONTRACTS_URI}events/{envelope['type']}.v1.json"
-    assert len(json.dumps(envelope).encode()) <= EVENT_BYTES_MAX
+    assert len(json.dumps(envelope).encode()) <= TREE["envelope.v1.json"]["x-max-bytes"]
 
 
 def test_every_event_type_of_a_job_or_a_worker_is_made_here() -> None:

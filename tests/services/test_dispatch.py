@@ -275,6 +275,22 @@ async def test_new_work_is_refused_while_too_much_waits(on: SqliteBench) -> None
     await dispatcher.stop()
 
 
+async def test_what_waits_is_counted_by_changes_not_by_commits(on: SqliteBench) -> None:
+    """A commit of a thousand jobs takes the memory of a thousand."""
+    dispatcher = Dispatcher(on.store, on.spine, SOURCE, backlog_max=3)
+    _, commit = await on.store.accept([submission() for _ in range(3)])
+    dispatcher.put(commit)
+
+    assert dispatcher.backlog == 3
+    with pytest.raises(BacklogFull):
+        dispatcher.admit(0, 10)
+
+    dispatcher.start()
+    await until(lambda: dispatcher.backlog == 0)
+    dispatcher.admit(0, 10)
+    await dispatcher.stop()
+
+
 async def test_an_announcement_is_in_the_log_without_a_number(on: SqliteBench) -> None:
     dispatcher = Dispatcher(on.store, on.spine, SOURCE, 1000)
 

@@ -151,7 +151,7 @@ async def test_stats_are_bounded_whatever_queues_there_were(
         await on.aggregates.replace(Position("epoch", 0, {}), _history(4))
         freshness = Freshness((NOW_S + 10) * MICROSECONDS, 0, 0.0, complete=True, rebuilding=False)
 
-        shown = await stats.stats(on.aggregates, freshness, 60)
+        shown = await stats.Statistics(on.aggregates, on.store).stats(freshness, 60)
 
     counts = {name: group["states"]["queued"] for name, group in shown["queues"].items()}
     assert counts == {"q3": 4, "q2": 3, "other": 3}

@@ -9,6 +9,8 @@ from observatory.core.errors import MalformedJson, PayloadTooLarge, UnsupportedM
 
 _PAUSE_MAX_S: Final = 15.0
 """How long a body may pause before its sender is given up."""
+_WHOLE_MAX_S: Final = 120.0
+"""How long a body may take: one that comes byte by byte holds its memory no longer than this."""
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
@@ -23,9 +25,11 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     stream = aiter(request.stream())
+    clock = asyncio.get_running_loop().time
+    until = clock() + _WHOLE_MAX_S
     try:
         while True:
-            async with asyncio.timeout(_PAUSE_MAX_S):
+            async with asyncio.timeout(min(_PAUSE_MAX_S, until - clock())):
                 chunk = await anext(stream, None)
             if chunk is None:
                 return b"".join(chunks)
@@ -36,7 +40,11 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     except ClientDisconnect:
         raise MalformedJson("the connection ended before the body did") from None
     except TimeoutError:
-        raise MalformedJson(f"the body did not go on for {_PAUSE_MAX_S:g} seconds") from None
+        raise MalformedJson(
+            f"the body did not go on for {_PAUSE_MAX_S:g} seconds"
+            if clock() < until
+            else f"the body did not end within {_WHOLE_MAX_S:g} seconds"
+        ) from None
 
 
 def media_type(request: Request, *accepted: str) -> str:

@@ -17,6 +17,7 @@ from observatory.asgi.correlation import Correlation
 from observatory.asgi.documentation import documentation_routes
 from observatory.asgi.health import Check, health_routes
 from observatory.asgi.keys import Guard, Key, read_keys
+from observatory.asgi.load import Load
 from observatory.asgi.page import page_routes
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.routes import ScopedRoute, application
@@ -124,8 +125,10 @@ class System:
             *(page_routes(page) if page is not None else []),
         ]
         both = [*write, *read]
-        self.gateway_app: ASGIApp = Correlation(Guard(application(write, both), keys))
-        self.read_model_app: ASGIApp = Correlation(Guard(application(read, both), keys))
+        load = Load(settings.requests_max, settings.bodies_bytes_max)
+        writing, reading = application(write, both), application(read, both)
+        self.gateway_app: ASGIApp = Correlation(load.bound(Guard(writing, keys)))
+        self.read_model_app: ASGIApp = Correlation(load.bound(Guard(reading, keys)))
         self.app: ASGIApp = self._app(own, keys)
 
     def _app(self, own: list[ScopedRoute], keys: tuple[Key, ...]) -> ASGIApp:
@@ -146,12 +149,12 @@ class System:
 
         async def spine() -> str:
             await self.spine.check()
-            return f"{self.dispatcher.backlog} commits to publish"
+            return f"{self.dispatcher.backlog} changes to publish"
 
         async def dispatch() -> str:
             # Accepting outlives the spine, so a gateway is ready while it may accept.
             self.dispatcher.admit(0, 1)
-            return f"{self.dispatcher.backlog} commits to publish"
+            return f"{self.dispatcher.backlog} changes to publish"
 
         async def aggregates() -> str:
             _, offset = await self.aggregates.states()

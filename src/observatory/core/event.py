@@ -18,11 +18,10 @@ from observatory.core.lifecycle import ErrorInfo, Move, OutcomeKind, State
 
 _NAMESPACE: Final = uuid_utils.UUID("5f9e3a52-6d0e-5d8c-9a5e-6b2f0c7d1e90")
 
-EVENT_BYTES_MAX: Final = 64 * 1024
-"""CloudEvents 1.0.2 section 5: intermediaries must forward events of up to 64 KiB."""
-
 _MESSAGE_CHARS_MAX: Final = 4000
-"""An error message in an event is cut here; the store keeps it whole."""
+"""An error message in an event is cut here; the store keeps it whole. It is the only part that
+could take an event beyond the 64 KiB that every intermediary forwards (CloudEvents 1.0.2, section
+5)."""
 
 TYPE_OF_MOVE: Final = {
     Move.ACCEPT: "job.created",

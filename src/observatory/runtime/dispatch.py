@@ -45,6 +45,7 @@ class Dispatcher:
         self._backlog_max = backlog_max
         self._waiting: deque[Commit] = deque()
         self._logged: deque[Commit] = deque()
+        self._backlog = 0
         self._sent: list[int] = []
         self._last: int | None = None
         """The number that was told to the log last."""
@@ -57,8 +58,9 @@ class Dispatcher:
 
     @property
     def backlog(self) -> int:
-        """Commits that are not confirmed yet."""
-        return len(self._waiting) + len(self._logged)
+        """Transitions whose work and events are not confirmed yet: a commit may hold one or a
+        thousand, and it is they that take memory."""
+        return self._backlog
 
     def admit(self, waiting: int, waiting_max: int) -> None:
         """Refuse new work while too much waits: to be dispatched, or `waiting` to be committed.
@@ -85,6 +87,7 @@ class Dispatcher:
         """Publish a commit soon. Must be called in the order of the commits."""
         if commit is not None:
             self._waiting.append(commit)
+            self._backlog += len(commit.transitions)
             self.loops[0].wake()
 
     @property
@@ -123,6 +126,7 @@ class Dispatcher:
             found = await self._store.outbox(self._store.publisher, self._last, following)
             _log.warning("dispatch.found", commits=len(found), before=following)
             self._waiting.extendleft(reversed(found))
+            self._backlog += sum(len(commit.transitions) for commit in found)
             self._last = following - 1
 
     async def _tell(self) -> bool:
@@ -137,7 +141,7 @@ class Dispatcher:
         for commit in commits:
             self._waiting.popleft()
             if at_once:
-                self._sent.append(commit.number)
+                self._done_with(commit)
             else:
                 self._logged.append(commit)
         self.loops[2 if at_once else 1].wake()
@@ -152,9 +156,13 @@ class Dispatcher:
             await self._spine.publish([], work)
         for commit in commits:
             self._logged.popleft()
-            self._sent.append(commit.number)
+            self._done_with(commit)
         self.loops[2].wake()
         return True
+
+    def _done_with(self, commit: Commit) -> None:
+        self._sent.append(commit.number)
+        self._backlog -= len(commit.transitions)
 
     async def _forget_soon(self) -> bool:
         if self._sent:

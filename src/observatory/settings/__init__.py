@@ -70,9 +70,15 @@ class Settings(BaseSettings):
     )
     result_bytes_max: int = Field(default=1 << 20, ge=1024, description="largest result kept")
     backlog_max: int = Field(
-        default=10_000,
+        default=100_000,
         ge=1,
-        description="commits that may wait to be published before submits are refused",
+        description="changes of jobs that may wait to be published before submits are refused",
+    )
+    requests_max: int = Field(
+        default=1000, ge=1, description="requests answered at once in one process, streams included"
+    )
+    bodies_bytes_max: int = Field(
+        default=64 << 20, ge=1024, description="bytes of bodies held at once in one process"
     )
     queues_max: int = Field(
         default=200, ge=1, description="queues that jobs may be submitted to; each costs for ever"

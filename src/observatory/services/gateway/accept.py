@@ -28,6 +28,14 @@ class Acceptor:
         self._dispatcher = dispatcher
         self._gather = Gather(self._write, _SUBMISSIONS_MAX)
 
+    def admit(self) -> None:
+        """Refuse before a body is read what would be refused after it.
+
+        Raises:
+            BacklogFull: too much accepted work waits to be dispatched, or to be committed.
+        """
+        self._dispatcher.admit(self._gather.waiting, _WAITING_MAX)
+
     async def accept(self, submissions: Sequence[Submission]) -> list[Accepted | KeyReused]:
         """Record submissions, one result each; they are on disk when this returns.
 
@@ -35,7 +43,7 @@ class Acceptor:
             BacklogFull: too much accepted work waits to be dispatched.
             StoreUnavailable: nothing was recorded.
         """
-        self._dispatcher.admit(self._gather.waiting, _WAITING_MAX)
+        self.admit()
         results = await self._gather.add(submissions)
         reach("gateway.before_response")
         return results

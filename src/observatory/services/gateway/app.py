@@ -78,6 +78,7 @@ class Gateway:
         """``POST /jobs``."""
         Parameters(request, ())
         media_type(request, _JSON)
+        self._acceptor.admit()
         body = decode(await read_body(request, self._settings.body_bytes_max))
         key = _idempotency_key(request)
         submission = await self._reader.single(body, _context(request), key)
@@ -98,6 +99,7 @@ class Gateway:
                 "Idempotency-Key is for a single job; in a batch put idempotencyKey on each item"
             )
         kind = media_type(request, _JSON, _NDJSON)
+        self._acceptor.admit()
         body = await read_body(request, self._settings.batch_bytes_max)
         items = _lines(body) if kind == _NDJSON else decode_items(body)
         limit = self._settings.batch_jobs_max
