@@ -240,7 +240,7 @@ def test_ctrl_c_is_130_without_a_traceback(system: RunningSystem) -> None:
     )
     cli("submit", "double", "n=1", url=system.url)
     assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["event"]["specversion"] == "1.0"
+    assert json.loads(process.stdout.readline())["specversion"] == "1.0"
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=10)
     assert (process.returncode, stderr) == (130, "")
