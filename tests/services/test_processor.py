@@ -922,7 +922,9 @@ async def test_a_result_too_deep_is_called_the_result(app: Observatory, folder: 
     async with served(app, folder) as system:
         job = await system.reached(await system.submit("digs"))
 
-    assert job["error"]["message"].startswith("the result is nested deeper")
+    assert job["error"]["message"].startswith(
+        "the result cannot be kept as JSON: it is nested deeper"
+    )
 
 
 @pytest.mark.parametrize(("reason", "shown"), [("wrong list", "wrong list"), (None, None)])

@@ -19,7 +19,7 @@ def encoded(value: Any, bytes_max: int) -> str | ErrorInfo:
             # msgspec writes NaN and infinity as null; a result must not change on the way.
             plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_as_its_base)
             json.dumps(plain, allow_nan=False)
-        strict_json.decode(result, "the result")
+        strict_json.decode(result, "it")
     except MalformedJson as error:
         return _refused(_told(error))
     except UnicodeEncodeError as error:
