@@ -25,7 +25,7 @@ async def test_a_job_claimed_between_two_looks_is_not_missing(
         _, commit = await on.store.accept([submission()])
         assert commit is not None
         await on.store.published([commit.number])
-        await on.spine.publish([], work_of(commit))
+        await on.spine.publish([], work_of([commit]))
         consumer = on.spine.consume([commit.transitions[0].queue])
         (delivery,) = await consumer.take(10, 1)
 

@@ -28,18 +28,18 @@ class Load:
 
     def bound(self, app: ASGIApp) -> ASGIApp:
         """The application, refusing with 503 what goes beyond the limits."""
+        return _Bounded(app, self)
 
-        async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http" or scope["path"] in _ALWAYS_ANSWERED:
-                await app(scope, receive, send)
-            elif self._requests >= self._requests_max:
-                problem = _too_much(f"{self._requests} requests are under way")
-                request_id = scope["observatory.correlation_id"]
-                await problem_response(problem, scope["path"], request_id)(scope, receive, send)
-            else:
-                await self._counted(app, scope, receive, send)
-
-        return bounded
+    async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the application answer a request, if it may."""
+        if scope["type"] != "http" or scope["path"] in _ALWAYS_ANSWERED:
+            await app(scope, receive, send)
+        elif self._requests >= self._requests_max:
+            problem = _too_much(f"{self._requests} requests are under way")
+            request_id = scope["observatory.correlation_id"]
+            await problem_response(problem, scope["path"], request_id)(scope, receive, send)
+        else:
+            await self._counted(app, scope, receive, send)
 
     async def _counted(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         held = 0
@@ -63,6 +63,15 @@ class Load:
         finally:
             self._requests -= 1
             self._bytes -= held
+
+
+class _Bounded:
+    def __init__(self, app: ASGIApp, load: Load) -> None:
+        self.app = app
+        self._load = load
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._load.answer(self.app, scope, receive, send)
 
 
 def _too_much(what: str) -> Overloaded:
