@@ -21,7 +21,7 @@ from observatory.services.processor.result import encoded
         (2**64 - 1, "an integer.* 64 bits; return a longer one as text"),
         (json.loads("[" * 100 + "]" * 100), "nested deeper than 64"),
     ],
-    ids=str,
+    ids=["an object", "a surrogate", "a NUL", "NaN", "a long integer", "2**64 - 1", "depth 100"],
 )
 def test_whoever_returns_what_cannot_be_kept_is_told_so(result: Any, said: str) -> None:
     error = encoded(result, 1_000)
