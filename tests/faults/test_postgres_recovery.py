@@ -248,7 +248,7 @@ async def test_a_job_whose_claim_nobody_can_tell_of_is_run_all_the_same(
         # So that the claim is the only commit on the line.
         await processor._maintenance.stop()  # pyright: ignore[reportPrivateUsage]
         line.cut_after, line.closed = b"COMMIT\0", True
-        await on.spine.publish([], work_of(accepted))
+        await on.spine.publish([], work_of([accepted]))
         await until(lambda: line.cuts > 0)
         line.cut()
         assert await state_of(store, job) is State.RUNNING

@@ -23,7 +23,6 @@ from observatory.interfaces.cli.main import COMMANDS
 from observatory.interfaces.cli.output import safe, seconds
 from observatory.interfaces.cli.submit import read_payload
 from real import RunningSystem, environment, running_system, until
-from shapes import embedded_only, on_both_shapes
 
 CLI = [sys.executable, "-m", "observatory.interfaces.cli.main"]
 
@@ -74,11 +73,8 @@ def cli(
     )
 
 
-pytestmark = on_both_shapes
-
-
 @pytest.fixture(scope="module")
-def system(shape: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     with running_system(JOBS, tmp_path_factory.mktemp("cli")) as running:
         yield running
 
@@ -529,7 +525,6 @@ def test_durations_read_as_people_say_them() -> None:
 # --------------------------------------------------------------------------------------- up
 
 
-@embedded_only
 def test_up_says_what_it_serves_and_where(system: RunningSystem) -> None:
     said = system.output
     assert f"ready at {system.url}" in said
@@ -555,7 +550,6 @@ def test_up_tells_programs_in_one_line_what_it_serves(tmp_path: Path) -> None:
     assert (answer.returncode, json.loads(answer.stderr)["error"]) == (2, "usage")
 
 
-@embedded_only
 def test_up_is_ready_soon_and_ends_cleanly(tmp_path: Path) -> None:
     with running_system(JOBS, tmp_path, start=False) as system:
         spent = []
@@ -682,7 +676,6 @@ def test_a_fault_in_a_contract_is_1_and_no_contracts_is_2(tmp_path: Path) -> Non
     assert cli("contracts", "check", str(tmp_path / "none")).returncode == 2
 
 
-@embedded_only
 def test_the_doctor_finds_a_running_system_well(system: RunningSystem) -> None:
     answer = cli("doctor", "--data", str(system.data), url=system.url)
     assert answer.returncode == 0
@@ -690,7 +683,6 @@ def test_the_doctor_finds_a_running_system_well(system: RunningSystem) -> None:
     assert "behind the event log" in answer.stdout
 
 
-@embedded_only
 def test_the_doctor_names_what_fails_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with socket.socket() as taken:
@@ -709,7 +701,6 @@ def test_the_doctor_names_what_fails_and_what_to_do(tmp_path: Path) -> None:
     assert all(one["advice"] for one in found.values() if one["verdict"] != "PASS")
 
 
-@embedded_only
 def test_the_doctor_names_a_wrong_setting() -> None:
     answer = cli("doctor", OBSERVATORY_CONCURRENCY="none", OBSERVATORY_LOG_LEVEL="loud")
     assert answer.returncode == 1
@@ -717,7 +708,6 @@ def test_the_doctor_names_a_wrong_setting() -> None:
     assert "OBSERVATORY_LOG_LEVEL" in answer.stdout
 
 
-@embedded_only
 def test_the_doctor_names_what_is_no_setting() -> None:
     kubernetes = {"OBSERVATORY_SERVICE_HOST": "10.0.0.1", "OBSERVATORY_PORT_80_TCP": "tcp://x"}
     answer = cli("doctor", "--json", OBSERVATORY_CONCURENCY="3", **kubernetes)
@@ -726,7 +716,6 @@ def test_the_doctor_names_what_is_no_setting() -> None:
     assert found["settings"]["detail"] == "no such setting: OBSERVATORY_CONCURENCY"
 
 
-@embedded_only
 def test_the_doctor_reads_the_data_file(tmp_path: Path, system: RunningSystem) -> None:
     good = json.loads(cli("doctor", "--json", "--data", str(system.data)).stdout)["findings"]
     assert next(one for one in good if one["subject"] == "data file")["verdict"] == "PASS"
@@ -781,7 +770,6 @@ def test_a_mistake_in_a_module_is_placed_in_that_module(tmp_path: Path) -> None:
     assert "wrong.py, line 4)" in answer.stderr
 
 
-@embedded_only
 @pytest.mark.parametrize(
     ("version", "verdict"),
     [
