@@ -200,7 +200,7 @@ class Database:
         finally:
             if not connection.closed:
                 with contextlib.suppress(psycopg.Error):
-                    connection.execute(b"ROLLBACK")
+                    connection.execute(b"ROLLBACK", prepare=False)
 
     # Opening and closing
 

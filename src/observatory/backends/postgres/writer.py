@@ -149,7 +149,7 @@ class Writer:
                 return self._try(group, fresh=True)
             results = [_outcome(work, transaction) for work, _ in group]
             try:
-                connection.execute(b"COMMIT")
+                connection.execute(b"COMMIT", prepare=False)
             except psycopg.Error as error:
                 if not is_lost(error, connection):
                     raise
@@ -175,7 +175,7 @@ class Writer:
 
     def _roll_back(self, connection: psycopg.Connection[TupleRow]) -> None:
         try:
-            connection.execute(b"ROLLBACK")
+            connection.execute(b"ROLLBACK", prepare=False)
         except psycopg.Error:
             self._link.drop()
 
