@@ -241,7 +241,7 @@ class _Steps:
         updates = [
             (
                 row["seq"], "completed", t["version"], 0, 0, row["queued_at"], None, t["at"],
-                None, None, None,
+                None, None, None, None,
             )
             for t, row in ((t, self._recording.rows[t["job"]]) for t in batch.jobs)
         ]  # fmt: skip
