@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,5 +26,7 @@ def test_a_small_round_measures_the_system_and_its_floor(tmp_path: Path) -> None
     for name in throughput:
         (figures,) = rounds[name]
         assert figures["jobs_per_s"] > 0
-        assert figures["ratio"] == figures["jobs_per_s"] / figures["floor_jobs_per_s"]
+        assert figures["ratio"] == pytest.approx(
+            figures["jobs_per_s"] / figures["floor_jobs_per_s"]
+        )
     assert rounds["latency"][0]["requests"] == 200
