@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import httpx
 import oracle
 
-from real import until
+from real import RunningSystem, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,10 +78,18 @@ def dies_at(services: Iterable[str], failpoint: str, passes: int = 3) -> Inject:
                 service.stop()
         said = [service for service in armed if f"failpoint {failpoint}: kill" in service.output]
         fired(said, f"nothing says that {failpoint} was reached")
-        for service in armed:
-            service.start()
+        _start(armed)
 
     return inject
+
+
+def _start(services: Iterable[RunningSystem]) -> None:
+    """Start these side by side; returns once all are ready."""
+    services = list(services)
+    for service in services:
+        service.start(wait=False)
+    for service in services:
+        service.wait_until_ready(timeout_s=60)
 
 
 def processor_is_killed(on: Installation) -> None:
@@ -121,7 +129,7 @@ def relay_dies(failpoint: str) -> Inject:
             service.configure(OBSERVATORY_FAILPOINTS="")
             if service.alive:
                 service.stop()
-            service.start()
+        _start(armed)
 
     return inject
 
@@ -166,10 +174,7 @@ def everything_is_killed(on: Installation) -> None:
         on.servers.postgres.psql("SELECT count(*) FROM jobs WHERE state = 'queued'", on.database)
     )
     fired(waiting >= 200, f"only {waiting} jobs were waiting")
-    for service in on.services.values():
-        service.start(wait=False)
-    for service in on.services.values():
-        service.wait_until_ready(timeout_s=60)
+    _start(on.services.values())
 
 
 # The broker
@@ -238,8 +243,7 @@ def _work_piled_up(on: Installation) -> Iterator[dict[str, int]]:
     until(lambda: on.stream.client.acknowledged >= before + 50, timeout_s=60)
     until(lambda: sum(_work_queues(on).values()) > 5, timeout_s=20)
     yield _work_queues(on)
-    for name in PROCESSORS:
-        on.services[name].start()
+    _start(on.services[name] for name in PROCESSORS)
 
 
 def work_queues_are_emptied(on: Installation) -> None:

@@ -1,9 +1,6 @@
 """The fault catalogue in its short form: a few faults one after another on one installation.
 
-    pytest tests/faults/short_faults.py
-
-takes about five minutes, and is run when it is named. `fault_table.py` is the long form: an
-installation, servers and a row of the table for each.
+`fault_table.py` is the long form: an installation, servers and a row of the table for each.
 """
 
 from collections.abc import Iterator
@@ -90,7 +87,7 @@ def test_nothing_is_lost_doubled_or_miscounted(
     faults: list[Fault], tmp_path: Path, on: Servers
 ) -> None:
     lease_s = max(fault.lease_s for fault in faults)
-    with Installation(tmp_path, on, seed=20261124, pace_s=0.1, lease_s=lease_s) as system:
+    with Installation(tmp_path, on, seed=20261124, pace_s=0.4, lease_s=lease_s) as system:
         system.runs_cut_off = sum(fault.runs_cut_off for fault in faults)
         system.stream.start()
         for fault in faults:
