@@ -33,7 +33,7 @@ peers: ## Measure beside the floor, Celery, Dramatiq and Taskiq, on the same ser
 
 faults: ## Break things on purpose: every guarantee under every fault, at full size
 	.venv/bin/python tests/faults/kill_storm.py
-	.venv/bin/pytest tests/faults/short_faults.py
+	.venv/bin/pytest tests/faults/test_short_faults.py
 	.venv/bin/python tests/faults/fault_table.py
 
 services: ## Run RabbitMQ, PostgreSQL and Redis until Ctrl-C, from installed binaries
