@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import aiormq
 import pytest
@@ -12,6 +13,7 @@ from pamqp.commands import Basic
 from conformance.making import named, new_id
 from development.rabbitmq import RabbitmqServer
 from observatory.backends.rabbitmq.spine import RabbitmqSpine
+from observatory.backends.rabbitmq.stream import StreamReader
 from observatory.backends.rabbitmq.topology import DEAD, STREAM, work_queue
 from observatory.core.errors import ConfigurationError, SpineUnavailable
 from observatory.core.spine import LogEntry, WorkConsumer, WorkMessage
@@ -298,6 +300,40 @@ async def test_the_end_of_the_log_is_followed_only_while_somebody_asks(
     await asyncio.sleep(0.1)
     await spine.publish([LogEntry(b"3", "boot", 3)], [])
     assert await waiting
+
+
+async def test_what_was_read_before_the_end_is_read_from_the_broker_once(
+    server: RabbitmqServer, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def published(*numbers: int) -> None:
+        spine = RabbitmqSpine(server.url(host))
+        await spine.open()
+        await spine.publish([LogEntry(b"%d" % n, "older", n) for n in numbers], [])
+        await spine.close()
+
+    # A process each, so that the end begins with a chunk that does not hold them all.
+    for number in range(1, 5):
+        await published(number)
+    spine = RabbitmqSpine(server.url(host))
+    await spine.open()
+    await spine.log_range()
+    opened = 0
+    open_reader = StreamReader.open
+
+    async def counted(*arguments: Any, **named: Any) -> StreamReader:
+        nonlocal opened
+        opened += 1
+        return await open_reader(*arguments, **named)
+
+    monkeypatch.setattr(StreamReader, "open", counted)
+    first = [m.body for m in await spine.read_log(0, 100)]
+    read_once = opened
+    again = [m.body for m in await spine.read_log(0, 100)]
+    await spine.close()
+
+    assert first == again == [b"1", b"2", b"3", b"4"]
+    assert read_once == 1
+    assert opened == 1
 
 
 async def test_who_asks_after_a_session_was_lost_is_given_the_next(spine: RabbitmqSpine) -> None:

@@ -74,6 +74,19 @@ class _Tail:
             self._bytes -= len(dropped.body)
             self.covers = dropped.offset + 1
 
+    def add_older(self, after: int, messages: list[LogMessage]) -> None:
+        """What was read of the log between a position and what is here, as far as there is room:
+        whoever searches backwards does so again and again."""
+        older = [message for message in messages if message.offset < self.covers]
+        for message in reversed(older):
+            size = self._bytes + len(message.body)
+            if size > _TAIL_BYTES_MAX or len(self.messages) == _TAIL_MESSAGES_MAX:
+                return
+            self.messages.appendleft(message)
+            self._bytes = size
+            self.covers = message.offset
+        self.covers = min(self.covers, after + 1)
+
     def wake(self) -> None:
         """The log has grown."""
         self.grew.set()
@@ -288,7 +301,7 @@ class EventLog:
     ) -> list[LogMessage]:
         """From the broker, up to position `end`."""
         found: list[LogMessage] = []
-        size = 0
+        size, read_to = 0, after
         expected: int | None = after + 1
         # What is on its way counts as well, and may be as large as a commit can be.
         on_the_way = max(2, min(limit, _PREFETCH, bytes_max // _LARGE_MESSAGE))
@@ -306,10 +319,13 @@ class EventLog:
                     if found and size > bytes_max:
                         break
                     found.append(incoming.message)
+                read_to = incoming.message.offset
                 if incoming.message.offset >= end:
                     break
         finally:
             await reader.close()
+        if tail is self._current and read_to + 1 >= tail.covers:
+            tail.add_older(after, found)
         return found
 
     async def _find_first(self, tail: _Tail) -> int:

@@ -140,9 +140,7 @@ class ReadModel:
     async def recent_jobs(self, request: Request) -> Response:
         """``GET /jobs/recent``: found by the newest events, shown as they are now."""
         limit = Parameters(request, ("limit",)).integer("limit", 50, 1, LIST_MAX)
-        events, _ = await self._live.newest(Wanted(), None, limit * 4)
-        ids = dict.fromkeys(e.head.subject for e in events if e.head.type.startswith("job."))
-        jobs = await self._store.jobs(list(ids)[:limit])
+        jobs = await self._store.jobs(await self._live.newest_jobs(limit))
         if len(jobs) < limit:
             known = {job.id for job in jobs}
             older = await self._store.list_jobs(JobFilter(), None, limit)

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from observatory.core.errors import Overloaded
-from observatory.core.spine import LOG_READ_BYTES_MAX, Spine
+from observatory.core.spine import LOG_READ_BYTES_MAX, LogRange, Spine
 from observatory.runtime.loop import Loop
 from observatory.services.read_model.log_events import Batch, LogEvent, Position, Wanted
 
@@ -25,7 +25,7 @@ _READ_BYTES_MAX: Final = 256 * 1024
 """What a client that catches up holds in memory, but for one message that is larger."""
 _LARGE: Final = 64 * 1024
 """Beyond this the event loop turns before the next is taken apart, whoever asked for it."""
-_SEARCH_BYTES_MAX: Final = 16 * 1024 * 1024
+_SEARCH_BYTES_MAX: Final = 4 * 1024 * 1024
 _MESSAGE_COST_MIN: Final = 8 * 1024
 """What a search may read; a small message costs as much as this, for it is to be fetched too."""
 _WINDOW_MIN: Final = 8
@@ -133,6 +133,10 @@ class Live:
         self._grew.set()
         self._grew = asyncio.Event()
 
+    async def log_range(self) -> LogRange:
+        """What the log holds."""
+        return await self._spine.log_range()
+
     async def read(self, after: int) -> list[Batch]:
         """Messages with an offset above `after`, from memory where they are there."""
         if not self._tail or after < self._tail[0].offset:
@@ -171,7 +175,7 @@ class Live:
                 f"{self.clients} streams are open, as many as may be; close one, or try again",
                 retry_after_s=_AGAIN_AFTER_S,
             )
-        log = await self._spine.log_range()
+        log = await self.log_range()
         if resumed and (position is None or not log.first - 1 <= position[0] <= log.last):
             return Subscription(log.last, (log.last, _ANY_INDEX), reset=True)
         if position is None:
@@ -235,35 +239,64 @@ class Live:
         """Up to `limit` events below a position, the newest first, and the position to go on
         from: None at the log's beginning. It reads so much and no more, so a rare event may need
         several calls."""
-        log = await self._spine.log_range()
-        end = log.last + 1 if before is None else min(before[0], log.last) + 1
         found: list[LogEvent] = []
+        reading = _Backwards(self, before)
+        async for batch in reading:
+            async with self._taking_apart(batch.size):
+                found += batch.newest(wanted, before, limit + 1 - len(found))
+            if len(found) > limit:
+                return found[:limit], found[limit - 1].at
+        return found, reading.rest
+
+    async def newest_jobs(self, limit: int) -> list[str]:
+        """Ids of up to `limit` jobs with the newest events, those with the newest first. Bounded
+        like `newest`."""
+        found: dict[str, None] = {}
+        async for batch in _Backwards(self, None):
+            async with self._taking_apart(batch.size):
+                found |= dict.fromkeys(batch.newest_jobs())
+            if len(found) >= limit:
+                break
+        return list(found)[:limit]
+
+    async def between(self, after: int, end: int) -> list[Batch]:
+        """Messages with an offset above `after` and below `end`."""
+        batches: list[Batch] = []
+        while after < end - 1:
+            messages = await self._spine.read_log(after, min(_READ_MAX, end - 1 - after))
+            if not messages:
+                break
+            batches += [Batch(message) for message in messages if message.offset < end]
+            after = messages[-1].offset
+        return batches
+
+
+class _Backwards:
+    """Messages of the log from its end, or a position, towards its beginning, up to a bound."""
+
+    def __init__(self, live: Live, before: Position | None) -> None:
+        self._live = live
+        self._before = before
+        self.rest: Position | None = None
+        """Where to go on when all was given; None at the log's beginning."""
+
+    async def __aiter__(self) -> AsyncGenerator[Batch]:
+        log = await self._live.log_range()
+        before = self._before
+        end = log.last + 1 if before is None else min(before[0], log.last) + 1
         left, window = _SEARCH_BYTES_MAX, _WINDOW_MIN
         while end > log.first and left > 0:
             start = max(log.first - 1, end - 1 - window)
-            batches = await self._between(start, end)
+            batches = await self._live.between(start, end)
             for batch in reversed(batches):
-                async with self._taking_apart(batch.size):
-                    found += batch.newest(wanted, before, limit + 1 - len(found))
-                if len(found) > limit:
-                    return found[:limit], found[limit - 1].at
+                yield batch
             read = sum(map(_cost, batches))
             left -= max(read, _MESSAGE_COST_MIN)
             # The log is read forwards: how far back to go is guessed by what came just before.
             mean = read // len(batches) if batches else _MESSAGE_COST_MIN
             window = max(1, min(_READ_MAX, LOG_READ_BYTES_MAX // mean))
             end = start + 1
-        return found, None if end <= log.first else (end, 0)
-
-    async def _between(self, after: int, end: int) -> list[Batch]:
-        batches: list[Batch] = []
-        while after < end - 1:
-            messages = await self._spine.read_log(after, _READ_MAX)
-            if not messages:
-                break
-            batches += [Batch(message) for message in messages if message.offset < end]
-            after = messages[-1].offset
-        return batches
+        self.rest = None if end <= log.first else (end, 0)
 
 
 def _cost(batch: Batch) -> int:

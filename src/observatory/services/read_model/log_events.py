@@ -14,6 +14,9 @@ from observatory.core.spine import LogMessage
 
 _POSITION: Final = re.compile(r"(\d{1,18})-(\d{1,9})\Z")
 
+_PLAIN: Final = re.compile(r"[\w.:-]*\Z", re.ASCII)
+"""Text that JSON writes as it is."""
+
 Position = tuple[int, int]
 """A message of the log by its offset, and an event within it."""
 
@@ -66,6 +69,18 @@ class Wanted(msgspec.Struct, frozen=True):
             self.subject is None or head.subject == self.subject
         )
 
+    def may_be_in(self, body: bytes) -> bool:
+        """Whether an event of the message might be wanted, by its bytes: far cheaper than to take
+        it apart. No where it certainly is not."""
+        return self._subject_may_be_in(body) and (
+            not self.types or any(kind.encode() in body for kind in self.types)
+        )
+
+    def _subject_may_be_in(self, body: bytes) -> bool:
+        # Another might be written with escapes.
+        plain = self.subject is not None and _PLAIN.match(self.subject)
+        return self.subject is None or not plain or self.subject.encode() in body
+
 
 class Batch:
     """The events of one message of the log."""
@@ -111,7 +126,13 @@ class Batch:
         chosen = [i for i in self._chosen(wanted) if below is None or (self.offset, i) < below]
         return self._events(chosen[::-1][:limit])
 
+    def newest_jobs(self) -> list[str]:
+        """The jobs that the events are about, those of the newest first."""
+        return [head.subject for head in reversed(self.heads) if head.type.startswith("job.")]
+
     def _chosen(self, wanted: Wanted) -> Iterator[int]:
+        if not wanted.may_be_in(self._body):
+            return iter(())
         return (index for index, head in enumerate(self.heads) if wanted.takes(head))
 
     def _events(self, chosen: list[int]) -> list[LogEvent]:
