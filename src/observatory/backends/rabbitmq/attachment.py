@@ -153,4 +153,6 @@ class Attachment:
         self._closing = True  # What is settled on a closed channel would end the connection.
         if self._flushing is not None:
             await asyncio.wait([self._flushing], timeout=_FLUSH_S)
+        if not self._channel.is_closed:
+            self.session.release(self._channel)
         await close_channel(self._channel)
