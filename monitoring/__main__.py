@@ -1,0 +1,61 @@
+"""Write the files of `monitoring/`, or say which are not as they would be written.
+
+python -m monitoring [--check] [--page http://127.0.0.1:8080]
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from monitoring import scraping
+from monitoring.rules import rules
+
+HERE: Final = Path(__file__).parent
+_HEAD: Final = "# Written by `python -m monitoring`; change monitoring/*.py instead.\n"
+
+
+def files(page: str) -> Iterator[tuple[Path, str]]:
+    """Every file, by its path within the folder, and its text."""
+    documents: dict[str, Any] = {
+        "prometheus/rules.yml": rules(page=page),
+        "prometheus/embedded.yml": scraping.embedded(),
+        "prometheus/services.yml": scraping.services(),
+        "prometheus/kubernetes.yml": scraping.kubernetes(),
+        "alertmanager/alertmanager.yml": scraping.alertmanager(),
+    }
+    for path, document in documents.items():
+        yield Path(path), _HEAD + dumped(document)
+
+
+def dumped(document: Any) -> str:
+    """A document as YAML, in its own order."""
+    return yaml.safe_dump(document, sort_keys=False, width=100)
+
+
+def main() -> int:
+    """Write or check; 1 where a file is not as it would be written."""
+    parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--page", default="http://127.0.0.1:8080", help="where the page is served")
+    given = parser.parse_args()
+    stale: list[str] = []
+    for path, text in files(given.page):
+        file = HERE / path
+        if given.check:
+            if not file.exists() or file.read_text() != text:
+                stale.append(str(path))
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        print(file.relative_to(HERE.parent))
+    if stale:
+        print(f"not as `python -m monitoring` writes them: {', '.join(stale)}", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

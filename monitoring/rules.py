@@ -1,0 +1,289 @@
+"""Prometheus rules: recording rules, and the alerts of `observatory.core.alert` in PromQL.
+
+Names of recording rules are `level:metric:operation` (Prometheus, "Recording rules"). Failure ratios
+are watched over two windows at once (Google SRE workbook, "Alerting on SLOs", section 5): the long
+one says that it matters, the short one that it still goes on.
+
+Every duration goes through `Pace`, so that a fire drill can have minutes pass in seconds with
+the same expressions.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from observatory.core import alert as known
+from observatory.core.alert import AlertRule, Severity
+
+TARGETS: Final = 'job="observatory"'
+"""How the scrape configurations call the system's own processes."""
+
+_SHORT_OF: Final = {3600: 300, 21_600: 1800}
+"""The short window beside each long one."""
+_FEW_JOBS: Final = 10
+"""A ratio of fewer jobs in its window says nothing."""
+_SHOWN_AS: Final = {
+    known.BACKLOG_GROWING.name: "humanizeDuration",
+    known.LATENCY_HIGH.name: "humanizeDuration",
+    known.OUTBOX_STUCK.name: "humanizeDuration",
+    known.PROJECTION_LAGGING.name: "humanizeDuration",
+    known.HEARTBEAT_STALLED.name: "humanizeDuration",
+    known.QUEUE_PAUSED_LONG.name: "humanizeDuration",
+    known.FAILURE_RATIO_HIGH.name: "humanizePercentage",
+    "ObservatoryPostgresConnectionsHigh": "humanizePercentage",
+    known.FAILURE_RATIO_RAISED.name: "humanizePercentage",
+}
+
+# What several processes tell of the same thing counts once.
+_ONE: Final = "max without (instance, pod, service)"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast time passes in the rules; 1 is real time."""
+
+    factor: float = 1.0
+    least_s: float = 1.0
+    """No window is shorter, or it would hold no two samples."""
+
+    def time(self, seconds: float) -> str:
+        """A duration of the rules, as Prometheus writes it."""
+        if not seconds:
+            return "0s"
+        scaled = round(max(seconds / self.factor, self.least_s))
+        for unit, size in (("h", 3600), ("m", 60)):
+            if scaled % size == 0:
+                return f"{scaled // size}{unit}"
+        return f"{scaled}s"
+
+    def age(self, seconds: float) -> str:
+        """A limit on an age, in seconds."""
+        return f"{max(seconds / self.factor, self.least_s):g}"
+
+
+REAL_TIME: Final = Pace()
+
+
+def rules(pace: Pace = REAL_TIME, page: str = "") -> dict[str, Any]:
+    """The rule file of Prometheus.
+
+    Args:
+        pace: how fast time passes.
+        page: base URL of the system's page, where runbooks and jobs are shown.
+    """
+    return {
+        "groups": [
+            {"name": "observatory-recording", "rules": _recording(pace)},
+            {"name": "observatory-alerts", "rules": _alerts(pace, page)},
+            {"name": "observatory-backends", "rules": _of_backends(pace, page)},
+        ]
+    }
+
+
+def _recorded(name: str, expr: str) -> dict[str, str]:
+    return {"record": name, "expr": expr}
+
+
+def _recording(pace: Pace) -> list[dict[str, str]]:
+    five = pace.time(300)
+    found = [
+        _recorded(
+            "queue_state:observatory_jobs:max",
+            f"sum without (job_type) ({_ONE} (observatory_jobs_in_state))",
+        ),
+        _recorded(
+            "queue:observatory_oldest_ready_job_age_seconds:max",
+            f"time() - min without (instance, pod, service) "
+            "(observatory_oldest_ready_job_timestamp_seconds)",
+        ),
+        _recorded(
+            "queue:observatory_jobs_submitted:rate5m",
+            f"sum without (job_type) ({_ONE} (rate(observatory_jobs_submitted_total[{five}])))",
+        ),
+        _recorded(
+            "queue_outcome:observatory_jobs_finished:rate5m",
+            f"sum without (job_type) ({_ONE} (rate(observatory_jobs_finished_total[{five}])))",
+        ),
+    ]
+    for measure in ("queue_wait", "execution", "end_to_end"):
+        metric = f"observatory_job_{measure}_seconds"
+        found.append(
+            _recorded(
+                f"queue_le:{metric}_bucket:rate5m",
+                f"sum without (job_type) ({_ONE} (rate({metric}_bucket[{five}])))",
+            )
+        )
+    for window in sorted({*_SHORT_OF, *_SHORT_OF.values()}):
+        found += _failures(pace, window)
+    return found
+
+
+def _failures(pace: Pace, window_s: int) -> list[dict[str, str]]:
+    span, label = pace.time(window_s), REAL_TIME.time(window_s)
+    finished = f"increase(observatory_jobs_finished_total[{span}])"
+    failed = f'increase(observatory_jobs_finished_total{{outcome="failed"}}[{span}])'
+    both = {"failed": failed, "finished": finished}
+    # Numerator and denominator apart: a ratio of ratios is no ratio.
+    sums = {
+        name: f"sum without (queue, job_type, outcome) ({_ONE} ({expr}))"
+        for name, expr in both.items()
+    }
+    return [
+        _recorded(f"observatory:jobs_finished:increase{label}", sums["finished"]),
+        _recorded(
+            f"observatory:jobs_failed_per_finished:ratio_rate{label}",
+            f"{sums['failed']} / (observatory:jobs_finished:increase{label} > 0)",
+        ),
+    ]
+
+
+def _burning(rule: AlertRule) -> str:
+    long, short = rule.window_s, _SHORT_OF[rule.window_s]
+    ratio, count = "observatory:jobs_failed_per_finished:ratio_rate", REAL_TIME.time
+    return (
+        f"{ratio}{count(long)} > {rule.limit:g} and {ratio}{count(short)} > {rule.limit:g}"
+        f" and observatory:jobs_finished:increase{count(long)} >= {_FEW_JOBS}"
+    )
+
+
+def _expressions(pace: Pace) -> dict[str, str]:
+    time, age = pace.time, pace.age
+    backlog, latency = known.BACKLOG_GROWING, known.LATENCY_HIGH
+    oldest = "queue:observatory_oldest_ready_job_age_seconds:max"
+    queued = 'queue_state:observatory_jobs:max{state="queued"}'
+    newest = f"{_ONE} (observatory_projection_last_event_timestamp_seconds)"
+    return {
+        known.SERVICE_DOWN.name: f"up{{{TARGETS}}} == 0",
+        known.NO_PROCESSORS.name: (f'{_ONE} (observatory_workers{{state="active"}}) == 0'),
+        known.BACKLOG_GROWING.name: (
+            f"{oldest} > {age(backlog.limit)} and on (queue) "
+            f"(deriv({queued}[{time(backlog.window_s)}]) > 0)"
+        ),
+        known.LATENCY_HIGH.name: (
+            "histogram_quantile(0.95, queue_le:observatory_job_end_to_end_seconds_bucket:rate5m)"
+            f" > {age(latency.limit)}"
+        ),
+        known.FAILURE_RATIO_HIGH.name: _burning(known.FAILURE_RATIO_HIGH),
+        known.FAILURE_RATIO_RAISED.name: _burning(known.FAILURE_RATIO_RAISED),
+        known.DEAD_LETTERS_GROWING.name: (
+            f"{_ONE} (delta(observatory_dead_letters[{time(known.DEAD_LETTERS_GROWING.window_s)}]))"
+            " > 0"
+        ),
+        known.LEASES_EXPIRING.name: (
+            "sum without (queue, job_type) ("
+            f"{_ONE} (increase(observatory_job_attempts_lost_total"
+            f"[{time(known.LEASES_EXPIRING.window_s)}]))) > {known.LEASES_EXPIRING.limit:g}"
+        ),
+        known.OUTBOX_STUCK.name: (
+            "time() - min without (instance, pod, service) "
+            f"(observatory_outbox_oldest_timestamp_seconds) > {age(known.OUTBOX_STUCK.limit)}"
+        ),
+        known.PROJECTION_LAGGING.name: (
+            f"(time() - {newest} > {age(known.PROJECTION_LAGGING.limit)})"
+            f" and {_ONE} (observatory_projection_lag_messages) > 0"
+        ),
+        known.HEARTBEAT_STALLED.name: (
+            f"time() - {_ONE} (observatory_heartbeat_last_seen_timestamp_seconds)"
+            f" > {age(known.HEARTBEAT_STALLED.limit)}"
+        ),
+        known.BACKEND_UNREACHABLE.name: "observatory_backend_up == 0",
+        known.QUEUE_PAUSED_LONG.name: (
+            "time() - min without (instance, pod, service) "
+            "(observatory_queue_paused_since_timestamp_seconds)"
+            f" > {age(known.QUEUE_PAUSED_LONG.limit)}"
+        ),
+        known.WATCHDOG.name: "vector(1)",
+    }
+
+
+def _alerts(pace: Pace, page: str) -> list[dict[str, Any]]:
+    expressions = _expressions(pace)
+    return [_alert(rule, expressions[rule.name], pace, page) for rule in known.RULES]
+
+
+def _alert(rule: AlertRule, expr: str, pace: Pace, page: str) -> dict[str, Any]:
+    shown = _SHOWN_AS.get(rule.name, "humanize")
+    return {
+        "alert": rule.name,
+        "expr": expr,
+        "for": pace.time(rule.for_s),
+        "labels": {"severity": rule.severity.value},
+        "annotations": {
+            "summary": _templated(rule.summary, shown),
+            "description": _templated(rule.description, shown),
+            "runbook_url": f"{page}{rule.runbook}",
+        },
+    }
+
+
+def _templated(text: str, shown: str) -> str:
+    """`{queue}` → the label, `{value}` → the value in its unit."""
+    text = text.replace("{value}", f"{{{{ $value | {shown} }}}}")
+    return re.sub(r"(?<!\{)\{([a-z]+)\}(?!\})", r"{{ $labels.\1 }}", text)
+
+
+# What the system runs on. Their exporters are their own: RabbitMQ's plugin, and the exporters
+# for PostgreSQL, Redis and nginx.
+
+_BACKENDS: Final[Mapping[str, tuple[AlertRule, str]]] = {
+    rule.name: (rule, expr)
+    for rule, expr in (
+        (
+            AlertRule(
+                "ObservatoryBrokerAlarm",
+                Severity.CRITICAL,
+                "RabbitMQ takes no messages: it lacks memory or disk",
+                "RabbitMQ has raised its memory or disk alarm and blocks publishers. Jobs are "
+                "accepted and stay in the outbox until it ends.",
+                for_s=0,
+            ),
+            "max without (instance, pod) (rabbitmq_alarms_memory_used_watermark) == 1"
+            " or max without (instance, pod) (rabbitmq_alarms_free_disk_space_watermark) == 1",
+        ),
+        (
+            AlertRule(
+                "ObservatoryBrokerUnacked",
+                Severity.WARNING,
+                "{value} messages were delivered and not acknowledged for a quarter of an hour",
+                "A work message is acknowledged when its jobs are claimed, within milliseconds. "
+                "Messages that stay unacknowledged are held by a processor that does not claim.",
+                for_s=900,
+                limit=1000,
+            ),
+            "sum without (instance, pod) (rabbitmq_queue_messages_unacked) > 1000",
+        ),
+        (
+            AlertRule(
+                "ObservatoryPostgresConnectionsHigh",
+                Severity.WARNING,
+                "PostgreSQL has {value} of its connections in use",
+                "More than four fifths of PostgreSQL's connections are taken; beyond, processes "
+                "cannot connect.",
+                for_s=300,
+            ),
+            "sum without (datname, state) (pg_stat_activity_count)"
+            " / on (instance) pg_settings_max_connections > 0.8",
+        ),
+        (
+            AlertRule(
+                "ObservatoryRedisEvicting",
+                Severity.WARNING,
+                "Redis throws {value} keys a second away",
+                "Redis evicts keys for want of memory. The numbers are rebuilt each time, and "
+                "wrong until then.",
+                for_s=0,
+            ),
+            "rate(redis_evicted_keys_total[5m]) > 0",
+        ),
+    )
+}
+
+
+def _of_backends(pace: Pace, page: str) -> list[dict[str, Any]]:
+    return [_alert(rule, expr, pace, page) for rule, expr in _BACKENDS.values()]
+
+
+def names() -> list[str]:
+    """Every alert there is."""
+    return [*(rule.name for rule in known.RULES), *_BACKENDS]

@@ -1,0 +1,139 @@
+"""Scrape configurations of Prometheus for every shape of the system, and Alertmanager's routes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+INTERVAL_S: Final = 15
+PORTS: Final[Mapping[str, int]] = {
+    "gateway": 8080,
+    "processor": 8081,
+    "metrics-engine": 8082,
+    "read-model": 8083,
+}
+"""Ports of the services in the examples; `file_sd` takes any others."""
+
+
+def prometheus(
+    targets: Mapping[str, Sequence[str]],
+    *,
+    interval: str = f"{INTERVAL_S}s",
+    rules: str = "rules.yml",
+    alertmanager: str = "127.0.0.1:9093",
+    others: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """Prometheus' configuration for services at known addresses.
+
+    Args:
+        targets: `host:port` of the processes, by service.
+        interval: between scrapes and evaluations, as Prometheus writes it.
+        rules: the rule file, relative to the configuration.
+        alertmanager: its `host:port`.
+        others: `host:port` of what the system runs on, by job name.
+    """
+    named = [
+        {"targets": list(addresses), "labels": {"service": service}}
+        for service, addresses in targets.items()
+    ]
+    found = {"observatory": named} | {
+        job: [{"targets": list(addresses)}] for job, addresses in (others or {}).items()
+    }
+    return _configuration(
+        interval, rules, [{"static_configs": [{"targets": [alertmanager]}]}], _static(found)
+    )
+
+
+def _static(jobs: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [{"job_name": job, "static_configs": configs} for job, configs in jobs.items()]
+
+
+def _configuration(
+    interval: str, rules: str, alertmanagers: list[Any], scrapes: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "global": {"scrape_interval": interval, "evaluation_interval": interval},
+        "rule_files": [rules],
+        "alerting": {"alertmanagers": alertmanagers},
+        "scrape_configs": scrapes,
+    }
+
+
+def embedded() -> dict[str, Any]:
+    """For `observatory up`: one process."""
+    return prometheus({"embedded": ["127.0.0.1:8080"]})
+
+
+def services() -> dict[str, Any]:
+    """For a process a service, on one machine."""
+    return prometheus({service: [f"127.0.0.1:{port}"] for service, port in PORTS.items()})
+
+
+def kubernetes() -> dict[str, Any]:
+    """For a cluster: every pod that is part of the system, by its labels."""
+    prefix = "__meta_kubernetes_pod_label_app_kubernetes_io"
+
+    def keep(source: str, value: str) -> dict[str, Any]:
+        return {"source_labels": [source], "regex": value, "action": "keep"}
+
+    def named(source: str, target: str) -> dict[str, Any]:
+        return {"source_labels": [source], "target_label": target}
+
+    pods = {
+        "job_name": "observatory",
+        "kubernetes_sd_configs": [{"role": "pod"}],
+        "relabel_configs": [
+            keep(f"{prefix}_part_of", "observatory"),
+            keep("__meta_kubernetes_pod_container_port_name", "http"),
+            named(f"{prefix}_component", "service"),
+            named("__meta_kubernetes_namespace", "namespace"),
+            named("__meta_kubernetes_pod_name", "pod"),
+        ],
+    }
+    found = {"kubernetes_sd_configs": [{"role": "service"}], "relabel_configs": [
+        keep("__meta_kubernetes_service_name", "alertmanager"),
+    ]}  # fmt: skip
+    return _configuration(f"{INTERVAL_S}s", "rules.yml", [found], [pods])
+
+
+def alertmanager(
+    webhook: str = "http://127.0.0.1:9095/", *, wait: str = "30s", again: str = "4h"
+) -> dict[str, Any]:
+    """Alertmanager's configuration: everything to one webhook, critical alerts again each hour,
+    and what is only the consequence of another alert is left out.
+
+    Args:
+        webhook: who is told.
+        wait: how long alerts are gathered before they are told together.
+        again: how long until an alert that goes on is told again.
+    """
+    told = {"receiver": "on-call", "group_by": ["alertname", "queue"]}
+    return {
+        "route": {
+            **told,
+            "group_wait": wait,
+            "group_interval": wait,
+            "repeat_interval": again,
+            "routes": [
+                {
+                    "receiver": "watchdog",
+                    "matchers": ['alertname="ObservatoryWatchdog"'],
+                    "repeat_interval": "1m",
+                },
+                {
+                    "receiver": "on-call",
+                    "matchers": ['severity="critical"'],
+                    "repeat_interval": "1h",
+                },
+            ],
+        },
+        "inhibit_rules": [
+            {
+                # Without its store nothing works, and everything says so.
+                "source_matchers": ['alertname="ObservatoryBackendUnreachable"', 'backend="store"'],
+                "target_matchers": ['alertname=~"ObservatoryNoProcessors|ObservatoryOutboxStuck"'],
+            }
+        ],
+        "receivers": [
+            {"name": "on-call", "webhook_configs": [{"url": webhook, "send_resolved": True}]},
+            {"name": "watchdog", "webhook_configs": [{"url": webhook, "send_resolved": False}]},
+        ],
+    }

@@ -1,0 +1,328 @@
+"""The rules, as Prometheus itself evaluates them: each alert fires when it should and else not."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from monitoring import rules as written
+from monitoring import scraping
+from monitoring.__main__ import HERE, dumped, files
+from observatory.core import alert as known
+
+ROOT = HERE.parent
+QUEUE = 'queue="default",job_type="email.send"'
+ENGINE = 'instance="engine:1",job="observatory",service="metrics-engine"'
+ENGINE_2 = f'observatory_workers{{state="active",{ENGINE.replace("engine:1", "engine:2")}}}'
+END_TO_END = "observatory_job_end_to_end_seconds_bucket"
+FINISHED = "observatory_jobs_finished_total"
+QUEUED = f'observatory_jobs_in_state{{{QUEUE},state="queued",{ENGINE}}}'
+OLDEST = f'observatory_oldest_ready_job_timestamp_seconds{{queue="default",{ENGINE}}}'
+
+
+@dataclass(frozen=True)
+class Case:
+    """Series as promtool writes them (a value a minute), and whether an alert then fires."""
+
+    alert: str
+    fires: bool
+    series: dict[str, str]
+    at: str = "1h"
+    why: str = field(default="", compare=False)
+
+
+def finished(failed: str, completed: str) -> dict[str, str]:
+    """Jobs that ended, so many more each minute."""
+    return {
+        f'{FINISHED}{{{QUEUE},outcome="failed",{ENGINE}}}': failed,
+        f'{FINISHED}{{{QUEUE},outcome="completed",{ENGINE}}}': completed,
+    }
+
+
+def ended_within(le_60: str, le_600: str) -> dict[str, str]:
+    """Jobs by how long they took from submit to end."""
+    return {
+        f'{END_TO_END}{{{QUEUE},le="60",{ENGINE}}}': le_60,
+        f'{END_TO_END}{{{QUEUE},le="600",{ENGINE}}}': le_600,
+        f'{END_TO_END}{{{QUEUE},le="+Inf",{ENGINE}}}': le_600,
+    }
+
+
+def workers(active: str) -> dict[str, str]:
+    return {f'observatory_workers{{state="active",{ENGINE}}}': active}
+
+
+def engine(name: str, labels: str = "") -> str:
+    return f"observatory_{name}{{{labels}{ENGINE}}}"
+
+
+CASES = (
+    Case("ObservatoryServiceDown", True, {f"up{{{ENGINE}}}": "0x60"}),
+    Case("ObservatoryServiceDown", False, {f"up{{{ENGINE}}}": "1x60"}),
+    Case("ObservatoryServiceDown", False, {'up{job="another",instance="a"}': "0x60"}),
+    Case("ObservatoryNoProcessors", True, workers("1 0x60")),
+    Case("ObservatoryNoProcessors", False, workers("1x60")),
+    Case(
+        "ObservatoryNoProcessors",
+        False,
+        {**workers("0x60"), ENGINE_2: "1x60"},
+        why="another engine knows of one",
+    ),
+    Case("ObservatoryBacklogGrowing", True, {QUEUED: "10+10x60", OLDEST: "0x60"}),
+    Case("ObservatoryBacklogGrowing", False, {QUEUED: "700-10x60", OLDEST: "0x60"}, why="drains"),
+    Case("ObservatoryBacklogGrowing", False, {QUEUED: "10+10x60", OLDEST: "0+60x60"}, why="young"),
+    Case("ObservatoryJobLatencyHigh", True, ended_within("0+10x60", "0+20x60")),
+    Case("ObservatoryJobLatencyHigh", False, ended_within("0+20x60", "0+20x60")),
+    Case("ObservatoryJobFailureRatioHigh", True, finished("0+20x120", "0+80x120"), at="2h"),
+    Case("ObservatoryJobFailureRatioHigh", False, finished("0+10x120", "0+90x120"), at="2h"),
+    Case(
+        "ObservatoryJobFailureRatioHigh",
+        False,
+        finished("0+50x90 4500x30", "0+50x120"),
+        at="2h",
+        why="it is over: the short window says so",
+    ),
+    Case(
+        "ObservatoryJobFailureRatioHigh",
+        False,
+        finished("0x60 1x30", "0x90"),
+        at="80m",
+        why="one job of one",
+    ),
+    Case("ObservatoryJobFailureRatioRaised", True, finished("0+8x480", "0+92x480"), at="8h"),
+    Case("ObservatoryJobFailureRatioRaised", False, finished("0+5x480", "0+95x480"), at="8h"),
+    Case("ObservatoryDeadLettersGrowing", True, {engine("dead_letters"): "0x50 1x10"}),
+    Case("ObservatoryDeadLettersGrowing", False, {engine("dead_letters"): "5x60"}),
+    Case(
+        "ObservatoryLeasesExpiring",
+        True,
+        {engine("job_attempts_lost_total", f"{QUEUE},"): "0x54 16x6"},
+    ),
+    Case(
+        "ObservatoryLeasesExpiring",
+        False,
+        {engine("job_attempts_lost_total", f"{QUEUE},"): "0x54 1x6"},
+        why="one deploy that was killed",
+    ),
+    Case("ObservatoryOutboxStuck", True, {engine("outbox_oldest_timestamp_seconds"): "60x60"}),
+    Case("ObservatoryOutboxStuck", False, {engine("outbox_oldest_timestamp_seconds"): "0+60x60"}),
+    Case(
+        "ObservatoryProjectionLagging",
+        True,
+        {
+            engine("projection_last_event_timestamp_seconds"): "60x60",
+            engine("projection_lag_messages"): "3x60",
+        },
+    ),
+    Case(
+        "ObservatoryProjectionLagging",
+        False,
+        {
+            engine("projection_last_event_timestamp_seconds"): "60x60",
+            engine("projection_lag_messages"): "0x60",
+        },
+        why="nothing happens",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        True,
+        {engine("heartbeat_last_seen_timestamp_seconds", 'stage="completed",'): "0+60x50 3000x10"},
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {engine("heartbeat_last_seen_timestamp_seconds", 'stage="completed",'): "0+60x60"},
+    ),
+    Case("ObservatoryBackendUnreachable", True, {engine("backend_up", 'backend="store",'): "0x60"}),
+    Case(
+        "ObservatoryBackendUnreachable", False, {engine("backend_up", 'backend="store",'): "1x60"}
+    ),
+    Case(
+        "ObservatoryQueuePausedLong",
+        True,
+        {engine("queue_paused_since_timestamp_seconds", 'queue="default",'): "60x120"},
+        at="2h",
+    ),
+    Case(
+        "ObservatoryQueuePausedLong",
+        False,
+        {engine("queue_paused_since_timestamp_seconds", 'queue="default",'): "60x120"},
+        at="50m",
+    ),
+    Case("ObservatoryWatchdog", True, {"any": "0x60"}),
+    Case("ObservatoryBrokerAlarm", True, {"rabbitmq_alarms_memory_used_watermark": "1x60"}),
+    Case("ObservatoryBrokerAlarm", True, {"rabbitmq_alarms_free_disk_space_watermark": "1x60"}),
+    Case("ObservatoryBrokerAlarm", False, {"rabbitmq_alarms_memory_used_watermark": "0x60"}),
+    Case("ObservatoryBrokerUnacked", True, {"rabbitmq_queue_messages_unacked": "2000x60"}),
+    Case("ObservatoryBrokerUnacked", False, {"rabbitmq_queue_messages_unacked": "2000x40 0x20"}),
+    Case(
+        "ObservatoryPostgresConnectionsHigh",
+        True,
+        {
+            'pg_stat_activity_count{instance="p",datname="d",state="idle"}': "90x60",
+            'pg_settings_max_connections{instance="p"}': "100x60",
+        },
+    ),
+    Case(
+        "ObservatoryPostgresConnectionsHigh",
+        False,
+        {
+            'pg_stat_activity_count{instance="p",datname="d",state="idle"}': "30x60",
+            'pg_settings_max_connections{instance="p"}': "100x60",
+        },
+    ),
+    Case("ObservatoryRedisEvicting", True, {'redis_evicted_keys_total{instance="r"}': "0+60x60"}),
+    Case("ObservatoryRedisEvicting", False, {'redis_evicted_keys_total{instance="r"}': "60x60"}),
+)
+
+
+def test_the_files_are_as_they_would_be_written() -> None:
+    stale = [str(p) for p, text in files("http://127.0.0.1:8080") if (HERE / p).read_text() != text]
+    assert not stale, "run: python -m monitoring"
+
+
+def test_who_changed_a_file_by_hand_is_told(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "monitoring", "--check", "--page", "http://another.example"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "prometheus/rules.yml" in done.stderr
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
+    always = {known.WATCHDOG.name}
+    assert {case.alert for case in CASES if case.fires} == set(written.names())
+    assert {case.alert for case in CASES if not case.fires} | always == set(written.names())
+
+
+def test_alerts_fire_when_they_should_and_else_not(tmp_path: Path) -> None:
+    tests: list[dict[str, Any]] = []
+    for case in CASES:
+        firing = f'count(ALERTS{{alertname="{case.alert}",alertstate="firing"}})'
+        tests.append(
+            {
+                "interval": "1m",
+                "name": f"{case.alert} {'fires' if case.fires else 'is silent'} {case.why}",
+                "input_series": [
+                    {"series": name, "values": values} for name, values in case.series.items()
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": firing,
+                        "eval_time": case.at,
+                        "exp_samples": [{"labels": "{}", "value": 1}] if case.fires else [],
+                    }
+                ],
+            }
+        )
+    promtool_test(tmp_path, tests)
+
+
+def test_an_alert_says_what_is_wrong_since_when_and_where_to_read_on(tmp_path: Path) -> None:
+    paused = known.QUEUE_PAUSED_LONG
+    promtool_test(
+        tmp_path,
+        [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {
+                        "series": engine(
+                            "queue_paused_since_timestamp_seconds", 'queue="default",'
+                        ),
+                        "values": "60x180",
+                    }
+                ],
+                "alert_rule_test": [
+                    {
+                        "alertname": paused.name,
+                        "eval_time": "2h1m",
+                        "exp_alerts": [
+                            {
+                                "exp_labels": {
+                                    "severity": "info",
+                                    "queue": "default",
+                                    "job": "observatory",
+                                },
+                                "exp_annotations": {
+                                    "summary": "queue default has been paused for 2h 0m 0s",
+                                    "description": "Somebody paused queue default more than an "
+                                    "hour ago, and its jobs wait.",
+                                    "runbook_url": "http://127.0.0.1:8080/runbooks/"
+                                    "ObservatoryQueuePausedLong",
+                                },
+                            }
+                        ],
+                    }
+                ],
+            }
+        ],
+    )
+
+
+def promtool_test(folder: Path, tests: list[dict[str, Any]]) -> None:
+    """Have promtool evaluate the rules over these series."""
+    file = folder / "tests.yml"
+    file.write_text(
+        dumped(
+            {
+                "rule_files": [str(HERE / "prometheus/rules.yml")],
+                "evaluation_interval": "1m",
+                "tests": tests,
+            }
+        )
+    )
+    promtool("test", "rules", str(file))
+
+
+def promtool(*arguments: str) -> None:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_and_alertmanager_accept_every_file(tmp_path: Path) -> None:
+    promtool("check", "rules", str(HERE / "prometheus/rules.yml"))
+    for name in ("embedded", "services"):
+        promtool("check", "config", str(HERE / f"prometheus/{name}.yml"))
+    amtool = ["amtool", "check-config", str(HERE / "alertmanager/alertmanager.yml")]
+    done = subprocess.run(amtool, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_accepts_the_file_for_kubernetes(tmp_path: Path) -> None:
+    # Debian's Prometheus is built without the discovery of Kubernetes, so all but that is checked.
+    configuration: Any = yaml.safe_load((HERE / "prometheus/kubernetes.yml").read_text())
+    found = [*configuration["alerting"]["alertmanagers"], *configuration["scrape_configs"]]
+    for one in found:
+        assert one.pop("kubernetes_sd_configs")[0]["role"] in {"pod", "service"}
+    file = tmp_path / "kubernetes.yml"
+    file.write_text(dumped(configuration))
+    (tmp_path / "rules.yml").write_text((HERE / "prometheus/rules.yml").read_text())
+    promtool("check", "config", str(file))
+
+
+@pytest.mark.parametrize("factor", [1, 60])
+def test_time_may_pass_faster(factor: int, tmp_path: Path) -> None:
+    file = tmp_path / "rules.yml"
+    file.write_text(dumped(written.rules(written.Pace(factor, 5))))
+    promtool("check", "rules", str(file))
+    waits = {
+        a["for"]
+        for group in yaml.safe_load(file.read_text())["groups"]
+        for a in group["rules"]
+        if "for" in a
+    }
+    assert waits == ({"0s", "1m", "2m", "5m", "15m"} if factor == 1 else {"0s", "5s", "15s"})
+
+
+def test_services_are_where_the_examples_say() -> None:
+    text = (HERE / "prometheus/services.yml").read_text()
+    assert all(f"127.0.0.1:{port}" in text for port in scraping.PORTS.values())
