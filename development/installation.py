@@ -47,9 +47,11 @@ RABBITMQ = Software("RabbitMQ", "rabbitmq-server")
 POSTGRES = Software("PostgreSQL", "postgresql")
 REDIS = Software("Redis", "redis-server")
 PGBOUNCER = Software("PgBouncer", "pgbouncer")
+PROMETHEUS = Software("Prometheus", "prometheus")
+ALERTMANAGER = Software("Alertmanager", "prometheus-alertmanager")
 ALL = (RABBITMQ, POSTGRES, REDIS)
 """What the system runs on."""
-FOR_TESTS = (*ALL, PGBOUNCER)
+FOR_TESTS = (*ALL, PGBOUNCER, PROMETHEUS, ALERTMANAGER)
 """What the tests put it beside as well."""
 
 
@@ -104,6 +106,26 @@ def pgbouncer() -> Path:
     return _on_path(["pgbouncer"], PGBOUNCER)
 
 
+def prometheus() -> Path:
+    """`prometheus`. Raises ServerMissing."""
+    return _on_path(["prometheus"], PROMETHEUS)
+
+
+def promtool() -> Path:
+    """`promtool`, which checks and tests rules. Raises ServerMissing."""
+    return _on_path(["promtool"], PROMETHEUS)
+
+
+def alertmanager() -> Path:
+    """Alertmanager, by Debian's name or its own. Raises ServerMissing."""
+    return _on_path(["prometheus-alertmanager", "alertmanager"], ALERTMANAGER)
+
+
+def amtool() -> Path:
+    """`amtool`, which checks Alertmanager's configuration. Raises ServerMissing."""
+    return _on_path(["amtool"], ALERTMANAGER)
+
+
 def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
     """Those of `wanted` that are not installed."""
     searches = {
@@ -111,6 +133,8 @@ def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
         POSTGRES: (postgres_binaries,),
         REDIS: (redis_server, redis_cli),
         PGBOUNCER: (pgbouncer,),
+        PROMETHEUS: (prometheus, promtool),
+        ALERTMANAGER: (alertmanager, amtool),
     }
     absent: list[Software] = []
     for software in wanted:

@@ -1,8 +1,8 @@
 """Prometheus rules: recording rules, and the alerts of `observatory.core.alert` in PromQL.
 
-Names of recording rules are `level:metric:operation` (Prometheus, "Recording rules"). Failure ratios
-are watched over two windows at once (Google SRE workbook, "Alerting on SLOs", section 5): the long
-one says that it matters, the short one that it still goes on.
+Names of recording rules are `level:metric:operation` (Prometheus, "Recording rules"). Failure
+ratios are watched over two windows at once (Google SRE workbook, "Alerting on SLOs", section 5):
+the long one says that it matters, the short one that it still goes on.
 
 Every duration goes through `Pace`, so that a fire drill can have minutes pass in seconds with
 the same expressions.
@@ -94,7 +94,7 @@ def _recording(pace: Pace) -> list[dict[str, str]]:
         ),
         _recorded(
             "queue:observatory_oldest_ready_job_age_seconds:max",
-            f"time() - min without (instance, pod, service) "
+            "time() - min without (instance, pod, service) "
             "(observatory_oldest_ready_job_timestamp_seconds)",
         ),
         _recorded(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from development import installation
 from monitoring import rules as written
 from monitoring import scraping
 from monitoring.__main__ import HERE, dumped, files
@@ -284,7 +285,9 @@ def promtool_test(folder: Path, tests: list[dict[str, Any]]) -> None:
 
 
 def promtool(*arguments: str) -> None:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [installation.promtool(), *arguments], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -292,7 +295,7 @@ def test_prometheus_and_alertmanager_accept_every_file(tmp_path: Path) -> None:
     promtool("check", "rules", str(HERE / "prometheus/rules.yml"))
     for name in ("embedded", "services"):
         promtool("check", "config", str(HERE / f"prometheus/{name}.yml"))
-    amtool = ["amtool", "check-config", str(HERE / "alertmanager/alertmanager.yml")]
+    amtool = [installation.amtool(), "check-config", str(HERE / "alertmanager/alertmanager.yml")]
     done = subprocess.run(amtool, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
