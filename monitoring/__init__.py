@@ -1,2 +1,2 @@
 """What watches the system: rules and scrape configuration of Prometheus, Alertmanager's routes,
-Grafana's dashboards. `python -m monitoring` writes the files, which are kept and reviewed as such."""
+Grafana's dashboards. `python -m monitoring` writes the files; they are kept in the repository."""
