@@ -10,6 +10,7 @@ from observatory.backends.sqlite.database import Database
 from observatory.backends.sqlite.spine import SqliteSpine
 from observatory.backends.sqlite.store import SqliteStore
 from observatory.core.aggregates import Aggregates
+from observatory.core.alert import Alerting
 from observatory.core.errors import ConfigurationError
 from observatory.core.spine import Spine
 from observatory.core.store import Store
@@ -22,6 +23,7 @@ class Backends(NamedTuple):
     store: Store
     spine: Spine
     aggregates: Aggregates
+    alerting: Alerting | None
 
 
 @asynccontextmanager
@@ -57,6 +59,7 @@ async def opened(
             await _store(settings, boot, database, stack, alone=alone),
             await _spine(settings, database, stack),
             await _aggregates(settings, database, stack),
+            _alerting(settings, stack),
         )
 
 
@@ -77,6 +80,18 @@ def require_scheme(name: str, url: str, *allowed: str) -> None:
     if urlsplit(url).scheme not in allowed:
         shown = " or ".join(f"{scheme}://" for scheme in allowed)
         raise ConfigurationError(f"{name} must begin with {shown}")
+
+
+def _alerting(settings: Settings, stack: AsyncExitStack) -> Alerting | None:
+    url = settings.alertmanager_url.get_secret_value()
+    if not url:
+        return None
+    require_scheme("OBSERVATORY_ALERTMANAGER_URL", url, "http", "https")
+    from observatory.backends.alertmanager import Alertmanager
+
+    alertmanager = Alertmanager(url)
+    stack.push_async_callback(alertmanager.close)
+    return alertmanager
 
 
 async def _store(

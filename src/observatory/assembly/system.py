@@ -25,6 +25,7 @@ from observatory.assembly.backends import Backends, opened
 from observatory.core.application import Observatory
 from observatory.core.contract_tree import bundled
 from observatory.core.errors import Draining, ObservatoryError
+from observatory.core.instant import MICROSECONDS
 from observatory.core.job_type import Handler
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.loop import check_loops
@@ -32,7 +33,10 @@ from observatory.services.gateway.app import Gateway
 from observatory.services.metrics_engine.exposition import Exposition
 from observatory.services.metrics_engine.follow import Follower
 from observatory.services.processor.service import Processor
+from observatory.services.read_model.alerts import AlertsElsewhere, AlertSource, NoAlerts
 from observatory.services.read_model.app import ReadModel
+from observatory.services.read_model.conditions import Conditions
+from observatory.services.read_model.freshness import Clock
 from observatory.settings import Settings, contract_files
 
 _log = structlog.get_logger(__name__)
@@ -72,6 +76,7 @@ class System:
     ) -> None:
         self.store, self.spine = backends.store, backends.spine
         self.aggregates = backends.aggregates
+        self._alerting = backends.alerting
         name = "embedded" if services == ALL_SERVICES else "-".join(sorted(services))
         source = f"/observatory/{name}/{self.store.publisher}"
         self.dispatcher = Dispatcher(self.store, self.spine, source, settings.backlog_max)
@@ -105,7 +110,16 @@ class System:
             follows=bool(_FOLLOWING & self._services),
         )
         gateway = Gateway(self.store, self.dispatcher, documents, settings)
-        self.read_model = ReadModel(self.store, self.spine, self.aggregates, documents, settings)
+        clock = Clock(self.store, self.spine, self.aggregates)
+        self.read_model = ReadModel(
+            self.store,
+            self.spine,
+            self.aggregates,
+            clock,
+            self._alerts(clock, settings),
+            documents,
+            settings,
+        )
         write_document = bundled(tree, "openapi/gateway.v1.json")
         read_document = bundled(tree, "openapi/read-model.v1.json")
         # Who may only submit may still read what this service says of itself.
@@ -130,6 +144,14 @@ class System:
         self.gateway_app: ASGIApp = Correlation(load.bound(Guard(writing, keys)))
         self.read_model_app: ASGIApp = Correlation(load.bound(Guard(reading, keys)))
         self.app: ASGIApp = self._app(own, keys)
+
+    def _alerts(self, clock: Clock, settings: Settings) -> AlertSource:
+        if self._alerting is not None:
+            return AlertsElsewhere(self._alerting, now)
+        if self._services != ALL_SERVICES:
+            return NoAlerts()
+        lease_us = int(settings.lease_seconds * MICROSECONDS)
+        return Conditions(self.store, self.spine, self.aggregates, clock, lease_us, now)
 
     def _app(self, own: list[ScopedRoute], keys: tuple[Key, ...]) -> ASGIApp:
         writes = Service.GATEWAY in self._services

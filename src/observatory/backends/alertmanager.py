@@ -1,9 +1,9 @@
 """Alertmanager, asked again and again which alerts fire."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -42,13 +42,10 @@ class Alertmanager:
         """`url` is where Alertmanager is served, without the path of the API.
 
         Raises:
-            ConfigurationError: it is no HTTP URL.
+            ConfigurationError: it names no host.
         """
-        parsed = httpx.URL(url)
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ConfigurationError(
-                "OBSERVATORY_ALERTMANAGER_URL must be http://host:port of Alertmanager"
-            )
+        if not urlsplit(url).hostname:
+            raise ConfigurationError("OBSERVATORY_ALERTMANAGER_URL must be http://host:port")
         self._url = url.rstrip("/")
         self._client: httpx.AsyncClient | None = None
 
@@ -105,6 +102,3 @@ def _address(url: str | None) -> str | None:
     """A runbook's address, where it is one that a page may link to."""
     fits = url is not None and url[:8].lower().startswith(("http://", "https://", "/runbook"))
     return url[:_TEXT_MAX] if url is not None and fits else None
-
-
-Now = Callable[[], int]

@@ -5,7 +5,7 @@ where there is no Prometheus, by the embedded system itself (`services/read_mode
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -53,6 +53,22 @@ class Alert(msgspec.Struct, frozen=True):
     description: str
     runbook: str | None
     labels: dict[str, str]
+
+
+class Alerting(Protocol):
+    """Somebody else who knows which alerts fire."""
+
+    async def firing(self) -> list[Alert]:
+        """Those that do now.
+
+        Raises:
+            OSError: it does not answer, or with something else.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back what is held."""
+        ...
 
 
 SERVICE_DOWN: Final = AlertRule(

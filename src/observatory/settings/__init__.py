@@ -28,6 +28,11 @@ class Settings(BaseSettings):
     aggregates_url: SecretStr = Field(
         default=SecretStr(""), description="redis://… of the aggregates; empty for the data folder"
     )
+    alertmanager_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="http://… of Alertmanager, whose alerts are shown; empty for those that the "
+        "embedded system finds itself",
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(
         default=8080, ge=0, le=65535, description="port to listen on; 0 takes a free one"

@@ -1,12 +1,18 @@
 """Alerts as they are shown: from Alertmanager where there is one, or found by the system itself."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 import msgspec
+import structlog
 
-from observatory.core.alert import Alert
+from observatory.core.alert import Alert, Alerting
 from observatory.core.instant import optional_rfc3339, seconds_between, to_rfc3339
 from observatory.runtime.loop import Loop
+
+_log = structlog.get_logger(__name__)
+
+_ASK_AGAIN_S: Final = 5.0
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -45,6 +51,31 @@ class NoAlerts:
             "none",
             detail="no alerts are known here: set OBSERVATORY_ALERTMANAGER_URL to Alertmanager's",
         )
+
+
+class AlertsElsewhere:
+    """Asks somebody else again and again, and tells what was answered last, and how long ago."""
+
+    def __init__(self, elsewhere: Alerting, now: Callable[[], int]) -> None:
+        self._elsewhere = elsewhere
+        self._now = now
+        self._known = Known("alertmanager", detail="Alertmanager has not answered yet")
+        self.loops = (Loop("alerts", self._ask, _ASK_AGAIN_S),)
+
+    def known(self) -> Known:
+        """What was answered last."""
+        return self._known
+
+    async def _ask(self) -> None:
+        try:
+            alerts = await self._elsewhere.firing()
+        except OSError as error:
+            if self._known.detail is None:
+                _log.warning("alerts.not_answered", error=str(error))
+            detail = f"Alertmanager does not answer: {error}"
+            self._known = msgspec.structs.replace(self._known, detail=detail)
+        else:
+            self._known = Known("alertmanager", tuple(alerts), self._now())
 
 
 def shown(known: Known, now: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from observatory.core.job import Job, WorkerRecord
 from observatory.core.lifecycle import TERMINAL, State
 from observatory.core.spine import Spine
 from observatory.core.store import LIST_MAX, JobFilter, Store
+from observatory.services.read_model.alerts import AlertSource, shown
 from observatory.services.read_model.catalogue import Catalogue
 from observatory.services.read_model.failures import failure
 from observatory.services.read_model.forms import (
@@ -38,7 +39,7 @@ from observatory.services.read_model.jobs import attempts, detail, job_events, l
 from observatory.services.read_model.live import Live
 from observatory.services.read_model.log_events import Wanted, parse_position
 from observatory.services.read_model.stats import Statistics
-from observatory.settings import Settings
+from observatory.settings import Settings, runbooks
 
 _PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _WAIT_MAX_S: Final = 60
@@ -56,6 +57,8 @@ class ReadModel:
         store: Store,
         spine: Spine,
         aggregates: Aggregates,
+        clock: Clock,
+        alerts: AlertSource,
         documents: Mapping[str, Any],
         settings: Settings,
     ) -> None:
@@ -63,9 +66,10 @@ class ReadModel:
         self._statistics = Statistics(aggregates, store)
         self._settings = settings
         self._catalogue = Catalogue(documents)
-        self._clock = Clock(store, spine, aggregates)
+        self._clock = clock
+        self._alerts = alerts
         self._live = Live(spine, settings.streams_max)
-        self.loops = self._live.loops
+        self.loops = (*self._live.loops, *alerts.loops)
         self._ending = anyio.Event()
         self._source = f"/observatory/read-model/{store.publisher}"
 
@@ -83,6 +87,8 @@ class ReadModel:
             "/failures": self.failures,
             "/queues": self.queues,
             "/workers": self.workers,
+            "/alerts": self.alerts,
+            "/runbooks/{name}": self.runbook,
             "/events": self.events,
             "/events/stream": self.stream,
             "/contracts": self.contracts,
@@ -96,10 +102,14 @@ class ReadModel:
     def start(self) -> None:
         """Begin to follow the log for live clients."""
         self._live.start()
+        for loop in self._alerts.loops:
+            loop.start()
 
     async def stop(self) -> None:
         """End the live streams."""
         self._ending.set()
+        for loop in self._alerts.loops:
+            await loop.stop()
         await self._live.stop()
 
     # Jobs
@@ -262,6 +272,23 @@ class ReadModel:
         stale_before = await self._store.now() - int(self._settings.lease_seconds * MICROSECONDS)
         workers = await self._store.workers()
         return await self._list([_worker(w, stale_before) for w in workers], None)
+
+    async def alerts(self, request: Request) -> Response:
+        """``GET /alerts``."""
+        Parameters(request, ())
+        now = await self._store.now()
+        freshness = await self._clock.freshness(now)
+        return _json(shown(self._alerts.known(), now), freshness)
+
+    async def runbook(self, request: Request) -> Response:
+        """``GET /runbooks/{name}``."""
+        Parameters(request, ())
+        name = request.path_params["name"]
+        text = runbooks.text(name)
+        if text is None:
+            raise NotFound(f"there is no runbook {name}")
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return Response(text, 200, headers, "text/markdown; charset=utf-8")
 
     # Events and contracts
 

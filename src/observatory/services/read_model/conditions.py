@@ -1,0 +1,261 @@
+"""The alerts' conditions, evaluated by the system itself where no Prometheus does it.
+
+Limits and windows are those of `core/alert.py`; `monitoring/rules.py` says the same in PromQL.
+What one process cannot say of itself (that it is down) and what embedded nobody could lay aside
+(dead letters) is left to Prometheus.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from observatory.core import alert as known
+from observatory.core.aggregates import ALL_TIME, KEPT_S, RESOLUTIONS_S, Aggregates, percentile
+from observatory.core.alert import Alert, AlertRule
+from observatory.core.errors import (
+    AggregatesUnavailable,
+    ObservatoryError,
+    SpineUnavailable,
+    StoreUnavailable,
+)
+from observatory.core.instant import MICROSECONDS
+from observatory.core.lifecycle import State
+from observatory.core.spine import Spine
+from observatory.core.store import StoreReads
+from observatory.runtime.loop import Loop
+from observatory.services.read_model.alerts import Known
+from observatory.services.read_model.buckets import Buckets
+from observatory.services.read_model.freshness import Clock
+
+EVERY_S: Final = 5.0
+_KEPT_EVERY_S: Final = 30
+"""Totals are kept this far apart, but for the newest."""
+_FEW_JOBS: Final = 10
+"""A ratio of fewer jobs in its window says nothing."""
+_SHORT_OF: Final = {3600: 300, 21_600: 1800}
+_FINISHED: Final = ("completed", "failed", "cancelled")
+_QUANTILE: Final = 0.95
+_ALERTS_MAX: Final = 200
+
+EVALUATED: Final = (
+    known.NO_PROCESSORS,
+    known.BACKLOG_GROWING,
+    known.LATENCY_HIGH,
+    known.FAILURE_RATIO_HIGH,
+    known.FAILURE_RATIO_RAISED,
+    known.LEASES_EXPIRING,
+    known.OUTBOX_STUCK,
+    known.PROJECTION_LAGGING,
+    known.BACKEND_UNREACHABLE,
+    known.QUEUE_PAUSED_LONG,
+)
+"""The rules that are looked after here."""
+
+
+class Finding(NamedTuple):
+    """A condition that holds now."""
+
+    rule: AlertRule
+    value: str
+    labels: Mapping[str, str] = {}
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Which alert it is, from one look to the next."""
+        return (self.rule.name, *self.labels.values())
+
+
+class _Totals(NamedTuple):
+    """Lifetime totals by queue at one look, from which those of a window are taken."""
+
+    at: int
+    lost: int
+    ended: dict[str, dict[int, int]]
+    """How long jobs took, as bins, by queue."""
+    queued: dict[str, int]
+
+
+class Conditions:
+    """Looks every few seconds which conditions hold, and since when."""
+
+    def __init__(
+        self,
+        store: StoreReads,
+        spine: Spine,
+        aggregates: Aggregates,
+        clock: Clock,
+        lease_us: int,
+        now: Callable[[], int],
+    ) -> None:
+        self._store, self._spine, self._aggregates = store, spine, aggregates
+        self._clock = clock
+        self._lease_us = lease_us
+        self._now = now
+        self._buckets = {width: Buckets(aggregates, width) for width in RESOLUTIONS_S}
+        self._samples: deque[_Totals] = deque()
+        self._since: dict[tuple[str, ...], int] = {}
+        self._known = Known("embedded", detail="the conditions have not been looked at yet")
+        self.loops = (Loop("alerts", self.look, EVERY_S),)
+
+    def known(self) -> Known:
+        """What fired at the last look."""
+        return self._known
+
+    async def look(self) -> None:
+        """Look once."""
+        now = self._now()
+        findings, unreachable = await self._findings(now)
+        since = {one.key: self._since.get(one.key, now) for one in findings}
+        if unreachable:
+            # What was not looked at goes on as it was.
+            seen = {one.rule.name for one in findings}
+            since |= {key: at for key, at in self._since.items() if key[0] not in seen}
+        self._since = since
+        firing = [
+            _alert(one, since[one.key])
+            for one in findings
+            if now - since[one.key] >= one.rule.for_s * MICROSECONDS
+        ]
+        detail = f"{', '.join(unreachable)} did not answer" if unreachable else None
+        self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail)
+
+    async def _findings(self, now: int) -> tuple[list[Finding], list[str]]:
+        findings: list[Finding] = []
+        unreachable: list[str] = []
+        for backend, looking in (
+            ("store", self._of_store(now)),
+            ("spine", self._of_spine()),
+            ("aggregates", self._of_aggregates(now)),
+        ):
+            try:
+                findings += await looking
+            except (StoreUnavailable, SpineUnavailable, AggregatesUnavailable):
+                unreachable.append(backend)
+                labels = {"service": "this process", "backend": backend}
+                findings.append(Finding(known.BACKEND_UNREACHABLE, "", labels))
+            except ObservatoryError:
+                unreachable.append(backend)
+        return findings, unreachable
+
+    async def _of_store(self, now: int) -> list[Finding]:
+        found: list[Finding] = []
+        workforce = await self._store.workforce(self._lease_us)
+        if not workforce.active:
+            found.append(Finding(known.NO_PROCESSORS, "0"))
+        backlog = await self._store.outbox_backlog()
+        waits_s = 0.0 if backlog.oldest_at is None else (now - backlog.oldest_at) / MICROSECONDS
+        if waits_s > known.OUTBOX_STUCK.limit:
+            found.append(Finding(known.OUTBOX_STUCK, _duration(waits_s)))
+        for queue, since in (await self._store.paused_queues()).items():
+            paused_s = (now - since) / MICROSECONDS
+            if paused_s > known.QUEUE_PAUSED_LONG.limit:
+                labels = {"queue": queue}
+                found.append(Finding(known.QUEUE_PAUSED_LONG, _duration(paused_s), labels))
+        for queue, since in (await self._store.oldest_queued()).items():
+            waited_s = (now - since) / MICROSECONDS
+            if waited_s > known.BACKLOG_GROWING.limit and self._grows(queue, now):
+                labels = {"queue": queue}
+                found.append(Finding(known.BACKLOG_GROWING, _duration(waited_s), labels))
+        return found
+
+    async def _of_spine(self) -> list[Finding]:
+        await self._spine.check()
+        freshness = await self._clock.freshness()
+        if freshness.lag_s > known.PROJECTION_LAGGING.limit:
+            return [Finding(known.PROJECTION_LAGGING, _duration(freshness.lag_s))]
+        return []
+
+    async def _of_aggregates(self, now: int) -> list[Finding]:
+        await self._sample(now)
+        found = [
+            finding
+            for rule in (known.FAILURE_RATIO_HIGH, known.FAILURE_RATIO_RAISED)
+            if (finding := await self._burning(rule, now)) is not None
+        ]
+        before, newest = self._before(now, known.LEASES_EXPIRING.window_s), self._samples[-1]
+        lost = newest.lost - before.lost
+        if lost > known.LEASES_EXPIRING.limit:
+            found.append(Finding(known.LEASES_EXPIRING, str(lost)))
+        before = self._before(now, known.LATENCY_HIGH.window_s)
+        for queue, bins in newest.ended.items():
+            earlier = before.ended.get(queue, {})
+            took_s = percentile({b: n - earlier.get(b, 0) for b, n in bins.items()}, _QUANTILE)
+            if took_s is not None and took_s > known.LATENCY_HIGH.limit:
+                found.append(Finding(known.LATENCY_HIGH, _duration(took_s), {"queue": queue}))
+        return found
+
+    async def _sample(self, now: int) -> None:
+        totals = await self._aggregates.series(ALL_TIME, 0)
+        states, _ = await self._aggregates.states()
+        lost = 0
+        ended: dict[str, dict[int, int]] = {}
+        queued: dict[str, int] = {}
+        for row in totals:
+            key = row.key
+            if key.measure == "lost":
+                lost += row.count
+            elif key.measure == "end_to_end":
+                bins = ended.setdefault(key.queue, {})
+                bins[key.bin] = bins.get(key.bin, 0) + row.count
+        for count in states:
+            if count.state is State.QUEUED:
+                queued[count.queue] = queued.get(count.queue, 0) + count.count
+        if len(self._samples) > 1 and now - self._samples[-2].at < _KEPT_EVERY_S * MICROSECONDS:
+            self._samples.pop()
+        self._samples.append(_Totals(now, lost, ended, queued))
+        longest_us = known.BACKLOG_GROWING.window_s * MICROSECONDS
+        while now - self._samples[0].at > longest_us and len(self._samples) > 1:
+            self._samples.popleft()
+
+    def _before(self, now: int, window_s: int) -> _Totals:
+        """The totals at the beginning of a window, as far back as anyone looked."""
+        first = now - window_s * MICROSECONDS
+        return next(sample for sample in self._samples if sample.at >= first)
+
+    def _grows(self, queue: str, now: int) -> bool:
+        if not self._samples:
+            return False
+        before = self._before(self._samples[-1].at, known.BACKLOG_GROWING.window_s)
+        return self._samples[-1].queued.get(queue, 0) > before.queued.get(queue, 0)
+
+    async def _burning(self, rule: AlertRule, now: int) -> Finding | None:
+        long, finished = await self._failures(rule.window_s, now)
+        short, _ = await self._failures(_SHORT_OF[rule.window_s], now)
+        if finished < _FEW_JOBS or long <= rule.limit or short <= rule.limit:
+            return None
+        return Finding(rule, f"{100 * long:.1f}%")
+
+    async def _failures(self, window_s: int, now: int) -> tuple[float, int]:
+        """The share of failures among the jobs that ended in a window, and how many ended."""
+        now_s = now // MICROSECONDS
+        buckets = self._buckets[min(w for w, kept in KEPT_S.items() if window_s <= kept)]
+        await buckets.refresh(now_s, window_s)
+        counts = dict.fromkeys(_FINISHED, 0)
+        for (_, _, measure, _), count in buckets.total(now_s, window_s).items():
+            if measure in counts:
+                counts[measure] += count
+        finished = sum(counts.values())
+        return (counts["failed"] / finished if finished else 0.0), finished
+
+
+def _alert(finding: Finding, since: int) -> Alert:
+    rule = finding.rule
+    words = {**finding.labels, "value": finding.value}
+    return Alert(
+        name=rule.name,
+        severity=rule.severity,
+        since=since,
+        summary=rule.summary.format_map(words),
+        description=rule.description.format_map(words),
+        runbook=rule.runbook,
+        labels=dict(finding.labels),
+    )
+
+
+def _duration(seconds: float) -> str:
+    """In the two largest of its units."""
+    whole = int(seconds)
+    units = {"d": whole // 86_400, "h": whole // 3600 % 24, "m": whole // 60 % 60, "s": whole % 60}
+    shown = [f"{count}{unit}" for unit, count in units.items()]
+    first = next((at for at, count in enumerate(units.values()) if count), len(units) - 1)
+    return " ".join(shown[first : first + 2])

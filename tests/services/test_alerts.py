@@ -1,0 +1,275 @@
+"""``GET /alerts``: what the embedded system finds itself, and what Alertmanager says."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from observatory import Observatory
+from observatory.backends.alertmanager import Alertmanager
+from observatory.core import alert as known
+from observatory.core.aggregates import Deltas
+from observatory.core.alert import Alert
+from observatory.core.errors import StoreUnavailable
+from observatory.core.instant import MICROSECONDS
+from observatory.services.read_model.alerts import AlertsElsewhere
+from observatory.services.read_model.conditions import EVALUATED, Conditions
+from observatory.services.read_model.freshness import Clock
+from services.embedding import SOON_S, Unreliable, Served, served, until
+from shapes import on_both_shapes
+
+pytestmark = [pytest.mark.anyio, on_both_shapes]
+
+
+class Watch:
+    """Conditions over a running system, at a time that the test sets."""
+
+    def __init__(self, on: Served, lease_s: float = 3600.0 * 24) -> None:
+        system = on.system
+        self.later_s = 0.0
+        clock = Clock(system.store, system.spine, system.aggregates)
+        self._on = on
+        self._conditions = Conditions(
+            system.store,
+            system.spine,
+            system.aggregates,
+            clock,
+            int(lease_s * MICROSECONDS),
+            lambda: self._at,
+        )
+        self._at = 0
+
+    async def firing(self, later_s: float = 0.0) -> dict[str, Alert]:
+        """The alerts that fire so much later than now, by name."""
+        self._at = await self._on.system.store.now() + int(later_s * MICROSECONDS)
+        await self._conditions.look()
+        told = self._conditions.known()
+        assert told.detail is None
+        return {alert.name: alert for alert in told.alerts}
+
+
+@pytest.fixture
+async def on(tmp_path: Path, empty_database: Path) -> AsyncIterator[Served]:
+    app = Observatory()
+
+    @app.job("good")
+    async def good() -> None: ...
+
+    @app.job("bad", max_attempts=1)
+    async def bad() -> None:
+        raise ValueError("no")
+
+    async with served(app, tmp_path, empty_database) as on:
+        yield on
+
+
+async def test_where_all_is_well_nothing_fires(on: Served) -> None:
+    watch = Watch(on)
+    for _ in range(20):
+        await on.reached(await on.submit("good"))
+    assert await watch.firing() == {}
+    assert await watch.firing(later_s=3000) == {}
+
+
+async def test_without_a_live_worker_an_alert_fires_after_a_minute(on: Served) -> None:
+    watch = Watch(on, lease_s=0)
+    assert await watch.firing() == {}
+    assert await watch.firing(later_s=59) == {}
+    fired = (await watch.firing(later_s=61))[known.NO_PROCESSORS.name]
+    assert fired.severity == "critical"
+    assert fired.runbook == "/runbooks/ObservatoryNoProcessors"
+
+
+async def test_a_queue_that_is_paused_for_long_is_told_of_with_its_name(on: Served) -> None:
+    watch = Watch(on)
+    assert (await on.http.post("/queues/default/pause")).status_code == 200
+    assert known.QUEUE_PAUSED_LONG.name not in await watch.firing(later_s=3500)
+    fired = (await watch.firing(later_s=2 * 3600))[known.QUEUE_PAUSED_LONG.name]
+    assert fired.labels == {"queue": "default"}
+    assert fired.summary.startswith("queue default has been paused for 2h 0m")
+
+
+async def test_a_backlog_that_grows_fires_and_one_that_stands_does_not(on: Served) -> None:
+    watch = Watch(on)
+    await on.http.post("/queues/default/pause")
+    await asyncio.sleep(1.0)  # within this a pause is heeded
+    name = known.BACKLOG_GROWING.name
+
+    async def more() -> None:
+        before = await queued()
+        await on.submit("good")
+        await until(lambda: _is_more(before))
+
+    async def queued() -> int:
+        states, _ = await on.system.aggregates.states()
+        return sum(count.count for count in states if count.state == "queued")
+
+    async def _is_more(before: int) -> bool:
+        return await queued() > before
+
+    await more()
+    for later_s in (0, 200, 400, 600):
+        assert name not in await watch.firing(later_s)
+        await more()
+    assert name not in await watch.firing(later_s=660)
+    await more()
+    assert "has waited 12m" in (await watch.firing(later_s=730))[name].summary
+    assert name in await watch.firing(later_s=1200)
+    assert name not in await watch.firing(later_s=1500)  # none came within its window
+
+
+async def test_failures_fire_while_they_go_on(on: Served) -> None:
+    watch = Watch(on)
+    for _ in range(12):
+        await on.reached(await on.submit("bad"))
+    await until(lambda: _counted(on, 12))
+    assert await watch.firing() == {}
+    fired = await watch.firing(later_s=130)
+    assert fired[known.FAILURE_RATIO_HIGH.name].summary == "100.0% of the jobs that end fail"
+    # The short window holds none any more.
+    assert known.FAILURE_RATIO_HIGH.name not in await watch.firing(later_s=900)
+
+
+async def test_a_few_failures_of_a_few_jobs_do_not_fire(on: Served) -> None:
+    watch = Watch(on)
+    for _ in range(5):
+        await on.reached(await on.submit("bad"))
+    await until(lambda: _counted(on, 5))
+    assert await watch.firing() == {}
+    assert await watch.firing(later_s=130) == {}
+
+
+async def _counted(on: Served, failed: int) -> bool:
+    states, _ = await on.system.aggregates.states()
+    return sum(count.count for count in states if count.state == "failed") == failed
+
+
+async def test_runs_that_were_lost_and_jobs_that_took_long_are_told_of(on: Served) -> None:
+    watch = Watch(on)
+    assert await watch.firing() == {}
+    aggregates = on.system.aggregates
+    position = await until(aggregates.position)
+    deltas = Deltas()
+    deltas.count_ever("good", "default", "lost", amount=3)
+    for _ in range(20):
+        deltas.duration_ever("good", "default", "end_to_end", 400 * MICROSECONDS)
+    await aggregates.replace(position, deltas)
+
+    fired = await watch.firing(later_s=30)
+    assert fired[known.LEASES_EXPIRING.name].summary == "3 runs were lost with their workers"
+    assert known.LATENCY_HIGH.name not in fired
+    later = await watch.firing(later_s=290)
+    assert known.LATENCY_HIGH.name not in later  # it must hold for five minutes
+
+
+async def test_a_backend_that_is_away_is_told_of_and_hides_nothing(on: Served) -> None:
+    system = on.system
+    store: Any = Unreliable(system.store)
+    clock = Clock(store, system.spine, system.aggregates)
+    at = await system.store.now()
+    conditions = Conditions(store, system.spine, system.aggregates, clock, 0, lambda: at)
+    await conditions.look()
+    at += 61 * MICROSECONDS
+    store.before("workforce", StoreUnavailable("away"))
+    await conditions.look()
+    assert conditions.known().detail == "store did not answer"
+    at += 61 * MICROSECONDS
+    store.before("workforce", StoreUnavailable("away"))
+    await conditions.look()
+    (fired,) = conditions.known().alerts
+    assert (fired.name, fired.labels["backend"]) == (known.BACKEND_UNREACHABLE.name, "store")
+    await conditions.look()
+    assert [one.name for one in conditions.known().alerts] == [known.NO_PROCESSORS.name]
+
+
+async def test_the_route_tells_who_knows_and_since_when(on: Served) -> None:
+    async def looked() -> Any:
+        answer = await on.http.get("/alerts")
+        assert answer.status_code == 200
+        return answer.json() if answer.json()["sourceAsOf"] else None
+
+    body = await until(looked)
+    assert body["source"] == "embedded"
+    assert body["items"] == []
+    assert 0 <= body["ageSeconds"] < SOON_S
+    runbook = await on.http.get("/runbooks/ObservatoryOutboxStuck")
+    assert runbook.text.startswith("# ObservatoryOutboxStuck")
+    assert (await on.http.get("/runbooks/..%2Fsecret")).status_code == 404
+    assert (await on.http.get("/runbooks/nothing")).status_code == 404
+
+
+def test_what_is_evaluated_here_are_rules_of_the_catalogue() -> None:
+    elsewhere = {known.SERVICE_DOWN, known.DEAD_LETTERS_GROWING, known.HEARTBEAT_STALLED}
+    assert set(EVALUATED) == set(known.RULES) - elsewhere - {known.WATCHDOG}
+
+
+# Alertmanager. What a real one says is tested with a real one; here is what it would never say.
+
+SAID = {
+    "labels": {"alertname": "Disk", "severity": "warning", "queue": "q"},
+    "annotations": {"summary": "full", "runbook_url": "javascript:alert(1)"},
+    "startsAt": "2026-11-23T21:01:26.401Z",
+    "endsAt": "2026-11-23T21:05:26.401Z",
+    "fingerprint": "1",
+}
+
+
+@pytest.fixture
+def answers() -> Any:
+    given: dict[str, Any] = {"status": 200, "body": b"[]"}
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            given["asked"] = self.path
+            self.send_response(given["status"])
+            self.end_headers()
+            self.wfile.write(given["body"])
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    Thread(target=server.serve_forever, daemon=True).start()
+    given["url"] = f"http://127.0.0.1:{server.server_port}"
+    yield given
+    server.shutdown()
+    server.server_close()
+
+
+async def test_alertmanagers_alerts_are_shown_without_its_scripts(answers: Any) -> None:
+    answers["body"] = json.dumps([SAID]).encode()
+    alertmanager = Alertmanager(answers["url"] + "/")
+    (alert,) = await alertmanager.firing()
+    await alertmanager.close()
+    assert answers["asked"].startswith("/api/v2/alerts?active=true&silenced=false")
+    assert (alert.name, alert.severity, alert.labels) == ("Disk", "warning", {"queue": "q"})
+    assert alert.runbook is None
+    assert alert.since == 1_795_467_686_401_000
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(500, b"[]"), (200, b"nonsense"), (200, b'[{"labels": 1}]'), (200, b"[" + b" " * (5 << 20))],
+    ids=["an error", "no JSON", "another form", "far too much"],
+)
+async def test_an_alertmanager_that_answers_nonsense_keeps_what_was_known(
+    answers: Any, status: int, body: bytes
+) -> None:
+    answers["body"] = json.dumps([SAID]).encode()
+    alertmanager = Alertmanager(answers["url"])
+    alerts = AlertsElsewhere(alertmanager, lambda: 5)
+    assert alerts.known().detail == "Alertmanager has not answered yet"
+    (loop,) = alerts.loops
+    loop.start()
+    await until(lambda: alerts.known().alerts)
+    answers["status"], answers["body"] = status, body
+    loop.wake()
+    await until(lambda: alerts.known().detail)
+    await loop.stop()
+    await alertmanager.close()
+    assert [alert.name for alert in alerts.known().alerts] == ["Disk"]
+    assert alerts.known().looked_at == 5
