@@ -20,7 +20,7 @@ from observatory.core.instant import MICROSECONDS
 from observatory.services.read_model.alerts import AlertsElsewhere
 from observatory.services.read_model.conditions import EVALUATED, Conditions
 from observatory.services.read_model.freshness import Clock
-from services.embedding import SOON_S, Unreliable, Served, served, until
+from services.embedding import SOON_S, Served, Unreliable, served, until
 from shapes import on_both_shapes
 
 pytestmark = [pytest.mark.anyio, on_both_shapes]

@@ -123,12 +123,12 @@ class Conditions:
         findings: list[Finding] = []
         unreachable: list[str] = []
         for backend, looking in (
-            ("store", self._of_store(now)),
-            ("spine", self._of_spine()),
-            ("aggregates", self._of_aggregates(now)),
+            ("aggregates", lambda: self._of_aggregates(now)),
+            ("store", lambda: self._of_store(now)),
+            ("spine", self._of_spine),
         ):
             try:
-                findings += await looking
+                findings += await looking()
             except (StoreUnavailable, SpineUnavailable, AggregatesUnavailable):
                 unreachable.append(backend)
                 labels = {"service": "this process", "backend": backend}
@@ -213,9 +213,9 @@ class Conditions:
         return next(sample for sample in self._samples if sample.at >= first)
 
     def _grows(self, queue: str, now: int) -> bool:
-        if not self._samples:
-            return False
-        before = self._before(self._samples[-1].at, known.BACKLOG_GROWING.window_s)
+        if not self._samples or self._samples[-1].at != now:
+            return False  # nobody could be asked how many wait now
+        before = self._before(now, known.BACKLOG_GROWING.window_s)
         return self._samples[-1].queued.get(queue, 0) > before.queued.get(queue, 0)
 
     async def _burning(self, rule: AlertRule, now: int) -> Finding | None:
