@@ -1,6 +1,6 @@
 # Thin names for the commands of this repository; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-services test check format bench peers faults services
+.PHONY: help demo demo-services test check format bench peers faults fire-drill services
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -8,7 +8,10 @@ help: ## List the targets
 demo: ## Set up and run the demo
 	@scripts/demo
 
-demo-services: ## Run the demo on RabbitMQ, PostgreSQL and Redis
+demo-fire-drill: ## Cause every fault there is an alert for, and follow the alert to whoever is told
+	.venv/bin/python tests/monitoring/fire_drill.py
+
+services: ## Run the demo on RabbitMQ, PostgreSQL and Redis
 	@scripts/demo --services
 
 test: ## Set up and run every check, as CI does

@@ -68,6 +68,8 @@ class PrometheusServer(_HttpServer):
             f"--config.file={self.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.folder / 'data'}",
             f"--web.listen-address={self.address}",
+            # Alerts are told again as often: those that were told to nobody wait for the next time.
+            "--rules.alert.resend-delay=5s",
             "--log.level=warn",
         ]
 

@@ -27,7 +27,6 @@ _SHOWN_AS: Final = {
     known.BACKLOG_GROWING.name: "humanizeDuration",
     known.LATENCY_HIGH.name: "humanizeDuration",
     known.OUTBOX_STUCK.name: "humanizeDuration",
-    known.PROJECTION_LAGGING.name: "humanizeDuration",
     known.HEARTBEAT_STALLED.name: "humanizeDuration",
     known.QUEUE_PAUSED_LONG.name: "humanizeDuration",
     known.FAILURE_RATIO_HIGH.name: "humanizePercentage",
@@ -46,12 +45,14 @@ class Pace:
     factor: float = 1.0
     least_s: float = 1.0
     """No window is shorter, or it would hold no two samples."""
+    most_s: float = float("inf")
+    """No duration is longer."""
 
     def time(self, seconds: float) -> str:
         """A duration of the rules, as Prometheus writes it."""
         if not seconds:
             return "0s"
-        scaled = round(max(seconds / self.factor, self.least_s))
+        scaled = round(min(max(seconds / self.factor, self.least_s), self.most_s))
         for unit, size in (("h", 3600), ("m", 60)):
             if scaled % size == 0:
                 return f"{scaled // size}{unit}"
@@ -59,7 +60,7 @@ class Pace:
 
     def age(self, seconds: float) -> str:
         """A limit on an age, in seconds."""
-        return f"{max(seconds / self.factor, self.least_s):g}"
+        return f"{min(max(seconds / self.factor, self.least_s), self.most_s):g}"
 
 
 REAL_TIME: Final = Pace()
@@ -152,7 +153,7 @@ def _expressions(pace: Pace) -> dict[str, str]:
     backlog, latency = known.BACKLOG_GROWING, known.LATENCY_HIGH
     oldest = "queue:observatory_oldest_ready_job_age_seconds:max"
     queued = 'queue_state:observatory_jobs:max{state="queued"}'
-    newest = f"{_ONE} (observatory_projection_last_event_timestamp_seconds)"
+    newest = "observatory_projection_last_event_timestamp_seconds"
     return {
         known.SERVICE_DOWN.name: f"up{{{TARGETS}}} == 0",
         known.NO_PROCESSORS.name: (f'{_ONE} (observatory_workers{{state="active"}}) == 0'),
@@ -180,8 +181,10 @@ def _expressions(pace: Pace) -> dict[str, str]:
             f"(observatory_outbox_oldest_timestamp_seconds) > {age(known.OUTBOX_STUCK.limit)}"
         ),
         known.PROJECTION_LAGGING.name: (
-            f"(time() - {newest} > {age(known.PROJECTION_LAGGING.limit)})"
-            f" and {_ONE} (observatory_projection_lag_messages) > 0"
+            # An engine that has applied nothing since it started tells no time.
+            f"{_ONE} (min_over_time(observatory_projection_lag_messages"
+            f"[{time(known.PROJECTION_LAGGING.limit)}])) > 0"
+            f" unless on () (time() - max({newest}) < {age(known.PROJECTION_LAGGING.limit)})"
         ),
         known.HEARTBEAT_STALLED.name: (
             f"time() - {_ONE} (observatory_heartbeat_last_seen_timestamp_seconds)"

@@ -129,6 +129,21 @@ CASES = (
         why="nothing happens",
     ),
     Case(
+        "ObservatoryProjectionLagging",
+        True,
+        {engine("projection_lag_messages"): "3x60"},
+        why="it has applied nothing since it started",
+    ),
+    Case(
+        "ObservatoryProjectionLagging",
+        False,
+        {
+            engine("projection_last_event_timestamp_seconds"): "0+60x60",
+            engine("projection_lag_messages"): "3x60",
+        },
+        why="busy, and it keeps up",
+    ),
+    Case(
         "ObservatoryHeartbeatStalled",
         True,
         {engine("heartbeat_last_seen_timestamp_seconds", 'stage="completed",'): "0+60x50 3000x10"},

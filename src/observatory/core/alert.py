@@ -156,7 +156,7 @@ OUTBOX_STUCK: Final = AlertRule(
 PROJECTION_LAGGING: Final = AlertRule(
     "ObservatoryProjectionLagging",
     Severity.WARNING,
-    "the numbers are {value} behind the event log",
+    "the numbers do not follow the event log",
     "The metrics engine has not applied what was published for more than half a minute: counts "
     "and rates are old, jobs are not affected.",
     for_s=60,

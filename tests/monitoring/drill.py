@@ -1,0 +1,408 @@
+"""The fire drill: faults are caused in a real system, and their alerts followed to whoever is told.
+
+Real services, Prometheus and Alertmanager, on private ports; in the rules time passes sixty times
+as fast. For each fault its alert must fire, reach a webhook through Alertmanager, be shown by the
+read model, and be told to be over after the fault was mended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import aiormq
+
+FAULTS = Path(__file__).parents[1] / "faults"
+sys.path[:0] = [str(path) for path in (FAULTS,) if str(path) not in sys.path]
+
+from installation import AGGREGATES, GATEWAYS, PROCESSORS, SPINE, Installation, servers  # noqa: E402
+
+from development.prometheus import AlertmanagerServer, PrometheusServer  # noqa: E402
+from monitoring import scraping  # noqa: E402
+from monitoring.rules import Pace, rules  # noqa: E402
+import real  # noqa: E402
+
+PACE: Final = Pace(factor=60, least_s=5, most_s=60)
+"""Windows of 5 s at least hold some samples of a scrape a second."""
+AGES: Final = 10.0
+"""No age need be waited for longer."""
+_SCRAPE: Final = "1s"
+_FIRES_WITHIN_S: Final = 60.0
+_RESOLVES_WITHIN_S: Final = 120.0
+
+
+def until(condition: Callable[[], Any], *, timeout_s: float, why: Callable[[], str] = str) -> None:
+    """Like `real.until`, without asking so often that Prometheus has no time for its rules."""
+
+    def slowly() -> Any:
+        time.sleep(0.2)
+        return condition()
+
+    real.until(slowly, timeout_s=timeout_s, why=why)
+
+
+class DrillPace(Pace):
+    """Ages need not pass: an hour's pause is a few seconds."""
+
+    def age(self, seconds: float) -> str:
+        """See `Pace.age`."""
+        return f"{min(max(seconds / self.factor, 1.0), AGES):g}"
+
+
+class Receiver:
+    """A webhook that notes what Alertmanager tells it."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, str, str]] = []
+        """When, which alert, and firing or resolved."""
+        receiver = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                body = json.loads(self.rfile.read(length))
+                for alert in body["alerts"]:
+                    name = alert["labels"]["alertname"]
+                    receiver.told.append((time.monotonic(), name, alert["status"]))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def heard(self, alert: str, status: str, since: float) -> bool:
+        """Whether it was told that since an instant."""
+        return any(at >= since and (name, s) == (alert, status) for at, name, s in self.told)
+
+    def close(self) -> None:
+        """Stop to listen."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass
+class Site:
+    """What the drill happens on."""
+
+    on: Installation
+    prometheus: PrometheusServer
+    alertmanager: AlertmanagerServer
+    receiver: Receiver
+
+    def firing(self) -> set[str]:
+        """Alerts that fire in Prometheus."""
+        return {
+            alert["labels"]["alertname"]
+            for alert in self.prometheus.alerts()
+            if alert["state"] == "firing"
+        }
+
+    def shown(self) -> set[str]:
+        """Alerts that the read model shows."""
+        answer = self.on.reads.get("/alerts")
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        assert body["source"] == "alertmanager"
+        return {item["name"] for item in body["items"]}
+
+    def submit(self, type: str, count: int = 1, queue: str | None = None, **payload: Any) -> None:
+        """Submit some jobs, in one request."""
+        item: dict[str, Any] = {"type": type, "payload": {"n": 1, "pause": 0.0, **payload}}
+        if queue is not None:
+            item["queue"] = queue
+        answer = self.on.services["gateway"].http.post("/jobs/batch", json=[item] * count)
+        assert answer.status_code == 202, answer.text
+
+
+@contextmanager
+def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
+    """Everything, running."""
+    with ExitStack() as stack:
+        on_servers = stack.enter_context(servers(folder / "servers"))
+        receiver = Receiver()
+        stack.callback(receiver.close)
+        alertmanager = stack.enter_context(
+            AlertmanagerServer(
+                folder / "alertmanager", scraping.alertmanager(receiver.url, wait="1s", again="1m")
+            )
+        )
+        (folder / "installation").mkdir()
+        system = Installation(folder / "installation", on_servers, seed=seed, pace_s=0.5)
+        for service in system.services.values():
+            service.configure(
+                OBSERVATORY_CANARY_SECONDS="0.5", OBSERVATORY_ALERTMANAGER_URL=alertmanager.url()
+            )
+        stack.enter_context(system)
+        prometheus = PrometheusServer(
+            folder / "prometheus",
+            scraping.prometheus(
+                {
+                    name.rstrip("-0123456789"): [
+                        f"127.0.0.1:{service.port}"
+                        for other, service in system.services.items()
+                        if other.rstrip("-0123456789") == name.rstrip("-0123456789")
+                    ]
+                    for name in system.services
+                },
+                interval=_SCRAPE,
+                alertmanager=alertmanager.address,
+            ),
+            rules(DrillPace(PACE.factor, PACE.least_s, PACE.most_s)),
+        )
+        stack.enter_context(prometheus)
+        yield Site(system, prometheus, alertmanager, receiver)
+
+
+Cause = Callable[[Site], Callable[[], None]]
+"""Causes a fault, and returns what mends it."""
+
+
+def service_dies(at: Site) -> Callable[[], None]:
+    """A gateway is killed."""
+    victim = at.on.services["gateway-2"]
+    victim.kill()
+    return victim.start
+
+
+def no_processors(at: Site) -> Callable[[], None]:
+    """Every processor ends."""
+    for name in PROCESSORS:
+        at.on.services[name].stop()
+    return lambda: _start_all(at, PROCESSORS)
+
+
+def _start_all(at: Site, names: tuple[str, ...]) -> None:
+    for name in names:
+        at.on.services[name].start(wait=False)
+    for name in names:
+        at.on.services[name].wait_until_ready(timeout_s=60)
+
+
+def backlog(at: Site) -> Callable[[], None]:
+    """A queue is paused while jobs come into it."""
+    answer = at.on.services["gateway"].http.post("/queues/waiting/pause")
+    assert answer.status_code == 200
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(0.5):
+            at.submit("wait", 3)
+
+    submitting = threading.Thread(target=go_on, daemon=True)
+    submitting.start()
+
+    def mend() -> None:
+        ended.set()
+        submitting.join(10)
+        at.on.services["gateway"].http.post("/queues/waiting/resume")
+
+    return mend
+
+
+def paused(at: Site) -> Callable[[], None]:
+    """A queue is paused and forgotten."""
+    at.on.services["gateway"].http.post("/queues/doomed/pause")
+    return lambda: at.on.services["gateway"].http.post("/queues/doomed/resume")
+
+
+def slow_jobs(at: Site) -> Callable[[], None]:
+    """Jobs take long."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(0.4):
+            at.submit("wait", 1, pause=7.0)
+
+    submitting = threading.Thread(target=go_on, daemon=True)
+    submitting.start()
+
+    def mend() -> None:
+        ended.set()
+        submitting.join(10)
+
+    return mend
+
+
+def failures(at: Site) -> Callable[[], None]:
+    """Every job fails."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(0.5):
+            at.submit("doomed", 10)
+
+    submitting = threading.Thread(target=go_on, daemon=True)
+    submitting.start()
+
+    def mend() -> None:
+        ended.set()
+        submitting.join(10)
+
+    return mend
+
+
+def dead_letters(at: Site) -> Callable[[], None]:
+    """Somebody publishes what nobody can read."""
+
+    async def publish() -> None:
+        connection = await aiormq.connect(at.on.servers.rabbitmq.url(at.on.vhost))
+        channel = await connection.channel()
+        listed = at.on.servers.rabbitmq.ctl("list_queues", "-p", at.on.vhost, "name")
+        queue = next(q for q in listed.split() if q.startswith("observatory.work."))
+        for _ in range(3):
+            await channel.basic_publish(b"no work message", routing_key=queue)
+        await connection.close()
+
+    asyncio.run(publish())
+    return lambda: None
+
+
+def leases(at: Site) -> Callable[[], None]:
+    """A processor is killed while it runs jobs."""
+    victim = at.on.services["processor-1"]
+    at.submit("wait", 40, pause=3.0)
+    until(lambda: at.on.running >= 20, timeout_s=30)
+    victim.kill()
+    return victim.start
+
+
+def outbox(at: Site) -> Callable[[], None]:
+    """Who publishes does not reach the broker."""
+    lines = at.on.lines_of(*GATEWAYS, *PROCESSORS, to=SPINE)
+    for line in lines:
+        line.closed = True
+        line.cut()
+    at.submit("wait", 5)
+
+    def mend() -> None:
+        for line in lines:
+            line.closed = False
+
+    return mend
+
+
+def lag(at: Site) -> Callable[[], None]:
+    """The metrics engine applies nothing."""
+    engine = at.on.services["metrics-engine"]
+    engine.stop()
+    engine.configure(OBSERVATORY_FAILPOINTS="engine.before_apply=raise:1.0")
+    engine.start(wait=False)
+    at.submit("wait", 5)
+
+    def mend() -> None:
+        engine.stop()
+        engine.configure(OBSERVATORY_FAILPOINTS="")
+        engine.start()
+
+    return mend
+
+
+def backend_away(at: Site) -> Callable[[], None]:
+    """The read model does not reach Redis."""
+    lines = at.on.lines_of("read-model", to=AGGREGATES)
+    for line in lines:
+        line.closed = True
+        line.cut()
+
+    def mend() -> None:
+        for line in lines:
+            line.closed = False
+
+    return mend
+
+
+def frozen(at: Site) -> Callable[[], None]:
+    """Processors stand still: heartbeat jobs are accepted and not run."""
+    stopped = [at.on.services[name] for name in PROCESSORS]
+    for service in stopped:
+        service.signal(signal.SIGSTOP)
+
+    def mend() -> None:
+        for service in stopped:
+            service.signal(signal.SIGCONT)
+
+    return mend
+
+
+DRILLS: Final[dict[str, Cause]] = {
+    "ObservatoryServiceDown": service_dies,
+    "ObservatoryNoProcessors": no_processors,
+    "ObservatoryHeartbeatStalled": frozen,
+    "ObservatoryBackendUnreachable": backend_away,
+    "ObservatoryOutboxStuck": outbox,
+    "ObservatoryProjectionLagging": lag,
+    "ObservatoryBacklogGrowing": backlog,
+    "ObservatoryQueuePausedLong": paused,
+    "ObservatoryJobLatencyHigh": slow_jobs,
+    "ObservatoryDeadLettersGrowing": dead_letters,
+    "ObservatoryLeasesExpiring": leases,
+    "ObservatoryJobFailureRatioHigh": failures,
+    "ObservatoryJobFailureRatioRaised": failures,
+}
+"""What causes each alert."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Seconds from the fault until the alert fired, was told and shown; from its mending until it
+    was told to be over."""
+
+    alert: str
+    fired_s: float
+    delivered_s: float
+    shown_s: float
+    resolved_s: float
+
+
+def drill(at: Site, alert: str) -> Outcome:
+    """Cause the fault of an alert and follow it. Raises AssertionError where it goes nowhere."""
+    until(
+        lambda: alert not in at.firing() and alert not in at.shown(),
+        timeout_s=_RESOLVES_WITHIN_S,
+        why=lambda: f"{alert} fires before anything was done",
+    )
+    began = time.monotonic()
+    mend = DRILLS[alert](at)
+    try:
+        until(
+            lambda: alert in at.firing(),
+            timeout_s=_FIRES_WITHIN_S,
+            why=lambda: f"{alert} does not fire",
+        )
+        fired = time.monotonic()
+        until(
+            lambda: at.receiver.heard(alert, "firing", began),
+            timeout_s=_FIRES_WITHIN_S,
+            why=lambda: f"nobody was told of {alert}",
+        )
+        delivered = time.monotonic()
+        until(
+            lambda: alert in at.shown(),
+            timeout_s=_FIRES_WITHIN_S,
+            why=lambda: f"{alert} is not shown",
+        )
+        shown = time.monotonic()
+    finally:
+        mending = time.monotonic()
+        mend()
+    mended = time.monotonic()
+    until(
+        lambda: at.receiver.heard(alert, "resolved", mending) and alert not in at.shown(),
+        timeout_s=_RESOLVES_WITHIN_S,
+        why=lambda: f"{alert} is not told to be over; firing: {at.firing()}",
+    )
+    resolved = time.monotonic()
+    return Outcome(alert, fired - began, delivered - began, shown - began, resolved - mended)
