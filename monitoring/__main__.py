@@ -4,6 +4,7 @@ python -m monitoring [--check] [--page http://127.0.0.1:8080]
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from monitoring import scraping
+from monitoring import dashboards, scraping
 from monitoring.rules import rules
 
 HERE: Final = Path(__file__).parent
@@ -26,9 +27,13 @@ def files(page: str) -> Iterator[tuple[Path, str]]:
         "prometheus/services.yml": scraping.services(),
         "prometheus/kubernetes.yml": scraping.kubernetes(),
         "alertmanager/alertmanager.yml": scraping.alertmanager(),
+        **dashboards.provisioning(),
     }
     for path, document in documents.items():
         yield Path(path), _HEAD + dumped(document)
+    for dashboard in dashboards.ALL:
+        text = json.dumps(dashboards.document(dashboard, page), indent=2)
+        yield Path(f"grafana/dashboards/{dashboard.uid}.json"), text + "\n"
 
 
 def dumped(document: Any) -> str:

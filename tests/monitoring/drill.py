@@ -27,10 +27,10 @@ sys.path[:0] = [str(path) for path in (FAULTS,) if str(path) not in sys.path]
 
 from installation import AGGREGATES, GATEWAYS, PROCESSORS, SPINE, Installation, servers  # noqa: E402
 
+import real  # noqa: E402
 from development.prometheus import AlertmanagerServer, PrometheusServer  # noqa: E402
 from monitoring import scraping  # noqa: E402
 from monitoring.rules import Pace, rules  # noqa: E402
-import real  # noqa: E402
 
 PACE: Final = Pace(factor=60, least_s=5, most_s=60)
 """Windows of 5 s at least hold some samples of a scrape a second."""

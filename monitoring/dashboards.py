@@ -1,0 +1,314 @@
+"""Grafana's dashboards, as the classic JSON that it provisions from files.
+
+Every panel has one question for a title, and queries that a test puts to a live Prometheus. Rates
+and errors stand on top, what is behind them below; limits are those of the alerts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from observatory.core import alert as known
+
+_SOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
+_WIDTH: Final = 24
+_HEIGHT: Final = 8
+_ONE: Final = "max without (instance, pod, service)"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One question and the queries that answer it, each with a legend."""
+
+    title: str
+    queries: dict[str, str]
+    unit: str = "short"
+    kind: str = "timeseries"
+    wide: int = 12
+    about: str = ""
+    limit: float | None = None
+    """From here on it is bad."""
+    link: str = ""
+    """A path of the system's page."""
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A page of panels."""
+
+    uid: str
+    title: str
+    panels: Sequence[Panel]
+    tags: Sequence[str] = field(default=("observatory",))
+
+
+def _quantiles(measure: str) -> dict[str, str]:
+    metric = f"queue_le:observatory_job_{measure}_seconds_bucket:rate5m"
+    return {
+        f"p{round(100 * q)} {{{{queue}}}}": f"histogram_quantile({q}, {metric}{{{_QUEUE}}})"
+        for q in (0.5, 0.95)
+    }
+
+
+_QUEUE: Final = 'queue=~"$queue"'
+_STATES: Final = f"sum by (state) (queue_state:observatory_jobs:max{{{_QUEUE}}})"
+_FINISHED: Final = "queue_outcome:observatory_jobs_finished:rate5m"
+
+OVERVIEW: Final = Dashboard(
+    "observatory-overview",
+    "Observatory / Overview",
+    (
+        Panel(
+            "Does work come through?",
+            {
+                "{{stage}}": f"time() - {_ONE} (observatory_heartbeat_last_seen_timestamp_seconds)",
+            },
+            unit="s",
+            about="How long ago a heartbeat job was last seen at each stage.",
+            limit=known.HEARTBEAT_STALLED.limit,
+        ),
+        Panel(
+            "How much comes in, how much is done?",
+            {
+                "submitted": f"sum (queue:observatory_jobs_submitted:rate5m{{{_QUEUE}}})",
+                "{{outcome}}": f"sum by (outcome) ({_FINISHED}{{{_QUEUE}}})",
+            },
+            unit="ops",
+        ),
+        Panel("What waits, what runs?", {"{{state}}": _STATES}, link="/jobs"),
+        Panel(
+            "How many of those that end fail?",
+            {
+                window: f"observatory:jobs_failed_per_finished:ratio_rate{window}"
+                for window in ("5m", "1h")
+            },
+            unit="percentunit",
+            limit=known.FAILURE_RATIO_HIGH.limit,
+            link="/jobs?state=failed",
+        ),
+        Panel("How long do jobs wait?", _quantiles("queue_wait"), unit="s"),
+        Panel(
+            "How long from submit to end?",
+            _quantiles("end_to_end"),
+            unit="s",
+            limit=known.LATENCY_HIGH.limit,
+        ),
+    ),
+)
+
+QUEUES: Final = Dashboard(
+    "observatory-queues",
+    "Observatory / Queues",
+    (
+        Panel(
+            "How many wait in each queue?",
+            {"{{queue}}": f'queue_state:observatory_jobs:max{{state="queued",{_QUEUE}}}'},
+            link="/jobs?state=queued",
+        ),
+        Panel(
+            "How long has the oldest waited?",
+            {"{{queue}}": f"queue:observatory_oldest_ready_job_age_seconds:max{{{_QUEUE}}}"},
+            unit="s",
+            limit=known.BACKLOG_GROWING.limit,
+        ),
+        Panel(
+            "How much comes into each queue?",
+            {"{{queue}}": f"queue:observatory_jobs_submitted:rate5m{{{_QUEUE}}}"},
+            unit="ops",
+        ),
+        Panel(
+            "How much is done of each queue?",
+            {"{{queue}} {{outcome}}": f"{_FINISHED}{{{_QUEUE}}}"},
+            unit="ops",
+        ),
+        Panel("How long do jobs run?", _quantiles("execution"), unit="s"),
+        Panel("How long do jobs wait?", _quantiles("queue_wait"), unit="s"),
+    ),
+)
+
+PROCESSORS: Final = Dashboard(
+    "observatory-processors",
+    "Observatory / Processors",
+    (
+        Panel("Who is at work?", {"{{state}}": f"{_ONE} (observatory_workers)"}, link="/health"),
+        Panel("Are there slots free?", {"{{state}}": f"{_ONE} (observatory_worker_slots)"}),
+        Panel(
+            "How often are attempts repeated?",
+            {
+                "attempts": f"sum ({_ONE} (rate(observatory_job_attempts_total{{{_QUEUE}}}[5m])))",
+                "retries": f"sum ({_ONE} (rate(observatory_job_retries_total{{{_QUEUE}}}[5m])))",
+            },
+            unit="ops",
+        ),
+        Panel(
+            "Are runs lost with their workers?",
+            {"lost": f"sum ({_ONE} (increase(observatory_job_attempts_lost_total[10m])))"},
+            limit=known.LEASES_EXPIRING.limit,
+        ),
+        Panel(
+            "How much processor time do they take?",
+            {
+                "{{service}} {{instance}}": (
+                    'rate(process_cpu_seconds_total{job="observatory"}[5m])'
+                ),
+            },
+        ),
+        Panel(
+            "How much memory?",
+            {"{{service}} {{instance}}": 'process_resident_memory_bytes{job="observatory"}'},
+            unit="bytes",
+        ),
+    ),
+)
+
+HEALTH: Final = Dashboard(
+    "observatory-health",
+    "Observatory / Its own health",
+    (
+        Panel("Does every process answer?", {"{{service}} {{instance}}": 'up{job="observatory"}'}),
+        Panel(
+            "Does each reach its backends?",
+            {"{{service}} {{backend}}": "min by (service, backend) (observatory_backend_up)"},
+        ),
+        Panel(
+            "How much is recorded and not published?",
+            {"commits": f"{_ONE} (observatory_outbox_pending)"},
+        ),
+        Panel(
+            "How far are the numbers behind the log?",
+            {"messages": f"{_ONE} (observatory_projection_lag_messages)"},
+        ),
+        Panel(
+            "What could nobody read?",
+            {"dead letters": f"{_ONE} (observatory_dead_letters)"},
+        ),
+        Panel(
+            "How fast is HTTP answered?",
+            {
+                "p95 {{service}}": (
+                    "histogram_quantile(0.95, sum by (service, le) "
+                    "(rate(observatory_http_request_duration_seconds_bucket[5m])))"
+                ),
+            },
+            unit="s",
+        ),
+        Panel(
+            "Is what is published confirmed?",
+            {"{{outcome}}": "sum by (outcome) (rate(observatory_events_published_total[5m]))"},
+            unit="ops",
+        ),
+        Panel(
+            "Who watches live?",
+            {"{{service}}": "sum by (service) (observatory_sse_clients)"},
+        ),
+    ),
+)
+
+ALL: Final = (OVERVIEW, QUEUES, PROCESSORS, HEALTH)
+
+
+def document(dashboard: Dashboard, page: str) -> dict[str, Any]:
+    """A dashboard as Grafana reads it; `page` is the base URL of the system's page."""
+    panels: list[dict[str, Any]] = []
+    x = y = 0
+    for number, panel in enumerate(dashboard.panels, 1):
+        if x + panel.wide > _WIDTH:
+            x, y = 0, y + _HEIGHT
+        panels.append(_panel(number, panel, x, y, page))
+        x += panel.wide
+    return {
+        "uid": dashboard.uid,
+        "title": dashboard.title,
+        "tags": list(dashboard.tags),
+        "schemaVersion": 39,
+        "graphTooltip": 1,
+        "refresh": "10s",
+        "time": {"from": "now-1h", "to": "now"},
+        "timezone": "utc",
+        "links": [
+            {"title": "Observatory", "type": "link", "url": page, "targetBlank": True},
+            {"title": "Dashboards", "type": "dashboards", "tags": list(dashboard.tags)},
+        ],
+        "templating": {"list": [_queue_variable()]},
+        "panels": panels,
+    }
+
+
+def _queue_variable() -> dict[str, Any]:
+    query = "label_values(queue_state:observatory_jobs:max, queue)"
+    return {
+        "name": "queue",
+        "label": "Queue",
+        "type": "query",
+        "datasource": _SOURCE,
+        "query": {"query": query, "refId": "queues"},
+        "definition": query,
+        "includeAll": True,
+        "multi": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
+        "refresh": 2,
+    }
+
+
+def _panel(number: int, panel: Panel, x: int, y: int, page: str) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
+    if panel.limit is not None:
+        steps.append({"color": "red", "value": panel.limit})
+    links = [{"title": "Show in the Observatory", "url": f"{page}{panel.link}"}]
+    return {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.about,
+        "datasource": _SOURCE,
+        "gridPos": {"x": x, "y": y, "w": panel.wide, "h": _HEIGHT},
+        "links": links if panel.link else [],
+        "fieldConfig": {
+            "defaults": {
+                "unit": panel.unit,
+                "min": 0,
+                "custom": {
+                    "fillOpacity": 8,
+                    "thresholdsStyle": {"mode": "line" if panel.limit is not None else "off"},
+                },
+                "thresholds": {"mode": "absolute", "steps": steps},
+            },
+            "overrides": [],
+        },
+        "options": {"legend": {"displayMode": "list", "placement": "bottom"}},
+        "targets": [
+            {"refId": chr(ord("A") + at), "expr": expr, "legendFormat": legend}
+            for at, (legend, expr) in enumerate(panel.queries.items())
+        ],
+    }
+
+
+def provisioning() -> dict[str, Any]:
+    """Grafana's provisioning files, by path."""
+    return {
+        "grafana/provisioning/datasources/prometheus.yml": {
+            "apiVersion": 1,
+            "datasources": [
+                {
+                    "name": "Prometheus",
+                    "uid": "prometheus",
+                    "type": "prometheus",
+                    "access": "proxy",
+                    "url": "http://prometheus:9090",
+                    "isDefault": True,
+                }
+            ],
+        },
+        "grafana/provisioning/dashboards/observatory.yml": {
+            "apiVersion": 1,
+            "providers": [
+                {
+                    "name": "observatory",
+                    "folder": "Observatory",
+                    "type": "file",
+                    "options": {"path": "/etc/grafana/dashboards"},
+                }
+            ],
+        },
+    }
