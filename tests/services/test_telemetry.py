@@ -145,11 +145,12 @@ def test_lines_of_a_run_name_it_whatever_they_say_themselves(
 
     with configured("warning"):
         with lines_of(job):
-            forged = {"job.id": "forged", "queue": "forged", "job": 7}
+            forged = {"job.id": "forged", "queue": "forged", "trace_id": "forged", "job": 7}
             structlog.get_logger().warning("inside", **forged)
         structlog.get_logger().warning("outside", job="k", attempt=1)
 
     inside, outside = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert "trace_id" not in inside
     named = ("job.id", "job.type", "job.attempt", "queue", "job")
     assert [inside[name] for name in named] == ["j", "t", 2, "q", 7]
     assert [outside.get(name) for name in named] == ["k", None, 1, None, None]

@@ -18,7 +18,7 @@ from observatory import __version__
 from observatory.core.job import ClaimedJob
 from observatory.core.safe_text import safe
 from observatory.core.trace_context import trace_id_of
-from observatory.runtime.tracing import current_ids
+from observatory.runtime.tracing import SpanIds, current_ids
 
 _QUIET_FOR_S: Final = 30.0
 """A line that says the same as one within this time is counted, not written."""
@@ -106,6 +106,9 @@ _NAMES: Final = {"job": "job.id", "job_type": "job.type", "attempt": "job.attemp
 """What this system itself logs of jobs, by the names of the lines of their runs."""
 
 
+_OF_A_TRACE: Final = frozenset(SpanIds._fields)
+
+
 class Origin:
     """Adds where a line comes from: the service, and the trace, if it is of one.
 
@@ -121,12 +124,14 @@ class Origin:
         """The line with its origin."""
         if "job.id" not in event:
             event = {_NAMES.get(name, name): value for name, value in event.items()}
+        event = {**event, **self._service}
+        if (job := _run.get()) is not None:
+            event = {name: value for name, value in event.items() if name not in _OF_A_TRACE}
+            if (trace_id := trace_id_of(job.traceparent)) is not None:
+                event["trace_id"] = trace_id
         if (ids := current_ids()) is not None:
-            return {**event, **self._service, **ids._asdict()}
-        job = _run.get()
-        trace_id = None if job is None else trace_id_of(job.traceparent)
-        trace = {} if trace_id is None else {"trace_id": trace_id}
-        return {**event, **self._service, **trace}
+            event |= ids._asdict()
+        return event
 
 
 def shown_only(
