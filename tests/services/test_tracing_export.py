@@ -21,6 +21,7 @@ from real import RunningSystem, running_system, until
 from shapes import on_both_shapes
 
 JOBS = """
+import asyncio
 import logging
 import sys
 
@@ -37,6 +38,11 @@ def flaky(ctx: JobContext) -> str:
     if ctx.attempt < 3:
         raise ValueError("not yet")
     return "done"
+
+@app.job("hold", max_attempts=3, retry=Retry(base=0, jitter=False))
+async def hold(ctx: JobContext) -> None:
+    if ctx.attempt == 1:
+        await asyncio.Event().wait()
 
 @app.job("modules")
 def modules() -> list[str]:
@@ -108,11 +114,16 @@ def collector() -> Iterator[Collector]:
     started.stop()
 
 
-def finished(system: RunningSystem, type: str) -> dict[str, Any]:
+def submitted(system: RunningSystem, type: str) -> str:
+    """The path of a job in the trace of its caller."""
     headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
     answer = system.http.post("/jobs", json={"type": type}, headers=headers)
     assert answer.status_code == 202, answer.text
-    path = f"/jobs/{answer.json()['jobId']}"
+    return f"/jobs/{answer.json()['jobId']}"
+
+
+def finished(system: RunningSystem, type: str) -> dict[str, Any]:
+    path = submitted(system, type)
     return until(
         lambda: job if (job := system.http.get(path).json())["finishedAt"] is not None else None
     )
@@ -155,6 +166,27 @@ def test_a_collector_gets_every_step_of_a_job_in_its_callers_trace(
     assert [(line["trace_id"], line["span_id"], line["job.attempt"]) for line in lines] == [
         (TRACE, span.span_id.hex(), attempt) for attempt, span in enumerate(inside, 1)
     ]
+
+
+def test_an_attempt_whose_worker_died_is_told_by_who_found_out(
+    tmp_path: Path, collector: Collector
+) -> None:
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "NO_PROXY": "127.0.0.1"}
+    with running_system(JOBS, tmp_path, **settings) as system:
+        job = submitted(system, "hold")
+        until(lambda: system.http.get(job).json()["state"] == "running")
+        system.restart()
+        until(lambda: system.http.get(job).json()["state"] == "completed")
+        attempts = system.http.get(f"{job}/attempts").json()["items"]
+        assert system.stop() == 0
+
+    lost, second = [span for span in collector.spans if span.name == "process hold"]
+    assert [attempt["outcome"] for attempt in attempts] == ["lost", "completed"]
+    for span, outcome in ((lost, "lost"), (second, "completed")):
+        told = {one.key: one.value.string_value for one in span.attributes}
+        assert told["observatory.job.outcome"] == outcome
+        assert span.trace_id.hex() == TRACE
+        assert span.parent_span_id == span.links[0].span_id
 
 
 def test_where_nothing_asks_for_traces_nothing_of_them_is_loaded(tmp_path: Path) -> None:

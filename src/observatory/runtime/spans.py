@@ -10,7 +10,7 @@ Imported only where tracing was asked for; see `tracing.py`.
 """
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -22,8 +22,8 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from observatory import __version__
-from observatory.core.job import ClaimedJob, FinishedAttempt, Submission
-from observatory.core.lifecycle import OutcomeKind, State
+from observatory.core.job import ClaimedJob, FinishedAttempt, Submission, Transition
+from observatory.core.lifecycle import ErrorInfo, OutcomeKind, State
 from observatory.core.store import Accepted, KeyReused
 from observatory.core.trace_context import TraceContext
 
@@ -71,6 +71,34 @@ def _messaging(operation: str, type: str, queue: str) -> dict[str, Any]:
     }
 
 
+def _attempt(job: str, type: str, number: int, correlation_id: str | None) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "messaging.message.id": job,
+        "observatory.job.id": job,
+        "observatory.job.type": type,
+        "observatory.job.attempt": number,
+    }
+    if correlation_id is not None:
+        about["messaging.message.conversation_id"] = correlation_id
+    return about
+
+
+def _publication(sent: TraceContext) -> tuple[Context, list[Link]]:
+    """What an attempt is below, and linked to; empty where nobody traced its job before."""
+    parent = _context_of(sent)
+    creation = trace.get_current_span(parent).get_span_context()
+    return parent, [Link(creation)] if creation.is_valid else []
+
+
+def _raised(span: Span, error: ErrorInfo) -> None:
+    about = {
+        "exception.type": error.type,
+        "exception.message": error.message,
+        "exception.stacktrace": error.traceback or "",
+    }
+    span.add_event("exception", about)
+
+
 class RequestSpan:
     """The span of a request that is being answered."""
 
@@ -116,16 +144,8 @@ class AttemptSpans:
         """Begin the attempt; the wait that came before it is over."""
         self._tracer = tracer
         self._queue = job.queue
-        self._job = {
-            "messaging.message.id": job.id,
-            "messaging.message.conversation_id": job.correlation_id,
-            "observatory.job.id": job.id,
-            "observatory.job.type": job.type,
-            "observatory.job.attempt": job.attempt,
-        }
-        parent = _context_of(TraceContext(job.traceparent, job.tracestate))
-        creation = trace.get_current_span(parent).get_span_context()
-        links = [Link(creation)] if creation.is_valid else []
+        self._job = _attempt(job.id, job.type, job.attempt, job.correlation_id)
+        parent, links = _publication(TraceContext(job.traceparent, job.tracestate))
         self._process = tracer.start_span(
             f"process {job.type}",
             parent,
@@ -138,7 +158,7 @@ class AttemptSpans:
         if self._process.is_recording():
             # Where nobody published it with a span, the wait is below the attempt it led to, so
             # that both are in one trace.
-            self._waited(job, parent if creation.is_valid else self._below, links)
+            self._waited(job, parent if links else self._below, links)
 
     def _waited(self, job: ClaimedJob, parent: Context, links: list[Link]) -> None:
         if job.queued_at is None or job.started_at is None:
@@ -169,14 +189,7 @@ class AttemptSpans:
             return  # its trace is not sampled, and so would the rest of it not be
         span.set_attribute("observatory.job.outcome", attempt.outcome.value)
         if attempt.error is not None:
-            span.add_event(
-                "exception",
-                {
-                    "exception.type": attempt.error.type,
-                    "exception.message": attempt.error.message,
-                    "exception.stacktrace": attempt.error.traceback or "",
-                },
-            )
+            _raised(span, attempt.error)
         if attempt.outcome in _FAILED:
             _failed(span, attempt.error.type if attempt.error else attempt.outcome.value)
         span.end()
@@ -263,6 +276,29 @@ class Spans:
     def attempt(self, job: ClaimedJob) -> AttemptSpans:
         """The spans of an attempt that begins now."""
         return AttemptSpans(self._tracer, job)
+
+    def lost(self, transitions: Iterable[Transition]) -> None:
+        """The attempts that these end as lost: whoever ran them can tell no more of them."""
+        for t in transitions:
+            if t.outcome is not OutcomeKind.LOST or t.since is None:
+                continue
+            parent, links = _publication(TraceContext(t.traceparent, t.tracestate))
+            span = self._tracer.start_span(
+                f"process {t.type}",
+                parent,
+                SpanKind.CONSUMER,
+                {
+                    **_messaging("process", "process", t.queue),
+                    **_attempt(t.job, t.type, t.attempt, t.correlation_id),
+                    "observatory.job.outcome": OutcomeKind.LOST.value,
+                },
+                links,
+                start_time=t.since * _NANOSECONDS,
+            )
+            if t.error is not None:
+                _failed(span, t.error.type)
+                _raised(span, t.error)
+            span.end(t.at * _NANOSECONDS)
 
 
 def _with_context(submission: Submission, sent: TraceContext) -> Submission:
