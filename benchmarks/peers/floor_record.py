@@ -126,7 +126,7 @@ def claim(references: Sequence[tuple[str, int]], claimed: list[Job]) -> Change:
 
     def change(cursor: RawCursor, now: int) -> tuple[bytes, Rows]:
         rows: Rows = []
-        for found in cursor.execute(_SELECT_CLAIMABLE, (",".join(wanted),)).fetchall():
+        for found in cursor.execute(_SELECT_CLAIMABLE, (",".join(wanted), worker)).fetchall():
             id, state, attempt, version = found[0], found[4], found[5], found[8]
             if state == "queued" and attempt == wanted[id]:
                 claimed.append(Job(id, attempt + 1, found[-2]))

@@ -293,6 +293,31 @@ async def test_one_job_named_twice_in_one_claim_starts_once(store: Store) -> Non
     assert len(commit.transitions) == 1
 
 
+async def test_a_job_keeps_its_trace_and_a_claim_brings_it_with_the_times(store: Store) -> None:
+    context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    traced, plain = await accept(
+        store, submission(traceparent=context, tracestate="vendor=1"), submission()
+    )
+
+    first = await claim(store, traced)
+    job = await store.job(traced)
+    await finish(store, ended(traced, outcome=OutcomeKind.RELEASED))
+    again, other = await claim(store, traced, 1), await claim(store, plain)
+
+    assert job is not None
+    for claimed in (first, again):
+        assert (claimed.traceparent, claimed.tracestate) == (context, "vendor=1")
+    assert (first.queued_at, first.started_at) == (job.queued_at, job.started_at)
+    assert (again.queued_at or 0) >= (first.started_at or 0)
+    assert (again.started_at or 0) >= (again.queued_at or 0)
+    assert (other.traceparent, other.tracestate) == (None, None)
+    assert job.traceparent == context
+    (listed,) = await store.jobs([traced])
+    assert listed.traceparent == context
+    (queued,) = [one for one in await store.list_jobs(JobFilter(), None, 10) if one.id == plain]
+    assert queued.traceparent is None
+
+
 async def test_of_workers_that_claim_at_once_one_wins(store: Store) -> None:
     jobs = await accept(store, *(submission() for _ in range(20)))
     references = [named(job) for job in jobs]

@@ -59,6 +59,7 @@ export interface JobSummary {
 export interface Job extends JobSummary {
   payload: Json;
   result: Json;
+  traceId?: string | null;
 }
 
 export interface Page<Item> {
@@ -95,6 +96,7 @@ export interface LogLine {
   level: "debug" | "info" | "warning" | "error";
   message: string;
   fields: { [name: string]: Json };
+  traceId?: string | null;
 }
 
 export type StateCounts = Record<State, number>;

@@ -506,6 +506,7 @@ function Facts({ job }: { job: Job }) {
   if (job.scheduledAt) facts.splice(3, 0, ["Due", moment(job.scheduledAt)]);
   if (job.worker) facts.push(["Worker", <Text of={job.worker} limit={120} />]);
   if (job.correlationId) facts.push(["Correlation", <Text of={job.correlationId} limit={140} />]);
+  if (job.traceId) facts.push(["Trace", job.traceId]);
   if (job.idempotencyKey) facts.push(["Idempotency key", <Text of={job.idempotencyKey} />]);
   if (job.parentId) {
     facts.push(["Retried from", <a href={jobHref(job.parentId)}>{job.parentId}</a>]);

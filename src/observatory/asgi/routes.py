@@ -45,6 +45,7 @@ class ScopedRoute(Route):
         if scope["method"] in (self.methods or ()):  # any other is answered 405
             scope["observatory.route"] = self.path_format
             demand(scope, self.scopes)
+        scope["observatory.route"] = self.path_format
         await super().handle(scope, receive, send)
 
 

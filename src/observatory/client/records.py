@@ -53,6 +53,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cancel_requested_at: datetime | None = None
     cancel_reason: str | None = None
     idempotency_key: str | None = None
+    trace_id: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -236,13 +236,13 @@ def owns_claim(job: Current, reference: Reference, worker: str) -> bool:
     )
 
 
-def claimed_job(job: Current, payload: str, attempt: int | None = None) -> ClaimedJob:
-    """What a worker is given of a job it has claimed: as attempt `attempt`, or as the next."""
+def claimed_job(job: Current, payload: str, attempt: int, started_at: int | None) -> ClaimedJob:
+    """What a worker is given of a job that it has claimed as this attempt."""
     return ClaimedJob(
         id=job.id,
         type=job.type,
         queue=job.queue,
-        attempt=job.attempt + 1 if attempt is None else attempt,
+        attempt=attempt,
         payload=payload,
         failures=job.failures,
         crashes=job.crashes,
@@ -251,4 +251,7 @@ def claimed_job(job: Current, payload: str, attempt: int | None = None) -> Claim
         contract_version=job.contract_version,
         correlation_id=job.correlation_id,
         traceparent=job.traceparent,
+        tracestate=job.tracestate,
+        queued_at=job.queued_at,
+        started_at=started_at,
     )

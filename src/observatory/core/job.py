@@ -113,6 +113,10 @@ class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
     contract_version: int
     correlation_id: str
     traceparent: str | None
+    tracestate: str | None = None
+    queued_at: int | None = None
+    started_at: int | None = None
+    """When it was claimed; both by the store's clock."""
 
 
 class FinishedAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +187,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: str | None
     contract_version: int
     idempotency_key: str | None
+    traceparent: str | None
     progress: Progress | None
     error: ErrorInfo | None
     payload: str | None = None

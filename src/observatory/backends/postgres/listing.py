@@ -21,7 +21,7 @@ COLUMNS: Final = (
     "id, type, queue, priority, state, attempt, failures, crashes, version, max_attempts, "
     "timeout_s, created_at, scheduled_at, queued_at, started_at, finished_at, worker, "
     "cancel_requested_at, correlation_id, parent_id, contract_version, idempotency_key, "
-    "progress, error_type, error_message, cancel_reason"
+    "progress, error_type, error_message, cancel_reason, traceparent"
 )
 
 _EQUAL: Final = ("type", "queue", "worker", "correlation_id", "parent_id", "error_fingerprint")

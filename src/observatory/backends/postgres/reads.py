@@ -360,6 +360,7 @@ def _job(
         parent_id=row[19],
         contract_version=row[20],
         idempotency_key=row[21],
+        traceparent=row[26],
         progress=progress,
         error=error,
         payload=payload,

@@ -134,7 +134,7 @@ class PostgresStore(PostgresLiveness):
         changed = [
             ClaimedRow(t.job, t.version, t.attempt, t.at, worker, body(t)) for t in transitions
         ]
-        claimed = [claimed_job(row, payload) for row, payload in found]
+        claimed = [claimed_job(row, payload, row.attempt + 1, db.now) for row, payload in found]
         return claimed, record(db, CLAIM, changed, transitions, self._publisher)
 
     async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:
@@ -148,7 +148,10 @@ class PostgresStore(PostgresLiveness):
                 if owns_claim(row, wanted[row.id], worker)
             }  # fmt: skip
             payloads = db.execute(_PAYLOADS, (list(rows),)) if rows else []
-            return [claimed_job(rows[id], text, rows[id].attempt) for id, text in payloads]
+            return [
+                claimed_job(row := rows[id], text, row.attempt, row.started_at)
+                for id, text in payloads
+            ]
 
         return await self._database.write(work)
 

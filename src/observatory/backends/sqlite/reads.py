@@ -39,7 +39,7 @@ _COLUMNS: Final = (
     "id, type, queue, priority, state, attempt, failures, crashes, version, max_attempts, "
     "timeout_s, created_at, scheduled_at, queued_at, started_at, finished_at, worker, "
     "cancel_requested_at, correlation_id, parent_id, contract_version, idempotency_key, "
-    "progress, error_type, error_message, cancel_reason"
+    "progress, error_type, error_message, cancel_reason, traceparent"
 )
 
 _FAILURES: Final = statement("select_failures")
@@ -77,7 +77,7 @@ class SqliteReads:
             seq = row[-1]
             (payload,) = db.execute("SELECT body FROM payloads WHERE job = ?", (seq,)).fetchone()
             result = db.execute("SELECT body FROM results WHERE job = ?", (seq,)).fetchone()
-            error = _last_error(db, seq) if row[-3] is not None else None
+            error = _last_error(db, seq) if row[23] is not None else None
             shown = result[0] if result and row[4] == State.COMPLETED else None
             return _job(row[:-1], payload=payload, result=shown, error=error)
 
@@ -378,6 +378,7 @@ def _job(
         parent_id=row[19],
         contract_version=row[20],
         idempotency_key=row[21],
+        traceparent=row[26],
         progress=progress,
         error=error,
         payload=payload,

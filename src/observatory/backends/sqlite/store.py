@@ -145,7 +145,7 @@ class SqliteStore(SqliteLiveness):
         kept = [(seq, t) for (seq, _), t in zip(rows, transitions, strict=True)]
         db.executemany(_CLAIM, [(seq, t.attempt, t.version, worker, now) for seq, t in kept])
         keep_history(db, kept)
-        claimed = [claimed_job(job, payloads[seq]) for seq, job in rows]
+        claimed = [claimed_job(job, payloads[seq], job.attempt + 1, now) for seq, job in rows]
         return claimed, number_commit(db, transitions, now, self._publisher)
 
     async def reclaim(self, references: Sequence[Reference], worker: str) -> list[ClaimedJob]:
@@ -158,7 +158,9 @@ class SqliteStore(SqliteLiveness):
                 if owns_claim(row.job, wanted[row.job.id], worker)
             ]  # fmt: skip
             payloads = dict(db.execute(_PAYLOADS, (_encode([r.seq for r in rows]).decode(),)))
-            return [claimed_job(job, payloads[seq], job.attempt) for seq, job in rows]
+            return [
+                claimed_job(job, payloads[seq], job.attempt, job.started_at) for seq, job in rows
+            ]
 
         return await self._database.write(work)
 

@@ -14,6 +14,7 @@ from observatory.interfaces.cli.output import (
     first_line,
     print_json,
     print_table,
+    safe,
     say,
     seconds,
 )
@@ -178,7 +179,9 @@ def logs(
         for line in lines:
             fields = " ".join(f"{name}={value}" for name, value in line["fields"].items())
             words = (line["at"], f"#{line['attempt']}", f"{line['level']:<7}", line["message"])
-            say(" ".join(filter(None, (*words, fields))))
+            text = " ".join(filter(None, (*words, fields)))
+            # What goes on in a text is indented, so that it looks like no line of its own.
+            say(text.replace("\n", "\n    "))
     return ExitCode.OK
 
 
@@ -274,13 +277,14 @@ def print_facts(job: "Job") -> None:
         ("cancelled", _cancelled(job)),
         ("worker", job.worker),
         ("correlation", job.correlation_id),
+        ("trace", job.trace_id),
         ("parent", job.parent_id),
         ("payload", json.dumps(job.payload)),
         ("result", json.dumps(job.result) if job.state == "completed" else None),
     ]
     for name, value in facts:
         if value is not None:
-            say(f"{name:<12} {value}")
+            say(f"{name:<12} {safe(value)}")
 
 
 def _progress(job: "Job") -> str | None:

@@ -10,13 +10,14 @@ Rules of this file:
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
+
+from observatory.core.safe_text import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,15 +26,6 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.
 
 _PIPE_COLUMNS: Final = 10_000
 """Width of a table in a pipe: nothing is cut off."""
-
-_UNSAFE: Final = re.compile(
-    "["
-    "\x00-\x1f\x7f-\x9f"  # C0, DEL, C1: escape sequences begin with one of them
-    "\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # bidi, invisible
-    "\U000e0000-\U000e007f"  # tags
-    "\ud800-\udfff"  # lone surrogates cannot be encoded
-    "]"
-)
 
 
 class Mistake(Exception):  # noqa: N818 - the user's, not an error of the program
@@ -53,18 +45,6 @@ def at_least_one(limit: int) -> int:
     if limit < 1:
         raise Mistake(f"--limit is a number from 1 up, not {limit}")
     return limit
-
-
-def safe(text: object, *, lines: bool = False) -> str:
-    """Text that a terminal shows and does not obey; `lines` keeps line breaks and tabs."""
-
-    def visible(match: re.Match[str]) -> str:
-        char = match.group()
-        if lines and char in "\n\t":
-            return char
-        return char.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-    return _UNSAFE.sub(visible, str(text))
 
 
 def say(text: object = "") -> None:

@@ -26,6 +26,7 @@ from observatory.core.job import Submission
 from observatory.core.lifecycle import State
 from observatory.core.store import Accepted, KeyReused, Store
 from observatory.core.strict_json import decode, decode_items
+from observatory.core.trace_context import read_trace_context
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.accept import Acceptor, refusal
 from observatory.services.gateway.actions import Operator
@@ -37,7 +38,6 @@ from observatory.settings import Settings
 _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
 class Gateway:
@@ -183,15 +183,13 @@ class Gateway:
 
 
 def _context(request: Request) -> Context:
-    traceparent = request.headers.get("traceparent")
-    if traceparent is not None and not _TRACEPARENT.match(traceparent):
-        traceparent = None
-    tracestate = request.headers.get("tracestate", "")[:512] if traceparent else ""
+    headers = request.headers
+    trace = read_trace_context(headers.get("traceparent"), headers.get("tracestate"))
     return Context(
         correlation_id=request.scope["observatory.correlation_id"],
         principal=request.scope["observatory.principal"],
-        traceparent=traceparent,
-        tracestate=tracestate if tracestate.isprintable() and tracestate else None,
+        traceparent=trace.traceparent,
+        tracestate=trace.tracestate,
         began=time.monotonic(),
     )
 

@@ -23,6 +23,7 @@ from observatory.core.job import Job, WorkerRecord
 from observatory.core.lifecycle import TERMINAL, State
 from observatory.core.spine import Spine
 from observatory.core.store import LIST_MAX, JobFilter, Store
+from observatory.core.trace_context import trace_id_of
 from observatory.runtime.metrics import counter, gauge
 from observatory.services.read_model.alerts import AlertSource, shown
 from observatory.services.read_model.catalogue import Catalogue
@@ -227,12 +228,14 @@ class ReadModel:
             raise InvalidParameter("cursor: start from the first page")
         job_id = request.path_params["job_id"]
         lines = await self._store.job_logs(job_id, after, limit + 1)
-        if not lines:
-            await self._find(job_id)
+        jobs = await self._store.jobs([job_id])
+        if not jobs:
+            raise NotFound(f"there is no job {job_id}")
+        trace_id = trace_id_of(jobs[0].traceparent)
         more = len(lines) > limit
         shown = lines[:limit]
         cursor = query.next_cursor(shown[-1][0]) if more else None
-        return await self._list([log_line(line) for _, line in shown], cursor)
+        return await self._list([log_line(line, trace_id) for _, line in shown], cursor)
 
     # Numbers
 

@@ -9,6 +9,7 @@ from observatory.core.event import Event, events_of
 from observatory.core.instant import optional_rfc3339, seconds_between, to_rfc3339
 from observatory.core.job import Job, JobLogLine, Transition
 from observatory.core.lifecycle import ErrorInfo, Move, OutcomeKind, State
+from observatory.core.trace_context import trace_id_of
 
 _SHOWN_OUTCOME: Final = {
     OutcomeKind.COMPLETED: "completed",
@@ -68,6 +69,7 @@ def detail(job: Job) -> dict[str, Any]:
     shown["payload"] = _raw(job.payload)
     shown["result"] = _raw(job.result)
     shown["error"] = _error(job.error)
+    shown["traceId"] = trace_id_of(job.traceparent)
     return shown
 
 
@@ -123,12 +125,13 @@ def job_events(history: Sequence[Transition], source: str) -> list[Event]:
     return [event for t in history for event in events_of(t, source)]
 
 
-def log_line(line: JobLogLine) -> dict[str, Any]:
-    """A line a handler wrote."""
+def log_line(line: JobLogLine, trace_id: str | None) -> dict[str, Any]:
+    """A line a handler wrote, in a run that belongs to this trace."""
     return {
         "attempt": line.attempt,
         "at": to_rfc3339(line.at),
         "level": line.level,
         "message": line.message,
         "fields": line.fields,
+        "traceId": trace_id,
     }
