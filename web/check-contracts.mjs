@@ -24,6 +24,7 @@ const pairs = [
   ["http/failures.v1", "Page<FailureGroup>"],
   ["http/queues.v1", "Page<Queue>"],
   ["http/workers.v1", "Page<Worker>"],
+  ["http/alerts.v1", "Alerts"],
   ["http/job-accepted.v1", "Accepted"],
   ["http/cancellation.v1", "CancelAccepted"],
   ["http/problem.v1", "Problem"],

@@ -186,6 +186,24 @@ export interface Worker {
   jobTypes: string[];
 }
 
+/** An alert that fires. */
+export interface Alert {
+  name: string;
+  severity: string;
+  since: Timestamp;
+  summary: string;
+  description: string;
+  runbook: string | null;
+  labels: Record<string, string>;
+}
+
+export interface Alerts extends Page<Alert> {
+  source: "alertmanager" | "embedded" | "none";
+  sourceAsOf: Timestamp | null;
+  ageSeconds: number | null;
+  detail: string | null;
+}
+
 /** Common to every job.* event; each type adds its own. Open to fields this page does not know. */
 export interface JobEventData {
   jobId: string;

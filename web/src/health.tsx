@@ -1,8 +1,11 @@
 /** The line that is always in sight: is the page live, how old is what it shows, is all well. */
 import { useState } from "preact/hooks";
-import { key, refusal, useKey } from "./api";
+import { key, refusal, url, useKey } from "./api";
 import { clock, count, duration, elapsed } from "./format";
-import { beginAgain, live, now, queues, serverNow, staleSince, stats, workers } from "./session";
+import { alerts, beginAgain, live, now, queues, serverNow, staleSince, stats, workers } from "./session";
+
+/** Fires always; that it does is nothing to be told. */
+const WATCHDOG = "ObservatoryWatchdog";
 
 function Line() {
   const at = live.connection.value;
@@ -109,6 +112,32 @@ function reasons(): string[] {
   return told;
 }
 
+/** Alerts that fire, the worst first, and how old that knowledge is when that matters. */
+function Alerting() {
+  const read = alerts.value.value;
+  if (!read || read.source === "none") return null;
+  const old = (read.ageSeconds ?? 0) > 30;
+  const unsure = read.detail !== null && (old || read.sourceAsOf === null);
+  const shown = read.items.filter((alert) => alert.name !== WATCHDOG);
+  if (!shown.length && !unsure) return null;
+  return (
+    <ul class="alerts" aria-label="Alerts">
+      {shown.map((alert) => (
+        <li key={`${alert.name} ${Object.values(alert.labels).join(" ")}`} data-severity={alert.severity}>
+          <strong>{alert.severity}</strong> <span title={alert.description}>{alert.summary}</span>{" "}
+          <span class="note">for {elapsed((serverNow.value - Date.parse(alert.since)) / 1000)}</span>{" "}
+          {alert.runbook && (
+            <a href={/^https?:/.test(alert.runbook) ? alert.runbook : url(alert.runbook)} rel="noreferrer">
+              what to do
+            </a>
+          )}
+        </li>
+      ))}
+      {unsure && <li data-severity="unknown">Alerts may be missing: {read.detail}</li>}
+    </ul>
+  );
+}
+
 function KeyForm() {
   const [typed, setTyped] = useState("");
   const refused = refusal.value;
@@ -147,6 +176,7 @@ export function Health() {
         <Figures />
       </p>
       <KeyForm />
+      <Alerting />
       {told.length > 0 && (
         <ul class="reasons">
           {told.map((reason) => (

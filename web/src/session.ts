@@ -1,7 +1,7 @@
 /** What all views of the page share: the connection, the standing figures, the clock. */
 import { computed, effect, signal, untracked } from "@preact/signals";
 import { authorization, clockAheadMs, get, noticeRefusal, url } from "./api";
-import type { CloudEvent, FailureGroup, Page, Queue, Series, Stats, Worker } from "./contracts";
+import type { Alerts, CloudEvent, FailureGroup, Page, Queue, Series, Stats, Worker } from "./contracts";
 import { Live } from "./live";
 import { Reading, readAll, sleepReadings, wakeReadings } from "./reading";
 import { STEP_SECONDS, TAIL_SECONDS, Tally, WINDOW_SECONDS, withTail } from "./series";
@@ -18,6 +18,7 @@ export function listen(listener: Listener): () => void {
 export const stats = new Reading<Stats>(() => get(`stats?window=${WINDOW_SECONDS}`));
 export const queues = new Reading<Page<Queue>>(() => get("queues"), { spacingMs: 2000 });
 export const workers = new Reading<Page<Worker>>(() => get("workers"), { spacingMs: 2000 });
+export const alerts = new Reading<Alerts>(() => get("alerts"), { spacingMs: 2000 });
 export const failures = new Reading<Page<FailureGroup>>(() => get("failures?limit=8"), {
   spacingMs: 2000,
 });
@@ -76,6 +77,7 @@ function sleep(): void {
 export function begin(): void {
   stats.use();
   workers.use();
+  alerts.use();
   document.addEventListener("visibilitychange", () => (document.hidden ? sleep() : wake()));
   addEventListener("pagehide", sleep);
   addEventListener("pageshow", () => document.hidden || wake());
