@@ -386,6 +386,24 @@ def test_it_fits_a_phone(system: RunningSystem, watch: Callable[..., Watched], s
     watched.assert_clean()
 
 
+def test_a_worker_that_died_and_was_rescued_is_told_as_such(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    system.restart()
+    rescued = until(
+        lambda: [one for one in system.http.get("/workers").json()["items"] if one["rescued"]]
+    )
+    assert [one["state"] for one in rescued] == ["stale"]
+    watched = watch(system.url)
+    page = watched.open()
+    name = f"{rescued[0]['host']}:{rescued[0]['pid']}"
+    expect(page.locator(".reasons li")).to_have_text(
+        [f"Worker {name} has died; what it ran was taken from it."]
+    )
+    expect(page.locator(".health .line")).to_contain_text("1 worker,")
+    watched.assert_clean()
+
+
 @pytest.mark.parametrize("wait_s", [100.0, 5000.0])
 def test_no_label_of_a_plot_is_cut_off(
     system: RunningSystem, watch: Callable[..., Watched], wait_s: float
