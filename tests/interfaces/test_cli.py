@@ -9,17 +9,22 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from development.process import free_port
 from observatory.client import Job
+from observatory.core.errors import PROBLEM_BASE
 from observatory.interfaces.cli.doctor import sqlite_version
 from observatory.interfaces.cli.jobs import outcome_of, print_facts
-from observatory.interfaces.cli.main import COMMANDS
+from observatory.interfaces.cli.main import COMMANDS, run
 from observatory.interfaces.cli.output import safe, seconds
 from observatory.interfaces.cli.submit import read_payload
 from real import RunningSystem, environment, running_system, until
@@ -147,6 +152,33 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
 # ------------------------------------------------------------------------------- exit codes
 
 
+@contextmanager
+def answering(status: int, problem: dict[str, Any] | None) -> Iterator[str]:
+    """A server that answers everything so, or as a proxy does that knows no problems."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            body = b"<h1>no</h1>" if problem is None else json.dumps(problem).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_usage_is_2_on_one_line_with_where_to_look() -> None:
     for arguments in (["nonsense"], ["stats", "--nonsense"], ["submit"], ["jobs", "list", "x"]):
         answer = cli(*arguments)
@@ -175,6 +207,44 @@ def test_nothing_there_is_5() -> None:
     assert answer.returncode == 5
     assert "observatory up" in answer.stderr
     assert answer.stderr.count("\n") == 1
+    assert "try again later" in answer.stderr.lower()
+
+
+def problem(slug: str, status: int) -> dict[str, Any]:
+    return {"type": f"{PROBLEM_BASE}{slug}", "title": "No", "status": status, "detail": "not so"}
+
+
+@pytest.mark.parametrize(
+    ("status", "slug", "code", "kind"),
+    [
+        (400, "invalid-parameter", 2, "usage"),
+        (401, "unauthorized", 2, "unauthorized"),
+        (403, "forbidden", 2, "forbidden"),
+        (404, "not-found", 3, "not_found"),
+        (409, "illegal-transition", 4, "conflict"),
+        (413, "payload-too-large", 2, "usage"),
+        (422, "validation-failed", 2, "usage"),
+        (429, "overloaded", 5, "unavailable"),
+        (500, "internal-error", 5, "unavailable"),
+        (502, None, 5, "unavailable"),
+        (503, "draining", 5, "unavailable"),
+        (503, "store-unavailable", 5, "unavailable"),
+        (503, "backlog-full", 5, "unavailable"),
+        (504, None, 5, "unavailable"),
+    ],
+)
+def test_an_answer_is_told_apart_by_who_can_act_on_it(
+    status: int, slug: str | None, code: int, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(status, None if slug is None else problem(slug, status)) as url:
+        for command in (["stats"], ["submit", "double", "n=2"], ["jobs", "cancel", "x"]):
+            assert run([*command, "--json", "--url", url]) == code
+            error = json.loads(capsys.readouterr().err)
+            assert error["error"] == kind
+            assert error["type"] == (slug and f"{PROBLEM_BASE}{slug}")
+            assert ("try again later" in error["message"].lower()) == (code == 5)
+            keyed = code == 5 and status != 429 and command[0] == "submit"
+            assert bool(error["idempotencyKey"]) == keyed
 
 
 def test_a_url_that_is_none_is_2() -> None:
