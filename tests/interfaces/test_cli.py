@@ -399,6 +399,39 @@ def test_json_is_what_the_api_says(system: RunningSystem) -> None:
     assert set(stats["states"]) == set(system.http.get("/stats").json()["states"])
     listed = json.loads(cli("jobs", "list", "--json", "--limit", "1", url=system.url).stdout)
     assert len(listed["items"]) == 1
+    queues = json.loads(cli("queues", "list", "--json", url=system.url).stdout)
+    assert set(queues) == set(system.http.get("/queues").json())
+
+
+@pytest.mark.parametrize("kind", ["jobs", "logs", "events"])
+def test_a_list_that_is_cut_says_so_and_goes_on(system: RunningSystem, kind: str) -> None:
+    if kind == "jobs":
+        for n in range(3):
+            system.http.post("/jobs", json={"type": "double", "payload": {"n": n}, "queue": "cut"})
+        command = ["jobs", "list", "--queue", "cut"]
+    else:
+        told = json.loads(cli("submit", "tell", "--wait", "--json", url=system.url).stdout)["id"]
+        command = ["jobs", "logs", told] if kind == "logs" else ["events", "--subject", told]
+
+    def listed(*more: str) -> tuple[list[Any], str | None]:
+        answer = cli(*command, *more, "--json", url=system.url)
+        if kind != "events":
+            found = json.loads(answer.stdout)
+            return found["items"], found["next"]
+        items = [json.loads(line) for line in answer.stdout.splitlines()]
+        return items, answer.stderr.split()[4] if answer.stderr else None
+
+    whole, end = listed("--limit", "250")
+    assert end is None
+    first, cursor = listed("--limit", "2")
+    assert cursor is not None
+    rest, end = listed("--limit", "250", "--cursor", cursor)
+    assert (first + rest, end) == (whole, None)
+    exact, end = listed("--limit", str(len(whole)))
+    assert (exact, end) == (whole, None)
+    cut = cli(*command, "--limit", "2", url=system.url)
+    assert cut.stderr == f"there are more: --cursor {cursor} goes on\n"
+    assert cli(*command, "--limit", "250", url=system.url).stderr == ""
 
 
 def test_tables_name_what_they_show(system: RunningSystem) -> None:
