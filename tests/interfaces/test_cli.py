@@ -9,17 +9,22 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from development.process import free_port
 from observatory.client import Job
+from observatory.core.errors import PROBLEM_BASE
 from observatory.interfaces.cli.doctor import sqlite_version
 from observatory.interfaces.cli.jobs import outcome_of, print_facts
-from observatory.interfaces.cli.main import COMMANDS
+from observatory.interfaces.cli.main import COMMANDS, run
 from observatory.interfaces.cli.output import safe, seconds
 from observatory.interfaces.cli.submit import read_payload
 from real import RunningSystem, environment, running_system, until
@@ -147,6 +152,33 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
 # ------------------------------------------------------------------------------- exit codes
 
 
+@contextmanager
+def answering(status: int, problem: dict[str, Any] | None) -> Iterator[str]:
+    """A server that answers everything so, or as a proxy does that knows no problems."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            body = b"<h1>no</h1>" if problem is None else json.dumps(problem).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_usage_is_2_on_one_line_with_where_to_look() -> None:
     for arguments in (["nonsense"], ["stats", "--nonsense"], ["submit"], ["jobs", "list", "x"]):
         answer = cli(*arguments)
@@ -175,6 +207,44 @@ def test_nothing_there_is_5() -> None:
     assert answer.returncode == 5
     assert "observatory up" in answer.stderr
     assert answer.stderr.count("\n") == 1
+    assert "try again later" in answer.stderr.lower()
+
+
+def problem(slug: str, status: int) -> dict[str, Any]:
+    return {"type": f"{PROBLEM_BASE}{slug}", "title": "No", "status": status, "detail": "not so"}
+
+
+@pytest.mark.parametrize(
+    ("status", "slug", "code", "kind"),
+    [
+        (400, "invalid-parameter", 2, "usage"),
+        (401, "unauthorized", 2, "unauthorized"),
+        (403, "forbidden", 2, "forbidden"),
+        (404, "not-found", 3, "not_found"),
+        (409, "illegal-transition", 4, "conflict"),
+        (413, "payload-too-large", 2, "usage"),
+        (422, "validation-failed", 2, "usage"),
+        (429, "overloaded", 5, "unavailable"),
+        (500, "internal-error", 5, "unavailable"),
+        (502, None, 5, "unavailable"),
+        (503, "draining", 5, "unavailable"),
+        (503, "store-unavailable", 5, "unavailable"),
+        (503, "backlog-full", 5, "unavailable"),
+        (504, None, 5, "unavailable"),
+    ],
+)
+def test_an_answer_is_told_apart_by_who_can_act_on_it(
+    status: int, slug: str | None, code: int, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(status, None if slug is None else problem(slug, status)) as url:
+        for command in (["stats"], ["submit", "double", "n=2"], ["jobs", "cancel", "x"]):
+            assert run([*command, "--json", "--url", url]) == code
+            error = json.loads(capsys.readouterr().err)
+            assert error["error"] == kind
+            assert error["type"] == (slug and f"{PROBLEM_BASE}{slug}")
+            assert ("try again later" in error["message"].lower()) == (code == 5)
+            keyed = code == 5 and status != 429 and command[0] == "submit"
+            assert bool(error["idempotencyKey"]) == keyed
 
 
 def test_a_url_that_is_none_is_2() -> None:
@@ -329,6 +399,39 @@ def test_json_is_what_the_api_says(system: RunningSystem) -> None:
     assert set(stats["states"]) == set(system.http.get("/stats").json()["states"])
     listed = json.loads(cli("jobs", "list", "--json", "--limit", "1", url=system.url).stdout)
     assert len(listed["items"]) == 1
+    queues = json.loads(cli("queues", "list", "--json", url=system.url).stdout)
+    assert set(queues) == set(system.http.get("/queues").json())
+
+
+@pytest.mark.parametrize("kind", ["jobs", "logs", "events"])
+def test_a_list_that_is_cut_says_so_and_goes_on(system: RunningSystem, kind: str) -> None:
+    if kind == "jobs":
+        for n in range(3):
+            system.http.post("/jobs", json={"type": "double", "payload": {"n": n}, "queue": "cut"})
+        command = ["jobs", "list", "--queue", "cut"]
+    else:
+        told = json.loads(cli("submit", "tell", "--wait", "--json", url=system.url).stdout)["id"]
+        command = ["jobs", "logs", told] if kind == "logs" else ["events", "--subject", told]
+
+    def listed(*more: str) -> tuple[list[Any], str | None]:
+        answer = cli(*command, *more, "--json", url=system.url)
+        if kind != "events":
+            found = json.loads(answer.stdout)
+            return found["items"], found["next"]
+        items = [json.loads(line) for line in answer.stdout.splitlines()]
+        return items, answer.stderr.split()[4] if answer.stderr else None
+
+    whole, end = listed("--limit", "250")
+    assert end is None
+    first, cursor = listed("--limit", "2")
+    assert cursor is not None
+    rest, end = listed("--limit", "250", "--cursor", cursor)
+    assert (first + rest, end) == (whole, None)
+    exact, end = listed("--limit", str(len(whole)))
+    assert (exact, end) == (whole, None)
+    cut = cli(*command, "--limit", "2", url=system.url)
+    assert cut.stderr == f"there are more: --cursor {cursor} goes on\n"
+    assert cli(*command, "--limit", "250", url=system.url).stderr == ""
 
 
 def test_tables_name_what_they_show(system: RunningSystem) -> None:

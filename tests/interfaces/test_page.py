@@ -69,6 +69,18 @@ document.addEventListener('securitypolicyviolation', (event) =>
     window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
 """
 
+RECORD_TEXT = """
+window.drawn = [];
+const draw = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, ...rest) {
+    const width = this.measureText(text).width;
+    const left = { left: x, start: x, center: x - width / 2 }[this.textAlign] ?? x - width;
+    window.drawn.push({ text, left });
+    return draw.call(this, text, x, ...rest);
+};
+"""
+"""What is written on a canvas, and where it begins: a canvas cuts off what is left of 0."""
+
 
 @dataclass
 class Watched:
@@ -371,6 +383,46 @@ def test_it_fits_a_phone(system: RunningSystem, watch: Callable[..., Watched], s
         expect(page.locator("main")).to_contain_text("break")
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 390, f"{address} is {width} wide"
+    watched.assert_clean()
+
+
+def test_a_worker_that_died_and_was_rescued_is_told_as_such(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    system.restart()
+    rescued = until(
+        lambda: [one for one in system.http.get("/workers").json()["items"] if one["rescued"]]
+    )
+    assert [one["state"] for one in rescued] == ["stale"]
+    watched = watch(system.url)
+    page = watched.open()
+    name = f"{rescued[0]['host']}:{rescued[0]['pid']}"
+    expect(page.locator(".reasons li")).to_have_text(
+        [f"Worker {name} has died; what it ran was taken from it."]
+    )
+    expect(page.locator(".health .line")).to_contain_text("1 worker,")
+    watched.assert_clean()
+
+
+@pytest.mark.parametrize("wait_s", [100.0, 5000.0])
+def test_no_label_of_a_plot_is_cut_off(
+    system: RunningSystem, watch: Callable[..., Watched], wait_s: float
+) -> None:
+    def answer(route: Any) -> None:
+        body = system.http.get("/stats/series", params={"window": 900}).json()
+        for step in body["items"]:
+            step["waitSeconds"] = {"p50": wait_s, "p95": wait_s, "p99": wait_s}
+        route.fulfill(json=body)
+
+    watched = watch(system.url)
+    watched.page.add_init_script(RECORD_TEXT)
+    watched.page.route("**/stats/series*", answer)
+    page = watched.open()
+    finished(system, submit(system, "double", n=1))
+    drawn = until(
+        lambda: [one for one in page.evaluate("window.drawn") if one["text"][-1].isalpha()]
+    )
+    assert [one["text"] for one in drawn if one["left"] < 0] == []
     watched.assert_clean()
 
 

@@ -1,6 +1,8 @@
-"""The process that serves: what happens when it cannot begin."""
+"""The process that serves: what happens when it cannot begin, and what handlers do to it."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import uvicorn
 
 from observatory.assembly import serving
 from observatory.core.errors import ConfigurationError
+from real import running_system, until
 
 pytestmark = pytest.mark.anyio
 
@@ -29,3 +32,39 @@ async def test_a_server_that_ends_before_it_listens_is_not_waited_for(
     task = asyncio.create_task(server.serve())
     with pytest.raises(type(fault) if fault else ConfigurationError):
         await asyncio.wait_for(serving._until_ready(server, task), 5)
+
+
+WANDERS = """
+import os
+from observatory import JobContext, Observatory, Retry
+
+app = Observatory()
+
+@app.job("wander", max_attempts=2, retry=Retry(base=0.5, jitter=False))
+def wander(ctx: JobContext) -> str:
+    os.chdir("/")
+    if ctx.attempt == 1:
+        raise OSError("again")
+    import beside
+    return beside.SAID
+"""
+
+
+def test_a_handler_that_changes_the_working_folder_leaves_the_system_at_work(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "beside.py").write_text("SAID = 'found'")
+    with running_system(WANDERS, tmp_path, start=False) as system:
+        system.data = Path("data")  # as `--data` and its default are given: from here
+        system.start()
+        assert f"  data     {tmp_path / 'data'}\n" in system.output
+        job = system.http.post("/jobs", json={"type": "wander", "payload": {}}).json()["jobId"]
+        until(lambda: system.http.get(f"/jobs/{job}").json()["state"] != "queued")
+        paths = ["/jobs", "/jobs?q=again", "/stats", "/queues", "/workers", "/failures", "/"] * 4
+        with ThreadPoolExecutor(len(paths)) as threads:  # more than there were connections
+            answers = list(threads.map(lambda path: system.http.get(path).status_code, paths))
+        assert set(answers) == {200}
+        # The retry falls due after it: promoter, dispatch and claim read the file, too.
+        read = f"/jobs/{job}"
+        ended = until(lambda: (seen := system.http.get(read).json())["finishedAt"] and seen)
+        assert (ended["state"], ended["result"]) == ("completed", "found")

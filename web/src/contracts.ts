@@ -180,6 +180,8 @@ export interface Worker {
   startedAt: Timestamp;
   lastSeenAt: Timestamp;
   state: "active" | "draining" | "stale" | "stopped";
+  /** Of a stale one: it was declared dead, and what it ran was taken from it. */
+  rescued?: boolean;
   concurrency: number;
   running: number;
   queues: string[];

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { key, refusal, url, useKey } from "./api";
 import { clock, count, duration, elapsed } from "./format";
+import { missing } from "./missing";
 import { alerts, beginAgain, live, now, queues, serverNow, staleSince, stats, workers } from "./session";
 
 /** Fires always; that it does is nothing to be told. */
@@ -103,9 +104,7 @@ function reasons(): string[] {
     if (!able && waiting > 0) {
       told.push(`No worker is running, ${count(waiting)} jobs wait. Start one: observatory up MODULE`);
     }
-    for (const worker of staff.filter((one) => one.state === "stale").slice(0, 3)) {
-      told.push(`Worker ${worker.host}:${worker.pid} has not been heard of lately.`);
-    }
+    told.push(...missing(staff, serverNow.value));
   }
   const paused = queues.value.value?.items.filter((queue) => queue.paused) ?? [];
   if (paused.length) told.push(`Paused: ${paused.map((queue) => queue.name).join(", ")}.`);

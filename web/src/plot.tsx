@@ -101,7 +101,7 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
         ...axis,
         grid: { stroke: colour("--rule"), width: 1 },
         space: 36,
-        size: 58,
+        size: labelsWide(font),
         values: (_plot, splits) => splits.map((value) => latest.current.show(value)),
       },
     ],
@@ -118,6 +118,21 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
           latest.current.show(at === null ? (plot.data[index]?.at(-1) ?? null) : value),
       })),
     ],
+  };
+}
+
+const LABELS_LEAST_WIDE = 58;
+/** Between label and plot, and a little at the edge. */
+const LABELS_GAP = 9;
+
+/** As wide as the longest label, and no narrower than most need, so that plots stand in line. */
+function labelsWide(font: string) {
+  return (plot: uPlot, labels: string[] | null): number => {
+    plot.ctx.save();
+    plot.ctx.font = font;
+    const widths = (labels ?? []).map((label) => plot.ctx.measureText(label).width);
+    plot.ctx.restore();
+    return Math.max(LABELS_LEAST_WIDE, Math.ceil(Math.max(0, ...widths)) + LABELS_GAP);
   };
 }
 

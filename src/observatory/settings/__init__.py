@@ -108,6 +108,16 @@ class Settings(BaseSettings):
         """`queues`, apart."""
         return [name.strip() for name in self.queues.split(",") if name.strip()]
 
+    @field_validator("data")
+    @classmethod
+    def _wherever_handlers_go(cls, value: Path) -> Path:
+        # Files of it are opened as long as the process lives, and a handler may change the folder
+        # that a relative path begins in.
+        try:
+            return value.absolute()
+        except OSError as error:  # the folder this was started in is gone
+            raise ValueError(f"{value} cannot be found from here: {error.strerror}") from error
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _in_small_letters(cls, value: Any) -> Any:

@@ -83,8 +83,8 @@ class Database:
             ConfigurationError: another process has it open, or the directory cannot be used.
         """
         self.now = clock
-        self.path = directory / FILE_NAME
-        self._lock = _lock(directory)
+        self.path = directory.absolute() / FILE_NAME
+        self._lock = _lock(self.path.parent)
         try:
             migrate(self.path)
             self._writer = _connect(self.path)
@@ -203,7 +203,7 @@ class Database:
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            uri = f"{self.path.absolute().as_uri()}?mode=ro"
+            uri = f"{self.path.as_uri()}?mode=ro"
             connection = sqlite3.connect(
                 uri, uri=True, isolation_level=None, check_same_thread=False
             )

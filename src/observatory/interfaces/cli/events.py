@@ -1,16 +1,14 @@
 """`observatory events`: read or follow the event log."""
 
+import sys
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, at_least_one, print_json_line, say
-
-if TYPE_CHECKING:
-    from observatory.client import EventRecord
+from observatory.interfaces.cli.output import AsJson, Mistake, at_least_one, print_json_line, say
 
 
 def events(
@@ -20,6 +18,7 @@ def events(
     subject: str | None = None,
     after: str | None = None,
     limit: int | None = None,
+    cursor: str | None = None,
     address: Address | None = None,
     as_json: AsJson = False,
 ) -> int:
@@ -41,30 +40,40 @@ def events(
         subject: Only this job or worker.
         after: Only what comes after this position, oldest first.
         limit: How many at most, from 1 up; 50 unless following.
+        cursor: Go on where an earlier list, which told it on stderr, was cut.
     """
+    if follow and cursor is not None:
+        raise Mistake("--cursor goes on with a list; --follow goes on with --after")
+    from observatory.client.live import event_params
+    from observatory.interfaces.cli.listing import Listing
+
     count = at_least_one(limit) if limit is not None else None if follow else 50
     # Whoever follows wants to go on over a restart of the server.
     with (address or Address()).client(patience=30.0 if follow else 1.0) as client:
-        found = client.events(type=type, subject=subject, after=after, follow=follow)
-        for record in islice(found, count):
-            if as_json:
-                # An extension attribute, as CloudEvents 1.0 lets whoever passes an event on add.
-                print_json_line({**record.event, "position": record.position})
-            else:
-                _print(record, at_once=follow)
+        if follow:
+            found = client.events(type=type, subject=subject, after=after, follow=True)
+            for record in islice(found, count):
+                _print(record.position, record.event, as_json=as_json)
+            return ExitCode.OK
+        params = event_params(type, subject, after)
+        listing = Listing(client, "/events", params, limit=count, cursor=cursor)
+        for item in listing:
+            _print(item["position"], item["event"], as_json=as_json)
+        listing.tell_of_more()
     return ExitCode.OK
 
 
-def _print(record: "EventRecord", *, at_once: bool) -> None:
-    import sys
-
-    event = record.event
+def _print(position: str, event: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        # An extension attribute, as CloudEvents 1.0 lets whoever passes an event on add.
+        print_json_line({**event, "position": position})
+        return
     data: dict[str, Any] = event.get("data") or {}
     attempt = f"attempt {data['attempt']}" if data.get("attempt") else ""
     error: dict[str, str] = data.get("error") or {}
     reason: str = f"{error['type']}: {error['message']}" if error else data.get("reason") or ""
     words: tuple[str, ...] = (
-        f"{record.position:<9}",
+        f"{position:<9}",
         f"{event['time'][:23]}Z",
         f"{event['type']:<18}",
         event.get("subject") or "-",
@@ -73,5 +82,4 @@ def _print(record: "EventRecord", *, at_once: bool) -> None:
         reason.replace("\n", " "),
     )
     say(" ".join(word for word in words if word))
-    if at_once:
-        sys.stdout.flush()
+    sys.stdout.flush()

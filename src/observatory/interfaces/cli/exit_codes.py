@@ -10,12 +10,14 @@ class ExitCode(IntEnum):
     FAILED = 1
     """A job failed, or a check did."""
     USAGE = 2
-    """The command line, a setting or the input must change."""
+    """The command line, a setting, the key or the input must change: so it was refused, and would
+    be again."""
     NOT_FOUND = 3
     CONFLICT = 4
     """The state of the job or queue does not allow it."""
-    UNREACHABLE = 5
-    """Nothing answers at the URL."""
+    UNAVAILABLE = 5
+    """Nothing answers at the URL, or what answers cannot do it now (429 and every 5xx, as when the
+    system drains, its store is away or its backlog is full): the same may work later."""
     NOT_ENDED = 6
     """The job had not ended in the time given to wait for it; it goes on."""
     INTERRUPTED = 130

@@ -26,7 +26,8 @@ def find_application(name: str) -> Observatory:
 
 def _import(name: str) -> ModuleType:
     # As `python -m` does: a module beside the user is found without installing it.
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+    # By its full path, which goes on to be right when a handler changes the working folder.
+    if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         return _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)

@@ -20,15 +20,11 @@ from observatory.interfaces.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
-    from observatory.client import Client, Job, JobFilter
+    from observatory.client import Client, Job
 
 State = Literal["scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled"]
-
-_PAGE_MAX = 200
-"""Jobs of one answer; more are read page by page."""
 
 jobs = App(
     name="jobs",
@@ -47,6 +43,7 @@ def list_jobs(
     correlation_id: str | None = None,
     q: str | None = None,
     limit: int = 20,
+    cursor: str | None = None,
     address: Address | None = None,
     as_json: AsJson = False,
 ) -> int:
@@ -56,6 +53,8 @@ def list_jobs(
       observatory jobs list --state failed --type email.send
       observatory jobs list --limit 500 --json
 
+    With --json `next` is the cursor of what follows, or null where the list is whole.
+
     Args:
         state: Only these states; may be given more than once.
         type: Only this job type.
@@ -64,8 +63,10 @@ def list_jobs(
         correlation_id: Only what belongs together.
         q: Only jobs in which this text is found.
         limit: How many at most, from 1 up.
+        cursor: Go on where a list with the same filters was cut.
     """
-    from itertools import islice
+    from observatory.client.operations import job_params
+    from observatory.interfaces.cli.listing import Listing
 
     at_least_one(limit)
     given: dict[str, Any] = {
@@ -78,18 +79,15 @@ def list_jobs(
     }
     filters: Any = {name: value for name, value in given.items() if value}
     with (address or Address()).client() as client:
-        found = list(islice(_listed(client, filters, limit), limit))
+        params = job_params(limit, filters)
+        listing = Listing(client, "/jobs", params, limit=limit, cursor=cursor)
+        found = list(listing)
     if as_json:
-        print_json({"items": found})
+        print_json({"items": found, "next": listing.next})
     else:
         _print_list(found)
+        listing.tell_of_more()
     return ExitCode.OK
-
-
-def _listed(client: "Client", filters: "JobFilter", limit: int) -> "Iterator[dict[str, Any]]":
-    from observatory.client.operations import job_params
-
-    return client.items("/jobs", job_params(min(_PAGE_MAX, limit), filters))
 
 
 def _print_list(found: list[dict[str, Any]]) -> None:
@@ -153,6 +151,7 @@ def logs(
     /,
     *,
     limit: int | None = None,
+    cursor: str | None = None,
     address: Address | None = None,
     as_json: AsJson = False,
 ) -> int:
@@ -164,17 +163,16 @@ def logs(
     Args:
         job_id: The job's id.
         limit: How many at most, from 1 up; all of them if left out.
+        cursor: Go on where an earlier list was cut.
     """
-    from itertools import islice
-
     from observatory.client.operations import job_path
+    from observatory.interfaces.cli.listing import Listing
 
     count = None if limit is None else at_least_one(limit)
-    page = {"limit": str(min(_PAGE_MAX, count or _PAGE_MAX))}
     with (address or Address()).client() as client:
-        lines = islice(client.items(job_path(job_id) + "/logs", page), count)
+        lines = Listing(client, f"{job_path(job_id)}/logs", {}, limit=count, cursor=cursor)
         if as_json:
-            print_json({"items": list(lines)})
+            print_json({"items": list(lines), "next": lines.next})
             return ExitCode.OK
         for line in lines:
             fields = " ".join(f"{name}={value}" for name, value in line["fields"].items())
@@ -182,6 +180,7 @@ def logs(
             text = " ".join(filter(None, (*words, fields)))
             # What goes on in a text is indented, so that it looks like no line of its own.
             say(text.replace("\n", "\n    "))
+        lines.tell_of_more()
     return ExitCode.OK
 
 

@@ -17,6 +17,8 @@ from observatory.interfaces.cli.exit_codes import ExitCode
 if TYPE_CHECKING:
     from cyclopts import App
 
+    from observatory.client import Refused
+
 
 class Complaint(NamedTuple):
     """Why a command did not do what it was asked to."""
@@ -26,6 +28,10 @@ class Complaint(NamedTuple):
     hint: str | None = None
     problem: dict[str, Any] | None = None
     """What the server answered, RFC 9457."""
+    kind: str = ""
+    """In one word, for programs; that of the exit code where nothing tells it better."""
+    idempotency_key: str | None = None
+    """Under which the same may be submitted again without becoming two jobs."""
 
 
 class Command(NamedTuple):
@@ -64,8 +70,8 @@ Examples:
   observatory submit email.send to=a@example.com --wait
   observatory events --follow
 
-Exit codes: 0 ok, 1 a job or check failed, 2 usage, 3 not found, 4 conflict, 5 unreachable,
-6 not ended in the time given to wait.
+Exit codes: 0 ok, 1 a job or check failed, 2 usage, 3 not found, 4 conflict,
+5 unavailable: try again later, 6 not ended in the time given to wait.
 """
 
 
@@ -150,8 +156,10 @@ def _complain(complaint: Complaint, *, as_json: bool) -> None:
         import json
 
         error: dict[str, Any] = {
-            "error": complaint.code.name.lower(),
+            "error": complaint.kind or complaint.code.name.lower(),
+            "type": (complaint.problem or {}).get("type"),
             "message": complaint.message.strip(),
+            "idempotencyKey": complaint.idempotency_key,
             "problem": complaint.problem,
         }
         print(json.dumps(error, indent=2), file=sys.stderr)
@@ -173,24 +181,45 @@ def _explained(error: Exception) -> Complaint:
     if isinstance(error, Clash):
         return Complaint(str(error), ExitCode.CONFLICT)
     if isinstance(error, StoreUnavailable | SpineUnavailable):
-        return Complaint(str(error), ExitCode.UNREACHABLE)
+        return Complaint(_try_again(str(error), None), ExitCode.UNAVAILABLE)
     if "observatory.client" not in sys.modules:
         raise error
     from observatory import client
 
-    kinds = (
-        (client.Unreachable, ExitCode.UNREACHABLE),
-        (client.NotFound, ExitCode.NOT_FOUND),
-        (client.Conflict, ExitCode.CONFLICT),
-        (client.Refused, ExitCode.USAGE),
-        (client.Unsendable, ExitCode.USAGE),
-        (client.ObservatoryError, ExitCode.FAILED),
-    )
-    for kind, code in kinds:
-        if isinstance(error, kind):
-            problem = error.problem if isinstance(error, client.Refused) else None
-            return Complaint(str(error), code, problem=problem)
+    if isinstance(error, client.Refused):
+        return _refused(error)
+    if isinstance(error, client.Unreachable):
+        key = error.idempotency_key
+        text = _try_again(str(error), key)
+        return Complaint(text, ExitCode.UNAVAILABLE, idempotency_key=key)
+    if isinstance(error, client.Unsendable):
+        return Complaint(str(error), ExitCode.USAGE)
+    if isinstance(error, client.ObservatoryError):
+        return Complaint(str(error), ExitCode.FAILED)
     raise error
+
+
+def _refused(error: "Refused") -> Complaint:
+    """What the system answered, by its status: who can act on it."""
+    if error.status == 429 or error.status >= 500:
+        key = getattr(error, "idempotency_key", None)
+        text = _try_again(str(error), key)
+        return Complaint(text, ExitCode.UNAVAILABLE, problem=error.problem, idempotency_key=key)
+    codes = {404: ExitCode.NOT_FOUND, 409: ExitCode.CONFLICT}
+    kinds = {401: "unauthorized", 403: "forbidden"}
+    return Complaint(
+        str(error),
+        codes.get(error.status, ExitCode.USAGE),
+        problem=error.problem,
+        kind=kinds.get(error.status, ""),
+    )
+
+
+def _try_again(text: str, key: str | None) -> str:
+    end = " Try" if text.endswith((".", "?")) else "; try"
+    # It may have been done, and without its key the next submit would make a second job.
+    under = f"; with --idempotency-key {key} it cannot become two jobs" if key else ""
+    return f"{text}{end} again later{under}"
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ def list_queues(*, address: Address | None = None, as_json: AsJson = False) -> i
       observatory queues list
     """
     with (address or Address()).client() as client:
-        found = list(client.items("/queues"))
+        answer = client.read("/queues")
     if as_json:
-        print_json({"items": found})
-    elif not found:
+        print_json(answer)
+    elif not answer["items"]:
         say("no queue has had a job yet")
     else:
-        _print_list(found)
+        _print_list(answer["items"])
     return ExitCode.OK
 
 

@@ -28,11 +28,10 @@ def read_settings(
     if port is not None and not 0 <= port <= 65535:
         raise Mistake(f"a port is a number from 0 to 65535, not {port}")
     given = {"host": host, "port": port, "data": data}
-    changes = {name: value for name, value in given.items() if value is not None}
-    return _environment().model_copy(update=changes)
+    return _settings({name: value for name, value in given.items() if value is not None})
 
 
-def _environment() -> "Settings":
+def _settings(given: dict[str, Any]) -> "Settings":
     from pydantic import ValidationError
 
     from observatory.settings import Settings, unknown_settings, wrong_settings
@@ -40,7 +39,7 @@ def _environment() -> "Settings":
     if unknown := unknown_settings(os.environ):
         print(f"observatory: no such setting, not heeded: {', '.join(unknown)}", file=sys.stderr)
     try:
-        return Settings()
+        return Settings(**given)
     except ValidationError as error:
         raise Mistake("; ".join(wrong_settings(error))) from error
 
@@ -102,7 +101,7 @@ def describe_backends(settings: "Settings") -> str:
     urls = [settings.spine_url, settings.store_url, settings.aggregates_url]
     shown = [without_secrets(url.get_secret_value()) for url in urls if url.get_secret_value()]
     if len(shown) < len(urls):
-        shown.append(str(settings.data.absolute()))
+        shown.append(str(settings.data))
     return ", ".join(shown)
 
 
@@ -128,7 +127,7 @@ def served(
         },
         "data": None
         if all(given.get_secret_value() for given in backends.values())
-        else str(settings.data.absolute()),
+        else str(settings.data),
         "jobTypes": {one.name: one.queue for one in sorted(types, key=lambda one: one.name)},
     }
 

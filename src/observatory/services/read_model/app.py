@@ -394,6 +394,7 @@ def _worker(worker: WorkerRecord, stale_before: int) -> dict[str, Any]:
         "startedAt": to_rfc3339(worker.started_at),
         "lastSeenAt": to_rfc3339(worker.seen_at),
         "state": state,
+        "rescued": worker.state == "lost",
         "concurrency": worker.concurrency,
         "running": worker.running,
         "queues": list(worker.queues),
