@@ -44,6 +44,7 @@ class ScopedRoute(Route):
         """Answer, or refuse who may not ask."""
         if scope["method"] in (self.methods or ()):  # any other is answered 405
             demand(scope, self.scopes)
+        scope["observatory.route"] = self.path_format
         await super().handle(scope, receive, send)
 
 

@@ -14,11 +14,12 @@ import uvicorn
 from observatory.asgi.connection import BoundedHeadProtocol
 from observatory.asgi.keys import LOOPBACK_NAMES, read_keys
 from observatory.assembly.stopping import Stopping
-from observatory.assembly.system import Service, running
+from observatory.assembly.system import Service, running, service_name
 from observatory.core.application import Observatory
 from observatory.core.errors import ConfigurationError
 from observatory.runtime import failpoints
 from observatory.runtime.telemetry import configure_logging
+from observatory.runtime.tracing import exporting
 from observatory.settings import Settings
 
 _CLOSE_S = 5
@@ -53,7 +54,8 @@ async def serve(
         ConfigurationError: a setting, a backend, the address or the port cannot be used.
     """
     host, port = settings.host, settings.port
-    configure_logging(settings.log_level)
+    service = service_name(services)
+    configure_logging(settings.log_level, service)
     failpoints.arm(settings.failpoints)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     if host not in LOOPBACK_NAMES and not read_keys(settings.api_keys.get_secret_value()):
@@ -62,7 +64,7 @@ async def serve(
             "(`observatory keys` makes one), or listen on 127.0.0.1"
         )
     stop = Stopping(settings.grace_seconds)
-    async with running(application, settings, services, page) as system:
+    async with exporting(service), running(application, settings, services, page) as system:
         config = uvicorn.Config(
             system.app,
             http=BoundedHeadProtocol,

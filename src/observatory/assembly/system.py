@@ -21,6 +21,7 @@ from observatory.asgi.load import Load
 from observatory.asgi.page import page_routes
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.routes import ScopedRoute, application
+from observatory.asgi.tracing import Traced
 from observatory.assembly.backends import Backends, opened
 from observatory.core.application import Observatory
 from observatory.core.contract_tree import bundled
@@ -51,6 +52,11 @@ class Service(StrEnum):
 
 ALL_SERVICES: Final = frozenset(Service)
 _FOLLOWING: Final = {Service.METRICS_ENGINE, Service.READ_MODEL}
+
+
+def service_name(services: frozenset[Service]) -> str:
+    """What a process that runs these is called in log lines and traces."""
+    return "-".join(["observatory", *([] if services == ALL_SERVICES else sorted(services))])
 
 
 def now() -> int:
@@ -127,7 +133,7 @@ class System:
         both = [*write, *read]
         load = Load(settings.requests_max, settings.bodies_bytes_max)
         writing, reading = application(write, both), application(read, both)
-        self.gateway_app: ASGIApp = Correlation(load.bound(Guard(writing, keys)))
+        self.gateway_app: ASGIApp = Traced(Correlation(load.bound(Guard(writing, keys))))
         self.read_model_app: ASGIApp = Correlation(load.bound(Guard(reading, keys)))
         self.app: ASGIApp = self._app(own, keys)
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from observatory.client.requests import Request
+from observatory.runtime.tracing import current_ids
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 """Where `observatory up` listens when nothing else is said."""
@@ -47,7 +48,17 @@ def arguments(request: Request) -> dict[str, Any]:
         "method": request.method,
         "url": request.path,
         "params": dict(request.params),
-        "headers": dict(request.headers),
+        "headers": {**_current_trace(), **request.headers},
         "content": request.content,
         "timeout": httpx.Timeout(request.timeout_s, connect=10.0),
     }
+
+
+def _current_trace() -> dict[str, str]:
+    """The headers by which the server goes on with the caller's trace, if there is one."""
+    headers: dict[str, str] = {}
+    if current_ids() is not None:
+        from opentelemetry import propagate
+
+        propagate.inject(headers)
+    return headers

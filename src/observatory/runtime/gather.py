@@ -1,6 +1,7 @@
 """Many callers, one write: what arrives while a write is under way goes into the next."""
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -48,7 +49,8 @@ class Gather(Generic[T, R]):
 
     def _start(self) -> None:
         self._free -= 1
-        task = asyncio.create_task(self._run())
+        # It works for many: neither the trace nor the log context of whoever came first is its own.
+        task = asyncio.create_task(self._run(), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -1,13 +1,24 @@
 """Logging of the process itself: one JSON object a line, or readable lines on a terminal."""
 
 import logging
+import os
 import sys
+import textwrap
 import time
+import traceback
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TextIO
 
 import structlog
+
+from observatory import __version__
+from observatory.core.job import ClaimedJob
+from observatory.core.safe_text import safe
+from observatory.core.trace_context import trace_id_of
+from observatory.runtime.tracing import SpanIds, current_ids
 
 _QUIET_FOR_S: Final = 30.0
 """A line that says the same as one within this time is counted, not written."""
@@ -59,26 +70,119 @@ class _Forwarding(logging.Handler):
         structlog.get_logger().log(level, text.rstrip(), logger=record.name, exc_info=exc_info)
 
 
-def configure_logging(level: str) -> None:
+_run: ContextVar[ClaimedJob | None] = ContextVar("observatory_run", default=None)
+
+
+@contextmanager
+def lines_of(job: ClaimedJob) -> Generator[None]:
+    """Have whatever is logged in this block, by whomever, say which run it is of."""
+    token = _run.set(job)
+    try:
+        yield
+    finally:
+        _run.reset(token)
+
+
+def of_the_run(
+    logger: object, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Add the run that a line is of. A processor of structlog.
+
+    What the line itself says of these is overruled: a handler may log names from its payload.
+    """
+    job = _run.get()
+    if job is None:
+        return event
+    return {
+        **event,
+        "job.id": job.id,
+        "job.type": job.type,
+        "job.attempt": job.attempt,
+        "queue": job.queue,
+    }
+
+
+_NAMES: Final = {"job": "job.id", "job_type": "job.type", "attempt": "job.attempt"}
+"""What this system itself logs of jobs, by the names of the lines of their runs."""
+
+
+_OF_A_TRACE: Final = frozenset(SpanIds._fields)
+
+
+class Origin:
+    """Adds where a line comes from: the service, and the trace, if it is of one.
+
+    A processor of structlog.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._service = {"service.name": service, "service.version": __version__}
+
+    def __call__(
+        self, logger: object, method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        """The line with its origin."""
+        if "job.id" not in event:
+            event = {_NAMES.get(name, name): value for name, value in event.items()}
+        event = {**event, **self._service}
+        if (job := _run.get()) is not None:
+            event = {name: value for name, value in event.items() if name not in _OF_A_TRACE}
+            if (trace_id := trace_id_of(job.traceparent)) is not None:
+                event["trace_id"] = trace_id
+        if (ids := current_ids()) is not None:
+            event |= ids._asdict()
+        return event
+
+
+def shown_only(
+    logger: object, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Make a line safe for a terminal: one line, of which nothing is obeyed. A processor of
+    structlog; JSON needs none, as it escapes all this by itself."""
+    shown: dict[str, Any] = {}
+    for name, value in event.items():
+        if name == "exc_info" or value is None or isinstance(value, int | float):
+            shown[safe(name)] = value
+        elif name == "stack":
+            shown[name] = _indented(str(value))
+        else:
+            shown[safe(name)] = safe(value if isinstance(value, str) else repr(value))
+    return shown
+
+
+def _indented(text: str) -> str:
+    return textwrap.indent(safe(text.rstrip(), lines=True), "    ", lambda line: True)
+
+
+def indented_traceback(target: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Write a traceback whose every line is indented: a text in it looks like no line of the
+    log. A formatter for structlog's renderer for terminals."""
+    target.write("\n" + _indented("".join(traceback.format_exception(*exc_info))))
+
+
+def configure_logging(level: str, service: str = "observatory") -> None:
     """Send structlog and the standard library's logging to stderr, at a level and above."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.WARNING)
     shared = [
         structlog.contextvars.merge_contextvars,
+        of_the_run,
         Repeats(),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if sys.stderr.isatty():
-        plain = structlog.dev.RichTracebackFormatter(show_locals=False)
         renderer: list[structlog.typing.Processor] = [
-            structlog.dev.ConsoleRenderer(exception_formatter=plain)
+            shown_only,
+            structlog.dev.ConsoleRenderer(
+                colors=not os.environ.get("NO_COLOR"), exception_formatter=indented_traceback
+            ),
         ]
     else:
         # Without the frames' locals: they hold payloads.
         tracebacks = structlog.processors.ExceptionRenderer(
             structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         )
-        renderer = [tracebacks, structlog.processors.JSONRenderer()]
+        renderer = [Origin(service), tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),

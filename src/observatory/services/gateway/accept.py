@@ -12,6 +12,7 @@ from observatory.core.store import Accepted, KeyReused, StoreWrites
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.failpoints import reach
 from observatory.runtime.gather import Gather
+from observatory.runtime.tracing import active
 
 _SUBMISSIONS_MAX: Final = 1000
 """Submissions of one commit at most."""
@@ -44,7 +45,12 @@ class Acceptor:
             StoreUnavailable: nothing was recorded.
         """
         self.admit()
-        results = await self._gather.add(submissions)
+        if (spans := active()) is None:
+            results = await self._gather.add(submissions)
+        else:
+            with spans.publishing(submissions) as publishing:
+                results = await self._gather.add(publishing.submissions)
+                publishing.accepted(results)
         reach("gateway.before_response")
         return results
 

@@ -1,6 +1,7 @@
 """From what was sent to a submission that may be recorded: contracts first, then policy."""
 
 import asyncio
+import contextvars
 import hashlib
 import time
 from collections.abc import Mapping
@@ -83,7 +84,9 @@ class JobTypes:
         # it goes on may not be in it.
         while self._read_at < instant:
             if self._reading is None or self._reading.done():
-                self._reading = asyncio.create_task(self._refresh(), name="job types")
+                self._reading = asyncio.create_task(
+                    self._refresh(), name="job types", context=contextvars.Context()
+                )
                 self._reading.add_done_callback(_seen)
             await asyncio.shield(self._reading)
 

@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
-from typing import Final
+import contextvars
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from observatory.core.errors import ObservatoryError, StoreUnavailable
-from observatory.core.job import FinishedAttempt
+from observatory.core.job import Commit, FinishedAttempt
 from observatory.core.lifecycle import ErrorInfo, OutcomeKind
 from observatory.core.store import Store
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.failpoints import reach
+
+if TYPE_CHECKING:
+    from observatory.runtime.spans import AttemptSpans
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +35,8 @@ class Finisher:
         self._waiting: list[FinishedAttempt] = []
         self.pending: set[tuple[str, int]] = set()
         """(job, attempt) of outcomes that are expected here and not recorded yet."""
+        self._spans: dict[tuple[str, int], AttemptSpans] = {}
+        """Of those, while tracing is on."""
         self._writing: asyncio.Task[None] | None = None
         self.stale = 0
         """Outcomes that came too late: the attempt was no longer this worker's."""
@@ -40,11 +46,16 @@ class Finisher:
         self.expect(attempt)
         self._waiting.append(attempt)
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write(), name="finish")
+            # It records what others put, too: the context of this one's run is not its own.
+            self._writing = asyncio.create_task(
+                self._write(), name="finish", context=contextvars.Context()
+            )
 
-    def expect(self, attempt: FinishedAttempt) -> None:
-        """This outcome will be put here."""
+    def expect(self, attempt: FinishedAttempt, spans: "AttemptSpans | None" = None) -> None:
+        """This outcome will be put here; its spans are told when it is recorded."""
         self.pending.add((attempt.job, attempt.attempt))
+        if spans is not None:
+            self._spans[attempt.job, attempt.attempt] = spans
 
     async def settle(self) -> None:
         """Wait until every outcome is recorded."""
@@ -75,10 +86,19 @@ class Finisher:
                 break
         reach("processor.after_finish")
         self._dispatcher.put(commit)
+        if self._spans:
+            self._trace(attempts, commit)
         for attempt, taken in zip(attempts, recorded, strict=True):
             if not taken and not (doubtful and await self._was_recorded(attempt)):
                 self.stale += 1
                 _log.warning("finish.stale", job=attempt.job, attempt=attempt.attempt)
+
+    def _trace(self, attempts: list[FinishedAttempt], commit: Commit | None) -> None:
+        transitions = commit.transitions if commit is not None else ()
+        states = {transition.job: transition.state for transition in transitions}
+        for attempt in attempts:
+            if (spans := self._spans.pop((attempt.job, attempt.attempt), None)) is not None:
+                spans.recorded(states.get(attempt.job))
 
     async def _was_recorded(self, attempt: FinishedAttempt) -> bool:
         """Whether an earlier try, whose answer was lost, did record this outcome."""
@@ -99,6 +119,8 @@ class Finisher:
         _log.error("finish.refused", job=attempts[0].job, error=repr(error))
         if (attempts[0].error or _NO_ERROR).type != _UNRECORDABLE:
             await self._record([_unrecordable(attempts[0], error)])
+        elif self._spans:
+            self._trace(attempts, None)
 
 
 def _unrecordable(attempt: FinishedAttempt, error: Exception) -> FinishedAttempt:

@@ -7,9 +7,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import dropwhile
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
@@ -20,8 +21,13 @@ from observatory.core.errors import NonRetryable
 from observatory.core.job import ClaimedJob, FinishedAttempt, JobLogLine, ProgressReport
 from observatory.core.job_type import Handler
 from observatory.core.lifecycle import ErrorInfo, OutcomeKind
+from observatory.runtime.telemetry import lines_of
+from observatory.runtime.tracing import active
 from observatory.services.processor.notes import JobLog, Notes, clean
 from observatory.services.processor.result import encoded
+
+if TYPE_CHECKING:
+    from observatory.runtime.spans import AttemptSpans
 
 MESSAGE_CHARS_MAX: Final = 4_000
 TRACEBACK_CHARS_MAX: Final = 32_000
@@ -94,6 +100,8 @@ class Run:
         self.handler = handler
         self.settled = False
         self.cancelled = False
+        self.spans: AttemptSpans | None = None
+        """While tracing is on."""
         self._on_settled = on_settled
         self._now = now
         self._notes = notes
@@ -113,6 +121,8 @@ class Run:
         timeout_s = self.job.timeout_s
         loop = asyncio.get_running_loop()
         self._started = loop.time()
+        if (spans := active()) is not None:
+            self.spans = spans.attempt(self.job)
         if timeout_s is not None:
             self._timer = loop.call_later(timeout_s, self.end, OutcomeKind.TIMEOUT)
         self._task = asyncio.create_task(self._run(), name=f"job {self.job.id}")
@@ -165,7 +175,11 @@ class Run:
         self._settle(outcome, result, error)
 
     async def _attempt(self) -> tuple[OutcomeKind, str | None, ErrorInfo | None]:
-        value = await self._call(self._arguments())
+        traced: AbstractContextManager[None] = (
+            nullcontext() if self.spans is None else self.spans.entered()
+        )
+        with lines_of(self.job), traced:
+            value = await self._call(self._arguments())
         result = encoded(value, self._result_bytes_max)
         if isinstance(result, ErrorInfo):
             return OutcomeKind.UNSERIALISABLE, None, _cleaned(result)
@@ -180,7 +194,7 @@ class Run:
             "async handler that blocks the event loop cannot be cut off, and holds up every other "
             "run; make it a plain def, which runs in a thread"
         )
-        _log.warning("run.over_time", job=self.job.id, type=self.job.type, seconds=took_s)
+        _log.warning("run.over_time", job=self.job.id, job_type=self.job.type, seconds=took_s)
         line = JobLogLine(self.job.id, self.job.attempt, self._now(), "warning", text, {})
         self._notes.add(line)
 
@@ -216,18 +230,18 @@ class Run:
         if self.settled:
             return
         self.settled = True
-        self._on_settled(
-            self,
-            FinishedAttempt(
-                job=self.job.id,
-                attempt=self.job.attempt,
-                outcome=outcome,
-                retry=self.handler.job_type.retry,
-                jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
-                result=result,
-                error=error,
-            ),
+        attempt = FinishedAttempt(
+            job=self.job.id,
+            attempt=self.job.attempt,
+            outcome=outcome,
+            retry=self.handler.job_type.retry,
+            jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+            result=result,
+            error=error,
         )
+        if self.spans is not None:
+            self.spans.ended(attempt)
+        self._on_settled(self, attempt)
 
     def _early_error(
         self, outcome: OutcomeKind, cancelled: asyncio.CancelledError | None = None

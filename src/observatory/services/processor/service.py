@@ -324,7 +324,7 @@ class Processor:
         if len(self._runs) <= self._slots * 3 // 4:
             self._many_freed.set()
         self._claimer.ended(job.id)
-        self._finisher.expect(outcome)
+        self._finisher.expect(outcome, run.spans)
         if outcome.outcome in _CUT_SHORT:
             self._abandoned.add(run)
         if self._notes.forget(job.id, job.attempt, self._now()):

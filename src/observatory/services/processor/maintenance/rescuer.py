@@ -8,6 +8,7 @@ from observatory.core.event import worker_event
 from observatory.core.instant import MICROSECONDS
 from observatory.core.store import Store
 from observatory.runtime.dispatch import Dispatcher
+from observatory.runtime.tracing import active
 
 _log = structlog.get_logger(__name__)
 
@@ -28,6 +29,8 @@ class Rescuer:
         lease_us = int((self._lease_s if lease_s is None else lease_s) * MICROSECONDS)
         dead, commit = await self._store.rescue(self._worker, lease_us, _JOBS_MAX)
         self._dispatcher.put(commit)
+        if commit is not None and (spans := active()) is not None:
+            spans.lost(commit.transitions)
         if dead:
             _log.warning("rescuer.workers_lost", workers=[worker.id for worker in dead])
             at = await self._store.now()
