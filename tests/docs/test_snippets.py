@@ -53,7 +53,9 @@ def _run(block: Block, system: RunningSystem) -> None:
     assert done.returncode == 0, f"{block.where}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/guide/getting-started.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/guide/getting-started.md", "docs/guide/tracing.md"]
+)
 def test_what_a_newcomer_is_told_to_run_works(name: str, tmp_path: Path) -> None:
     marked = [block for block in blocks(ROOT / name) if block.mark == "run"]
     assert marked
