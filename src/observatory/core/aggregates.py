@@ -60,7 +60,8 @@ class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
     type: str
     queue: str
     measure: str
-    """created, started, completed, failed, retried, cancelled, wait, run, wait_us, run_us."""
+    """created, started, completed, failed, retried, cancelled, wait, run, wait_us, run_us; of all
+    times only: lost, end_to_end, end_to_end_us."""
     bin: int
 
 
@@ -132,6 +133,19 @@ class Deltas:
         self.count(at, type, queue, measure, bin)
         self.count(at, type, queue, f"{measure}_us", COUNT, us)
 
+    def count_ever(
+        self, type: str, queue: str, measure: str, bin: int = COUNT, amount: int = 1
+    ) -> None:
+        """Add to a measure of which only the lifetime total is kept: who asks for it makes windows
+        of its own, and each resolution costs as much again."""
+        key = (ALL_TIME, 0, type, queue, measure, bin)
+        self._coarser[key] = self._coarser.get(key, 0) + amount
+
+    def duration_ever(self, type: str, queue: str, measure: str, us: int) -> None:
+        """Like `duration`, for the lifetime only."""
+        self.count_ever(type, queue, measure, bisect_left(BOUNDS_US, us))
+        self.count_ever(type, queue, f"{measure}_us", COUNT, us)
+
 
 _MEASURE_OF_MOVE: Final = {
     Move.ACCEPT: "created",
@@ -160,6 +174,8 @@ class _Data(msgspec.Struct, rename="camel"):
     previous_state: str | None = None
     wait_seconds: float | None = None
     run_seconds: float | None = None
+    end_to_end_seconds: float | None = None
+    reason: str | None = None
 
 
 class _Event(msgspec.Struct):
@@ -200,6 +216,11 @@ def _add_measures(event: _Event, at: int, into: Deltas) -> None:
     if data.run_seconds is not None:
         us = round(data.run_seconds * MICROSECONDS)
         into.duration(at, data.job_type, data.queue, "run", us)
+    if data.end_to_end_seconds is not None:
+        us = round(data.end_to_end_seconds * MICROSECONDS)
+        into.duration_ever(data.job_type, data.queue, "end_to_end", us)
+    if event.type == "job.attempt_failed" and data.reason == OutcomeKind.LOST:
+        into.count_ever(data.job_type, data.queue, "lost")
 
 
 _RUN_MEASURED: Final = frozenset({"error", "timeout", "not_retryable", "unserialisable", "lost"})
@@ -214,6 +235,7 @@ class Counted(msgspec.Struct):
     queue: str
     since: int | None = None
     outcome: OutcomeKind | None = None
+    ready_at: int | None = None
 
 
 def fold_transitions(transitions: Iterable[Transition | Counted], into: Deltas) -> None:
@@ -222,6 +244,10 @@ def fold_transitions(transitions: Iterable[Transition | Counted], into: Deltas) 
     for t in transitions:
         if measure := _MEASURE_OF_MOVE.get(t.move):
             into.count(t.at, t.type, t.queue, measure)
+        if t.ready_at is not None:
+            into.duration_ever(t.type, t.queue, "end_to_end", t.at - t.ready_at)
+        if t.outcome is OutcomeKind.LOST:
+            into.count_ever(t.type, t.queue, "lost")
         if t.since is None:
             continue
         us = max(0, t.at - t.since)

@@ -51,6 +51,7 @@ class Current(NamedTuple):
     traceparent: str | None
     tracestate: str | None
     scheduled_at: int | None
+    ready_at: int | None
 
     def transition(
         self,
@@ -72,6 +73,8 @@ class Current(NamedTuple):
             IllegalTransition: the table does not list it.
         """
         state = State(self.state)
+        following = after(state, move)
+        ready_at = self.ready_at if following in TERMINAL else None
         return Transition(
             job=self.id,
             version=self.version + 1,
@@ -81,9 +84,10 @@ class Current(NamedTuple):
             queue=self.queue,
             priority=self.priority,
             attempt=self.attempt if attempt is None else attempt,
-            state=after(state, move),
+            state=following,
             previous=state,
             since=since,
+            ready_at=None if ready_at is None or ready_at > at else ready_at,
             reason=reason,
             outcome=outcome,
             worker=worker,

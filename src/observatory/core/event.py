@@ -132,6 +132,7 @@ def _data(t: Transition, kind: str) -> dict[str, Any]:
         case "job.completed":
             data["worker"] = t.worker
             data["runSeconds"] = seconds_between(t.since, t.at)
+            data["endToEndSeconds"] = seconds_between(t.ready_at, t.at)
         case "job.retrying":
             data["reason"] = t.reason
             data["scheduledAt"] = None if t.scheduled_at is None else to_rfc3339(t.scheduled_at)
@@ -140,8 +141,10 @@ def _data(t: Transition, kind: str) -> dict[str, Any]:
         case "job.failed":
             data["reason"] = t.reason
             data["error"] = _error(t.error)
+            data["endToEndSeconds"] = seconds_between(t.ready_at, t.at)
         case "job.cancelled":
             data["reason"] = t.reason
+            data["endToEndSeconds"] = seconds_between(t.ready_at, t.at)
         case _:
             pass
     return data

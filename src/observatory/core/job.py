@@ -64,6 +64,9 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scheduled_at: int | None = None
     since: int | None = None
     """When the state that this transition leaves was entered."""
+    ready_at: int | None = None
+    """When the job was first to run, on a transition that ends it: when it was accepted, or when it
+    fell due; where an operator had it run again, when that was. None where it ended before."""
     suspect: bool = False
     """Workers have died while running the job, so often that it runs apart from others like it."""
     error: ErrorInfo | None = None

@@ -12,7 +12,7 @@ import psycopg
 
 from observatory.core.errors import ConfigurationError, StoreUnavailable
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest revision; a test compares it with the migrations folder."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"

@@ -73,6 +73,7 @@ class AcceptedRow(msgspec.Struct, frozen=True, omit_defaults=True):
     contract_version: int
     skewed: bool
     created_at: int
+    ready_at: int
     correlation_id: str
     body: str
     document: str
@@ -126,6 +127,7 @@ def accepted_row(s: Submission, t: Transition) -> AcceptedRow:
         contract_version=s.contract_version,
         skewed=abs(id_time(s.id) - t.at) > _SKEW_US,
         created_at=t.at,
+        ready_at=t.scheduled_at or t.at,
         correlation_id=s.correlation_id,
         body=body(t),
         document=s.payload,

@@ -10,7 +10,7 @@ from typing import Final
 
 from observatory.core.errors import ConfigurationError
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest revision; a test compares it with the migrations folder."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"

@@ -96,6 +96,7 @@ class SqliteStore(SqliteLiveness):
                 first + i, s.id, s.type, s.queue, s.priority, t.state, s.max_attempts, s.timeout_s,
                 t.at, t.scheduled_at, None if t.scheduled_at else t.at, s.correlation_id,
                 s.parent_id, s.contract_version, s.idempotency_key, s.traceparent, s.tracestate,
+                t.scheduled_at or t.at,
             )
             for i, (s, t) in enumerate(zip(new, transitions, strict=True))
         ]  # fmt: skip

@@ -6,7 +6,10 @@ WITH given AS MATERIALIZED (
 ), changed AS (
     UPDATE jobs
     SET state = 'queued', version = g.version, queued_at = g.queued_at, failures = g.failures,
-        crashes = g.crashes, finished_at = NULL, cancel_requested_at = NULL,
+        crashes = g.crashes,
+        -- What was terminal is measured from now on; what waits, as before.
+        ready_at = CASE WHEN jobs.finished_at IS NULL THEN jobs.ready_at ELSE g.queued_at END,
+        finished_at = NULL, cancel_requested_at = NULL,
         cancel_reason = NULL
     FROM given AS g
     WHERE jobs.id = g.id
