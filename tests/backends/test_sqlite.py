@@ -279,7 +279,7 @@ async def test_a_file_of_the_first_schema_is_brought_to_the_newest(tmp_path: Pat
         store = SqliteStore(database, "boot")
         assert revision(path) == HEAD
         assert await store.pause_queue("mail", True)
-        assert await store.paused_queues() == ["mail"]
+        assert set(await store.paused_queues()) == {"mail"}
     finally:
         await database.close()
 

@@ -333,10 +333,10 @@ async def test_commits_are_numbered_without_gaps_and_stay_until_published(store:
     assert [(c.publisher, c.number) for c in left] == [(PUBLISHER, n) for n in (1, 2, 3)]
     assert left[-1] == commit
     assert [t for c in left for t in c.transitions] == await store.history(job)
-    assert await store.outbox_backlog() == 3
+    assert (await store.outbox_backlog()).commits == 3
     await store.published([1, 3])
     assert [c.number for c in await store.unpublished(0, 100)] == [2]
-    assert await store.outbox_backlog() == 1
+    assert (await store.outbox_backlog()).commits == 1
 
 
 async def test_what_changes_nothing_takes_no_number(store: Store) -> None:

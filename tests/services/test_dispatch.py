@@ -64,7 +64,7 @@ async def test_commits_are_published_in_order_and_forgotten(on: SqliteBench) -> 
 
     assert await numbers(on) == [1, 2, 3, 4, 5]
     assert await queued(on) == [c.transitions[0].job for c in commits]
-    assert await on.store.outbox_backlog() == 0
+    assert (await on.store.outbox_backlog()).commits == 0
     assert dispatcher.backlog == 0
 
 
@@ -84,7 +84,7 @@ async def test_what_nobody_gave_to_be_published_goes_before_what_came_after_it(
 
     assert await numbers(on) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert await queued(on) == [c.transitions[0].job for c in commits]
-    assert await on.store.outbox_backlog() == 0
+    assert (await on.store.outbox_backlog()).commits == 0
 
 
 async def test_what_the_relay_has_published_is_not_waited_for(on: SqliteBench) -> None:
@@ -115,7 +115,7 @@ async def test_what_is_put_before_the_start_is_published_after_it(on: SqliteBenc
     await dispatcher.stop()
 
     assert await numbers(on) == [1, 2]
-    assert await on.store.outbox_backlog() == 0
+    assert (await on.store.outbox_backlog()).commits == 0
 
 
 async def test_a_publish_that_was_refused_is_tried_again_in_order(on: SqliteBench) -> None:
@@ -131,7 +131,7 @@ async def test_a_publish_that_was_refused_is_tried_again_in_order(on: SqliteBenc
     await dispatcher.stop()
 
     assert await numbers(on) == [1, 2, 3]
-    assert await on.store.outbox_backlog() == 0
+    assert (await on.store.outbox_backlog()).commits == 0
 
 
 async def test_a_publish_of_which_nothing_is_known_is_repeated(on: SqliteBench) -> None:
@@ -148,7 +148,7 @@ async def test_a_publish_of_which_nothing_is_known_is_repeated(on: SqliteBench) 
 
     assert await numbers(on) == [1, 2, 3, 1, 2, 3]
     assert set(await queued(on)) == {c.transitions[0].job for c in commits}
-    assert await on.store.outbox_backlog() == 0
+    assert (await on.store.outbox_backlog()).commits == 0
 
 
 async def test_an_outbox_row_that_could_not_be_forgotten_is_forgotten_later(
@@ -162,7 +162,7 @@ async def test_an_outbox_row_that_could_not_be_forgotten_is_forgotten_later(
         dispatcher.put(commit)
 
     async def empty() -> bool:
-        return await on.store.outbox_backlog() == 0
+        return (await on.store.outbox_backlog()).commits == 0
 
     await until(empty)
     await dispatcher.stop()
@@ -189,10 +189,10 @@ async def test_work_waits_for_the_log_and_the_log_for_no_work(on: SqliteBench) -
 
     assert await numbers(on) == [1, 2]
     assert await queued(on) == []
-    assert await on.store.outbox_backlog() == dispatcher.backlog == 2
+    assert (await on.store.outbox_backlog()).commits == dispatcher.backlog == 2
     await dispatcher.stop()
     assert await queued(on) == [c.transitions[0].job for c in commits]
-    assert await on.store.outbox_backlog() == dispatcher.backlog == 0
+    assert (await on.store.outbox_backlog()).commits == dispatcher.backlog == 0
 
 
 async def test_an_error_nobody_foresaw_does_not_end_the_dispatch(on: SqliteBench) -> None:
@@ -219,14 +219,14 @@ async def test_what_the_spine_did_not_take_before_the_stop_the_relay_brings(
     for commit in await committed(on, 3):
         dispatcher.put(commit)
     await dispatcher.stop()
-    assert await on.store.outbox_backlog() == 3
+    assert (await on.store.outbox_backlog()).commits == 3
 
     relay = Relay(on.store, Dispatcher(on.store, on.spine, SOURCE, 1000))
     assert not await relay.tick(older_than_s=0)
 
     assert await numbers(on) == [1, 2, 3]
     assert len(await queued(on)) == 3
-    assert await on.store.outbox_backlog() == 0
+    assert (await on.store.outbox_backlog()).commits == 0
     assert not await relay.tick(older_than_s=0)
 
 
@@ -239,7 +239,7 @@ async def test_the_relay_brings_what_other_publishers_left(on: SqliteBench) -> N
 
     told = {(m.publisher, m.number) for m in await on.spine.read_log(0, 10)}
     assert told == {("boot-a", 1), ("boot-b", 1)}
-    assert await on.store.outbox_backlog() == 0
+    assert (await on.store.outbox_backlog()).commits == 0
 
 
 async def test_the_relay_keeps_what_the_spine_did_not_take(on: SqliteBench) -> None:
@@ -251,9 +251,9 @@ async def test_the_relay_keeps_what_the_spine_did_not_take(on: SqliteBench) -> N
     with pytest.raises(SpineUnavailable):
         await relay.tick(older_than_s=0)
 
-    assert await on.store.outbox_backlog() == 1
+    assert (await on.store.outbox_backlog()).commits == 1
     await relay.tick(older_than_s=0)
-    assert await on.store.outbox_backlog() == 0
+    assert (await on.store.outbox_backlog()).commits == 0
 
 
 async def test_new_work_is_refused_while_too_much_waits(on: SqliteBench) -> None:

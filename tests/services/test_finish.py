@@ -59,7 +59,7 @@ async def jobs(on: SqliteBench, *ids: str) -> list[Job]:
 
 async def test_outcomes_that_come_together_are_one_commit(on: SqliteBench) -> None:
     ids = [await running(on.store) for _ in range(5)]
-    before = await on.store.outbox_backlog()
+    before = (await on.store.outbox_backlog()).commits
     finishing = finisher(on)
 
     for id in ids:
@@ -67,7 +67,7 @@ async def test_outcomes_that_come_together_are_one_commit(on: SqliteBench) -> No
     await finishing.settle()
 
     assert {job.state for job in await jobs(on, *ids)} == {State.COMPLETED}
-    assert await on.store.outbox_backlog() == before + 1
+    assert (await on.store.outbox_backlog()).commits == before + 1
     assert finishing.stale == 0
 
 

@@ -361,4 +361,4 @@ async def test_a_key_that_may_submit_cannot_operate_by_the_end_of_a_path(tmp_pat
             assert (await client.post(path)).status_code == 403, path
             for end in ("%0A", "%0D", "%00", "/", "%20", "?", "%2F"):
                 assert (await client.post(path + end)).status_code in (403, 404), path + end
-        assert await system.store.paused_queues() == []
+        assert await system.store.paused_queues() == {}

@@ -1,8 +1,8 @@
 """The store: the authoritative record of jobs.
 
 Implemented in `backends/sqlite/` and `backends/postgres/`; what every implementation must do is in
-`tests/conformance/`: `test_store.py`, `test_store_reads.py`, `test_store_liveness.py` and
-`test_refused_rows.py`.
+`tests/conformance/`: `test_store.py`, `test_store_reads.py`, `test_store_liveness.py`,
+`test_store_totals.py` and `test_refused_rows.py`.
 
 Every method that changes jobs does so in one transaction that also records the history of each
 transition and one outbox row with the publisher's next number; it returns that as a `Commit`, or
@@ -104,6 +104,33 @@ class Snapshot(msgspec.Struct, frozen=True):
     deltas: Deltas
     numbers: dict[str, int]
 
+
+class Backlog(msgspec.Struct, frozen=True):
+    """What waits in the outbox to be published."""
+
+    commits: int
+    """How many; more than `BACKLOG_COUNTED_MAX` are told as that."""
+    oldest_at: int | None
+    """When the first of them was made; None where nothing waits."""
+
+
+class Workforce(msgspec.Struct, frozen=True):
+    """The workers of the last day, by what they are now, and the slots of those that live."""
+
+    active: int
+    draining: int
+    stale: int
+    """Declared dead, or not seen for a lease."""
+    busy_slots: int
+    free_slots: int
+    """Of active workers: one that drains claims no more."""
+
+
+WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
+"""Workers that ended longer ago are not shown."""
+
+BACKLOG_COUNTED_MAX: Final = 100_000
+"""Commits of the outbox that are counted: a long outage must not make its own telling slow."""
 
 LIST_MAX: Final = 200
 """Most rows one read returns."""
@@ -307,8 +334,12 @@ class StoreReads(Protocol):
         """Workers seen lately, the newest first."""
         ...
 
-    async def paused_queues(self) -> list[str]:
-        """The queues that processors leave alone, by name."""
+    async def workforce(self, lease_us: int) -> Workforce:
+        """How many workers there are, all of them; one not seen for a lease is stale."""
+        ...
+
+    async def paused_queues(self) -> dict[str, int]:
+        """The queues that processors leave alone, by name, and since when."""
         ...
 
     async def job_types(self) -> list[JobType]:
@@ -329,8 +360,8 @@ class StoreReads(Protocol):
         """The last number of every publisher of which nothing waits to be published."""
         ...
 
-    async def outbox_backlog(self) -> int:
-        """How many commits wait to be published."""
+    async def outbox_backlog(self) -> Backlog:
+        """How many commits wait to be published, and since when."""
         ...
 
     async def check(self) -> dict[str, Any]:

@@ -25,12 +25,16 @@ from observatory.core.job import (
 from observatory.core.job_type import JobType
 from observatory.core.lifecycle import ErrorInfo, State
 from observatory.core.store import (
+    BACKLOG_COUNTED_MAX,
     LIST_MAX,
     SEARCHED_MAX,
+    WORKERS_SHOWN_US,
+    Backlog,
     FailureGroup,
     Found,
     JobFilter,
     Snapshot,
+    Workforce,
 )
 
 _SHOWN: Final = COLUMNS.replace("id,", "id::text,", 1)
@@ -38,12 +42,8 @@ _JOB: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = $1".encode()  # noqa: S608 
 _JOBS: Final = f"SELECT {_SHOWN} FROM jobs WHERE id = ANY ($1::uuid[])".encode()  # noqa: S608
 _OLDEST_QUEUED: Final = statement("select_oldest_queued")
 _QUEUES: Final = statement("select_queues")
-
-_WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
-"""Workers that ended longer ago are not shown."""
-
-_OUTBOX_COUNTED_MAX: Final = 100_000
-"""A longer backlog is told as this."""
+_WORKFORCE: Final = statement("select_workforce")
+_BACKLOG: Final = statement("select_backlog")
 
 _SIZE_KEPT_S: Final = 60.0
 """How long the size of the database is told again without looking."""
@@ -184,13 +184,22 @@ class PostgresReads:
     async def workers(self) -> list[WorkerRecord]:
         """See `StoreReads.workers`."""
         return await self._database.read(
-            lambda db: worker_records(db, b"seen_at > $1", (db.now - _WORKERS_SHOWN_US,))
+            lambda db: worker_records(db, b"seen_at > $1", (db.now - WORKERS_SHOWN_US,))
         )
 
-    async def paused_queues(self) -> list[str]:
+    async def workforce(self, lease_us: int) -> Workforce:
+        """See `StoreReads.workforce`."""
+
+        def work(db: Transaction) -> Workforce:
+            (row,) = db.execute(_WORKFORCE, (db.now - lease_us, db.now - WORKERS_SHOWN_US))
+            return Workforce(*row)
+
+        return await self._database.read(work)
+
+    async def paused_queues(self) -> dict[str, int]:
         """See `StoreReads.paused_queues`."""
-        query = b"SELECT queue FROM paused_queues ORDER BY queue"
-        return await self._database.read(lambda db: [queue for (queue,) in db.execute(query)])
+        query = b"SELECT queue, paused_at FROM paused_queues ORDER BY queue"
+        return await self._database.read(lambda db: dict(db.execute(query)))
 
     async def job_types(self) -> list[JobType]:
         """See `StoreReads.job_types`."""
@@ -226,11 +235,10 @@ class PostgresReads:
         )
         return await self._database.read(lambda db: dict(db.execute(query)))
 
-    async def outbox_backlog(self) -> int:
+    async def outbox_backlog(self) -> Backlog:
         """See `StoreReads.outbox_backlog`."""
-        query = b"SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS waiting"
         return await self._database.read(
-            lambda db: int(db.execute(query, (_OUTBOX_COUNTED_MAX,))[0][0])
+            lambda db: Backlog(*db.execute(_BACKLOG, (BACKLOG_COUNTED_MAX,))[0])
         )
 
     async def check(self) -> dict[str, Any]:

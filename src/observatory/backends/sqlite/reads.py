@@ -22,13 +22,17 @@ from observatory.core.job import (
 from observatory.core.job_type import JobType
 from observatory.core.lifecycle import ErrorInfo, State
 from observatory.core.store import (
+    BACKLOG_COUNTED_MAX,
     FAILURES_MAX,
     LIST_MAX,
     SEARCHED_MAX,
+    WORKERS_SHOWN_US,
+    Backlog,
     FailureGroup,
     Found,
     JobFilter,
     Snapshot,
+    Workforce,
 )
 
 _COLUMNS: Final = (
@@ -42,9 +46,8 @@ _FAILURES: Final = statement("select_failures")
 _FAILING: Final = "state IN ('failed', 'retrying') AND error_fingerprint IS NOT NULL"
 _OLDEST_QUEUED: Final = statement("select_oldest_queued")
 _QUEUES: Final = statement("select_queues")
-
-_WORKERS_SHOWN_US: Final = 24 * 3600 * 1_000_000
-"""Workers that ended longer ago are not shown."""
+_WORKFORCE: Final = statement("select_workforce")
+_BACKLOG: Final = statement("select_backlog")
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
 decode_transitions = msgspec.json.Decoder(tuple[Transition, ...]).decode
@@ -188,13 +191,21 @@ class SqliteReads:
 
     async def workers(self) -> list[WorkerRecord]:
         """See `StoreReads.workers`."""
-        since = self._database.now() - _WORKERS_SHOWN_US
+        since = self._database.now() - WORKERS_SHOWN_US
         return await self._database.read(lambda db: worker_records(db, "seen_at > ?", (since,)))
 
-    async def paused_queues(self) -> list[str]:
+    async def workforce(self, lease_us: int) -> Workforce:
+        """See `StoreReads.workforce`."""
+        now = self._database.now()
+        values = (now - lease_us, now - WORKERS_SHOWN_US)
+        return await self._database.read(
+            lambda db: Workforce(*db.execute(_WORKFORCE, values).fetchone())
+        )
+
+    async def paused_queues(self) -> dict[str, int]:
         """See `StoreReads.paused_queues`."""
-        query = "SELECT queue FROM paused_queues ORDER BY queue"
-        return await self._database.read(lambda db: [queue for (queue,) in db.execute(query)])
+        query = "SELECT queue, paused_at FROM paused_queues ORDER BY queue"
+        return await self._database.read(lambda db: dict(db.execute(query).fetchall()))
 
     async def job_types(self) -> list[JobType]:
         """See `StoreReads.job_types`."""
@@ -230,10 +241,10 @@ class SqliteReads:
         )
         return await self._database.read(lambda db: dict(db.execute(query).fetchall()))
 
-    async def outbox_backlog(self) -> int:
+    async def outbox_backlog(self) -> Backlog:
         """See `StoreReads.outbox_backlog`."""
         return await self._database.read(
-            lambda db: db.execute("SELECT count(*) FROM outbox").fetchone()[0]
+            lambda db: Backlog(*db.execute(_BACKLOG, (BACKLOG_COUNTED_MAX,)).fetchone())
         )
 
     async def check(self) -> dict[str, Any]:
