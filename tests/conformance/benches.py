@@ -72,6 +72,10 @@ class SpineBench(Bench, Protocol):
         """Lose everything: the spine is made anew, empty."""
         ...
 
+    async def spoil(self, queue: str) -> None:
+        """Put a message into a work queue that nobody can read."""
+        ...
+
 
 class AggregatesBench(Bench, Protocol):
     """Aggregates under test."""
@@ -122,6 +126,14 @@ class SqliteBench:
     async def restart(self) -> None:
         await self.close()
         await self._open()
+
+    async def spoil(self, queue: str) -> None:
+        await self.database.write(
+            lambda db: db.execute(
+                "INSERT INTO work_messages (queue, priority, body) VALUES (?, 1, ?)",
+                (queue, b"no JSON"),
+            )
+        )
 
     async def renew(self) -> None:
         await self.close()

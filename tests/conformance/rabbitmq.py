@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from development.rabbitmq import USER, RabbitmqServer
+from observatory.backends.rabbitmq.messages import raw_out
 from observatory.backends.rabbitmq.spine import RabbitmqSpine
+from observatory.backends.rabbitmq.topology import work_queue
 
 _AT_ONCE: Final = 20
 """Virtual hosts made by one call, for each call starts an Erlang of its own."""
@@ -87,6 +89,10 @@ class RabbitmqBench:
     async def renew(self) -> None:
         await self.spine.close()
         await self.open()
+
+    async def spoil(self, queue: str) -> None:
+        message = raw_out(work_queue(queue, "normal"), b"no JSON", reason="", queue=queue)
+        await self.spine._publisher.send([message])
 
     async def advance(self, seconds: float) -> None:
         self._ahead_us += round(seconds * 1_000_000)

@@ -371,3 +371,20 @@ async def test_publishing_again_repeats_and_harms_nothing(spine: Spine) -> None:
 
     assert await messages(spine.consume(["q"]), 2) == [message, message]
     assert await read_all(spine, (await spine.log_range()).first - 1) == [b"[1]", b"[1]"]
+
+
+async def test_what_cannot_be_read_is_put_aside_and_counted(spine_bench: SpineBench) -> None:
+    spine = spine_bench.spine
+    consumer = spine.consume(["q"])
+    message = work()
+    await spine.publish([], [message])
+    assert await messages(consumer, 1) == [message]
+    assert await spine.dead_letters() == 0
+
+    await spine_bench.spoil("q")
+    await spine.publish([], [message])
+
+    assert await messages(consumer, 1) == [message]
+    async with asyncio.timeout(SOON_S):
+        while await spine.dead_letters() != 1:
+            await asyncio.sleep(0.01)

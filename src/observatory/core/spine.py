@@ -122,6 +122,10 @@ class Spine(Protocol):
         """Which of these queued jobs no work queue holds any more, as far as that is certain."""
         ...
 
+    async def dead_letters(self) -> int:
+        """How many work messages were put aside because they cannot be read."""
+        ...
+
     async def read_log(
         self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
     ) -> list[LogMessage]:

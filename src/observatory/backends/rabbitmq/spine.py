@@ -18,6 +18,7 @@ from observatory.backends.rabbitmq.publisher import Publisher
 from observatory.backends.rabbitmq.topology import (
     DEAD,
     PARKED,
+    count_dead,
     declare_topology,
     work_queue,
 )
@@ -117,6 +118,13 @@ class RabbitmqSpine:
     def _jobs_held(self) -> Iterator[str]:
         for consumer in self._consumers:
             yield from consumer.jobs_held()
+
+    async def dead_letters(self) -> int:
+        """See `Spine.dead_letters`."""
+        session = await self._link.state()
+        with translated("counting the dead letters"):
+            async with asyncio.timeout(DEADLINE_S):
+                return await count_dead(session)
 
     async def read_log(
         self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX

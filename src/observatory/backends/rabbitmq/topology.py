@@ -95,6 +95,13 @@ async def _declare_stream(session: Session, retention_s: int) -> None:
     await channel.close()
 
 
+async def count_dead(session: Session) -> int:
+    """How many messages the dead-letter queue holds, as far as is known."""
+    channel = await session.working_channel()
+    declared = await channel.queue_declare(DEAD, durable=True, arguments=_QUORUM)
+    return declared.message_count or 0
+
+
 async def declare_work_queue(session: Session, name: str) -> int:
     """Make a work queue, and return how many messages are ready in it, as far as is known.
 

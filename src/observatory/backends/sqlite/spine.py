@@ -57,6 +57,7 @@ class SqliteSpine:
         self._database = Part(database, SpineUnavailable)
         self._log_grew = asyncio.Event()
         self._consumers: set[_Consumer] = set()
+        self._unreadable: set[int] = set()
         self._last = -1
         self._epoch = ""
         self._tail: deque[LogMessage] = deque()
@@ -117,7 +118,7 @@ class SqliteSpine:
 
     def consume(self, queues: Sequence[str]) -> "_Consumer":
         """See `Spine.consume`."""
-        consumer = _Consumer(self._database, queues, self._consumers)
+        consumer = _Consumer(self._database, queues, self._consumers, self._unreadable)
         self._consumers.add(consumer)
         return consumer
 
@@ -144,6 +145,11 @@ class SqliteSpine:
             return [job for job in queued if job.job in absent]
 
         return await self._database.snapshot(work)
+
+    async def dead_letters(self) -> int:
+        """See `Spine.dead_letters`."""
+        # A start brings all of them back, and whoever takes them puts them aside again.
+        return len(self._unreadable)
 
     async def read_log(
         self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
@@ -216,13 +222,20 @@ def _decoded(body: bytes) -> WorkMessage | None:
 class _Consumer:
     """Reads forward with one cursor a priority; what is behind a cursor was taken."""
 
-    def __init__(self, database: Part, queues: Sequence[str], consumers: "set[_Consumer]") -> None:
+    def __init__(
+        self,
+        database: Part,
+        queues: Sequence[str],
+        consumers: "set[_Consumer]",
+        unreadable: set[int],
+    ) -> None:
         self._database = database
         self._queues = tuple(queues)
         self._cursors = [0] * len(PRIORITIES)
         self._arrived = asyncio.Event()
         self._arrived.set()
         self._consumers = consumers
+        self._unreadable = unreadable
         self._refused: deque[list[tuple[int]]] = deque()
         self._closed = False
 
@@ -259,6 +272,7 @@ class _Consumer:
     def _park_unreadable(self, id: int) -> None:
         # Its jobs are queued in the store, and the reconciler finds that no message names them.
         _log.error("spine.unreadable_message", id=id)
+        self._unreadable.add(id)
         self._database.submit(
             lambda db: db.execute(
                 "UPDATE work_messages SET parked = 'cannot be decoded' WHERE id = ?", (id,)
