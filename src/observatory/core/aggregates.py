@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from observatory.core.canary import HEARTBEAT_JOB, STAGE_OF_EVENT
 from observatory.core.instant import MICROSECONDS, from_rfc3339
 from observatory.core.job import Transition
 from observatory.core.lifecycle import Move, OutcomeKind, State
@@ -68,7 +69,7 @@ class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
 class Deltas:
     """Sums to add: jobs in each state, and series."""
 
-    __slots__ = ("_coarser", "_finest", "_kept_from", "states")
+    __slots__ = ("_coarser", "_finest", "_kept_from", "heartbeats", "states")
 
     def __init__(self, now_s: int | None = None) -> None:
         """Nothing yet.
@@ -83,6 +84,8 @@ class Deltas:
         )
         self.states: dict[tuple[str, str, str], int] = {}
         """(type, queue, state) → change."""
+        self.heartbeats: dict[str, int] = {}
+        """Stage → when the last heartbeat job came to it, where events told. Kept nowhere."""
         self._finest: dict[tuple[int, str, str, str, int], int] = {}
         """(bucket of the finest resolution, type, queue, measure, bin) → change."""
         self._coarser: dict[tuple[int, int, str, str, str, int], int] = {}
@@ -208,6 +211,8 @@ def fold_batch(body: bytes, into: Deltas) -> None:
 
 def _add_measures(event: _Event, at: int, into: Deltas) -> None:
     data = event.data
+    if data.job_type == HEARTBEAT_JOB and (stage := STAGE_OF_EVENT.get(event.type)):
+        into.heartbeats[stage] = max(at, into.heartbeats.get(stage, at))
     if measure := _MEASURE_OF_EVENT.get(event.type):
         into.count(at, data.job_type, data.queue, measure)
     if data.wait_seconds is not None:

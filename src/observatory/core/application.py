@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
+from observatory.core.canary import HEARTBEAT_JOB
 from observatory.core.contracts import Contract
 from observatory.core.errors import ConfigurationError
 from observatory.core.form import JOB_TYPE, QUEUE, Form
@@ -184,6 +185,8 @@ def _validate(
     name: str, queue: str, max_attempts: int, timeout: float | None, version: int
 ) -> None:
     _fits(name, JOB_TYPE)
+    if name == HEARTBEAT_JOB:
+        raise ConfigurationError(f"the job type {name!r} is built in; choose another name")
     _fits(queue, QUEUE)
     if type(max_attempts) is not int or not 1 <= max_attempts <= 100:
         raise ConfigurationError(f"max_attempts must be 1 to 100, got {max_attempts!r}")

@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     streams_max: int = Field(
         default=100, ge=1, description="live streams open at once in one process"
     )
+    canary_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="time between heartbeat jobs that pass through the whole pipeline; 0 for none",
+    )
     failpoints: str = Field(
         default="", description="where a test has the process fail; see runtime/failpoints.py"
     )

@@ -29,6 +29,7 @@ from observatory.core.strict_json import decode, decode_items
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.accept import Acceptor, refusal
 from observatory.services.gateway.actions import Operator
+from observatory.services.gateway.canary import Canary
 from observatory.services.gateway.queues import Queues
 from observatory.services.gateway.submission import HTTP, Context, JobTypes, Reader
 from observatory.settings import Settings
@@ -56,6 +57,7 @@ class Gateway:
             Queues(store, settings.queues_max),
         )
         self._acceptor = Acceptor(store, dispatcher)
+        self.canary = Canary(store, self._acceptor, settings.canary_seconds)
         self._operator = Operator(store, dispatcher, self._acceptor, self._reader)
         self._cancel_contract = Contract(documents[f"{HTTP}cancel-request.v1.json"], documents)
         self._retry_contract = Contract(documents[f"{HTTP}retry-request.v1.json"], documents)

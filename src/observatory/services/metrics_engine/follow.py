@@ -6,12 +6,14 @@ the way, and the aggregates are rebuilt from the store.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 import structlog
 
 from observatory.core.aggregates import Aggregates, Deltas, Position, fold_batch
+from observatory.core.canary import APPLIED, STAGE_OF_EVENT
 from observatory.core.errors import PositionMismatch
 from observatory.core.event import encode_commit
 from observatory.core.instant import MICROSECONDS
@@ -50,6 +52,11 @@ class Follower:
         self._audit_loop = Loop("audit", self.audit, INTERVAL_S)
         self.loops = (self._loop, self._trim_loop, self._audit_loop)
         self._caught_up_at = 0.0
+        self.last_event_at: int | None = None
+        """When the spine took the newest message that has been applied."""
+        self.heartbeats: dict[str, int] = {}
+        """Stage → when the last heartbeat job came to it. What was rebuilt tells of none, and the
+        next comes soon."""
         self.rebuilds = 0
         self.repeats = 0
 
@@ -155,7 +162,15 @@ class Follower:
         reach("engine.before_apply")
         await self._aggregates.apply(position.offset, moved, deltas)
         reach("engine.after_apply")
+        self._saw(messages[-1].at, deltas.heartbeats)
         return Position(position.epoch, offset, position.numbers | numbers)
+
+    def _saw(self, at: int, heartbeats: Mapping[str, int]) -> None:
+        self.last_event_at = at
+        for stage, last in heartbeats.items():
+            self.heartbeats[stage] = max(last, self.heartbeats.get(stage, last))
+        if STAGE_OF_EVENT["job.completed"] in heartbeats:
+            self.heartbeats[APPLIED] = time.time_ns() // 1000
 
     async def _fill_gap(self, publisher: str, after: int, before: int, into: Deltas) -> bool:
         # When the relay brings it, it is a repeat.

@@ -13,6 +13,7 @@ import anyio
 import msgspec
 import structlog
 
+from observatory.core.canary import HEARTBEAT_JOB
 from observatory.core.errors import ObservatoryError, SpineUnavailable
 from observatory.core.event import Event, progress_event, worker_event
 from observatory.core.job import ClaimedJob, FinishedAttempt, WorkerRecord
@@ -25,6 +26,7 @@ from observatory.runtime.loop import Loop
 from observatory.services.processor.claim import HAND_ON_AFTER_S, Claimer
 from observatory.services.processor.finish import Finisher
 from observatory.services.processor.heartbeat import Heartbeat
+from observatory.services.processor.heartbeat_job import HANDLER
 from observatory.services.processor.maintenance.leadership import Maintenance
 from observatory.services.processor.notes import Notes, NoteWriter
 from observatory.services.processor.run import Run
@@ -70,7 +72,8 @@ class Processor:
         self.source = f"/observatory/processor/{store.publisher}"
         self._store = store
         self._dispatcher = dispatcher
-        self._handlers = handlers
+        self._handlers = {HEARTBEAT_JOB: HANDLER, **handlers}
+        self._registered = [handler.job_type for handler in handlers.values()]
         self._settings = settings
         self._now = now
         in_threads = any(not handler.is_async for handler in handlers.values())
@@ -103,7 +106,7 @@ class Processor:
         self._threads = anyio.CapacityLimiter(self._slots)
         self._notes = Notes()
         self._note_writer = NoteWriter(self._notes, store, self.worker)
-        self._claimer = Claimer(store, spine, dispatcher, self.worker, handlers)
+        self._claimer = Claimer(store, spine, dispatcher, self.worker, self._handlers)
         self._finisher = Finisher(store, dispatcher, self.worker)
         self._heartbeat = Heartbeat(
             store,
@@ -159,7 +162,7 @@ class Processor:
 
     async def start(self) -> None:
         """Make the job types known, come on record, and begin to claim."""
-        await self._store.register_job_types([h.job_type for h in self._handlers.values()])
+        await self._store.register_job_types(self._registered)
         await self._store.register_worker(self._record)
         await self._maintenance.start()
         self._heartbeat.start()
