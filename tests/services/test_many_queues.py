@@ -11,8 +11,6 @@ from observatory.core.errors import TooManyQueues
 from observatory.core.instant import MICROSECONDS
 from observatory.core.lifecycle import State
 from observatory.services.gateway.queues import Queues
-from observatory.services.metrics_engine import exposition
-from observatory.services.metrics_engine.exposition import Exposition
 from observatory.services.processor import service
 from observatory.services.read_model import stats
 from observatory.services.read_model.freshness import Freshness
@@ -110,37 +108,6 @@ def _history(queues: int) -> Deltas:
             deltas.count(at, "t", f"q{number}", "created")
             deltas.duration(at, "t", f"q{number}", "wait", 1000 * (number + 1))
     return deltas
-
-
-async def test_a_scrape_is_bounded_whatever_queues_there_were(
-    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exposition, "_PAIRS_MAX", 2)
-    async with bench(tmp_path, empty_database) as on:
-        epoch = (await on.spine.log_range()).epoch
-        await on.aggregates.replace(Position(epoch, 0, {}), _history(4))
-        shown = Exposition(on.store, on.spine, on.aggregates)
-
-        def lines(text: bytes, metric: str) -> dict[str, float]:
-            found = (line.decode().rsplit(" ", 1) for line in text.splitlines())
-            return {
-                name.split('queue="')[1].split('"')[0]: float(value)
-                for name, value in found
-                if name.startswith(metric + "{")
-            }
-
-        text = await shown.render()
-        assert lines(text, "observatory_jobs_in_state") == {"q3": 4, "q2": 3, "other": 3}
-        assert lines(text, "observatory_jobs_submitted_total") == {"q3": 4, "q2": 3, "other": 3}
-        waited = lines(text, "observatory_job_queue_wait_seconds_count")
-        assert waited == {"q3": 4, "q2": 3, "other": 3}
-        total = lines(text, "observatory_job_queue_wait_seconds_sum")
-        assert total["other"] == pytest.approx(0.001 + 2 * 0.002)
-
-        # Whoever has had a name keeps it: a counter does not become another's.
-        await on.aggregates.replace(Position(epoch, 0, {}), _history(6))
-        text = await shown.render()
-        assert lines(text, "observatory_jobs_submitted_total") == {"q3": 4, "q2": 3, "other": 14}
 
 
 async def test_stats_are_bounded_whatever_queues_there_were(

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from observatory.asgi.correlation import Correlation
 from observatory.asgi.documentation import documentation_routes
+from observatory.asgi.durations import Durations
 from observatory.asgi.health import Check, health_routes
 from observatory.asgi.keys import Guard, Key, read_keys
 from observatory.asgi.load import Load
@@ -22,14 +23,16 @@ from observatory.asgi.page import page_routes
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.routes import ScopedRoute, application
 from observatory.assembly.backends import Backends, opened
+from observatory.assembly.metrics import exposition, probe, published
 from observatory.core.application import Observatory
 from observatory.core.contract_tree import bundled
 from observatory.core.errors import Draining, ObservatoryError
 from observatory.core.job_type import Handler
 from observatory.runtime.dispatch import Dispatcher
-from observatory.runtime.loop import check_loops
+from observatory.runtime.loop import Loop, check_loops
+from observatory.runtime.metrics import Asked, Counted, Exposition
 from observatory.services.gateway.app import Gateway
-from observatory.services.metrics_engine.exposition import Exposition
+from observatory.services.metrics_engine.exposition import SystemMetrics
 from observatory.services.metrics_engine.follow import Follower
 from observatory.services.processor.service import Processor
 from observatory.services.read_model.app import ReadModel
@@ -50,12 +53,18 @@ class Service(StrEnum):
 
 
 ALL_SERVICES: Final = frozenset(Service)
-_FOLLOWING: Final = {Service.METRICS_ENGINE, Service.READ_MODEL}
+_WRITING: Final = {Service.GATEWAY, Service.PROCESSOR}
 
 
 def now() -> int:
     """The clock of a process: microseconds since the epoch. Decisions use the store's."""
     return time.time_ns() // 1000
+
+
+class _Part(Protocol):
+    @property
+    def loops(self) -> tuple[Loop, ...]: ...
+    async def stop(self) -> None: ...
 
 
 class System:
@@ -87,6 +96,8 @@ class System:
         )
         self._services = services
         self._draining = False
+        self._name = name
+        self._backends = backends
         self._interfaces(settings, keys, page)
 
     def _interfaces(self, settings: Settings, keys: tuple[Key, ...], page: Path | None) -> None:
@@ -97,21 +108,16 @@ class System:
             if path.endswith(".json") and "$id" in document
         }
         health = health_routes(self._checks())
-        # Only who follows the log anyway tells where it ends: asking means to follow it.
-        metrics = Exposition(
-            self.store,
-            self.spine,
-            self.aggregates,
-            follows=bool(_FOLLOWING & self._services),
-        )
-        gateway = Gateway(self.store, self.dispatcher, documents, settings)
+        self.gateway = Gateway(self.store, self.dispatcher, documents, settings)
         self.read_model = ReadModel(self.store, self.spine, self.aggregates, documents, settings)
+        durations = Durations()
+        metrics = self._exposition(durations, settings)
         write_document = bundled(tree, "openapi/gateway.v1.json")
         read_document = bundled(tree, "openapi/read-model.v1.json")
         # Who may only submit may still read what this service says of itself.
         writers = ("submit", "read")
         write = [
-            *gateway.routes(),
+            *self.gateway.routes(),
             *health,
             _metrics_route(metrics, writers),
             *documentation_routes(writers, write_document),
@@ -129,7 +135,24 @@ class System:
         writing, reading = application(write, both), application(read, both)
         self.gateway_app: ASGIApp = Correlation(load.bound(Guard(writing, keys)))
         self.read_model_app: ASGIApp = Correlation(load.bound(Guard(reading, keys)))
-        self.app: ASGIApp = self._app(own, keys)
+        self.app: ASGIApp = durations.measure(self._app(own, keys))
+
+    def _exposition(self, durations: Durations, settings: Settings) -> Exposition:
+        counted: list[Counted] = [durations.metrics]
+        asked: list[Asked] = []
+        if _WRITING & self._services:
+            counted.append(published(self.dispatcher))
+        if Service.READ_MODEL in self._services:
+            counted.append(self.read_model.metrics)
+        if self.follower is not None:
+            whole = SystemMetrics(
+                self.store, self.spine, self.aggregates, self.follower, settings.lease_seconds
+            )
+            asked.append(whole.ask)
+        else:
+            # Whoever does not follow the log does not ask where it ends: that means to follow it.
+            asked.append(probe(self._backends))
+        return exposition(self._name, counted, asked)
 
     def _app(self, own: list[ScopedRoute], keys: tuple[Key, ...]) -> ASGIApp:
         writes = Service.GATEWAY in self._services
@@ -167,12 +190,7 @@ class System:
             return self.processor.check()
 
         async def loops() -> str:
-            return check_loops(
-                loop
-                for part in (self.dispatcher, self.follower, self.processor, self.read_model)
-                if part is not None
-                for loop in part.loops
-            )
+            return check_loops(loop for part in self._parts() for loop in part.loops)
 
         every = {
             "store": (store, ALL_SERVICES),
@@ -183,6 +201,11 @@ class System:
             "loops": (loops, ALL_SERVICES),
         }
         return {name: check for name, (check, needing) in every.items() if self._services & needing}
+
+    def _parts(self) -> list[_Part]:
+        canary = self.gateway.canary
+        every = (self.dispatcher, self.follower, self.processor, self.read_model, canary)
+        return [part for part in every if part is not None]
 
     @property
     def running(self) -> int:
@@ -204,6 +227,8 @@ class System:
             self.read_model.start()
         if self.processor is not None:
             await self.processor.start()
+        if Service.GATEWAY in self._services:
+            self.gateway.canary.start()
 
     async def drain(self) -> None:
         """Take no more jobs, and return when those that run have ended or were handed back. What
@@ -211,6 +236,7 @@ class System:
         if self._draining:
             return
         self._draining = True
+        await _stop(self.gateway.canary)
         self.dispatcher.refuse_more()
         if self.processor is not None:
             await _stop(self.processor)
@@ -226,10 +252,6 @@ class System:
         for part in (self.dispatcher, self.read_model, self.follower):
             if part is not None:
                 await _stop(part)
-
-
-class _Part(Protocol):
-    async def stop(self) -> None: ...
 
 
 async def _stop(part: _Part) -> None:

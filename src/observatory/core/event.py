@@ -86,6 +86,11 @@ def events_of(transition: Transition, source: str) -> list[Event]:
     return events
 
 
+def events_in(transition: Transition) -> int:
+    """How many events a transition makes."""
+    return 2 if transition.outcome in _FAILED_ATTEMPT else 1
+
+
 _FAILED_ATTEMPT: Final = frozenset(
     {
         OutcomeKind.ERROR,

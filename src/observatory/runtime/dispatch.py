@@ -10,12 +10,13 @@ relay finds the row and publishes it again. A repeat is recognised by its number
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from itertools import islice, pairwise
 
 import structlog
 
 from observatory.core.errors import BacklogFull, Draining
-from observatory.core.event import Event, encode_batch, encode_commit
+from observatory.core.event import Event, encode_batch, encode_commit, events_in
 from observatory.core.job import Commit
 from observatory.core.spine import LogEntry, Spine, work_of
 from observatory.core.store import Store
@@ -50,6 +51,8 @@ class Dispatcher:
         self._last: int | None = None
         """The number that was told to the log last."""
         self._refuses = False
+        self.published = {"confirmed": 0, "failed": 0}
+        """Events that were given to the spine, by what came of it."""
         self.loops = (
             Loop("dispatch to the log", self._tell, _LOOK_S),
             Loop("dispatch work", self._send, _LOOK_S),
@@ -97,7 +100,8 @@ class Dispatcher:
 
     async def announce(self, events: list[Event]) -> None:
         """Publish events that no transaction stands behind (progress, heartbeats)."""
-        await self._spine.publish([LogEntry(encode_batch(events))], [])
+        entry = LogEntry(encode_batch(events))
+        await self._counted(self._spine.publish([entry], []), len(events))
 
     def start(self) -> None:
         """Begin to publish."""
@@ -136,7 +140,8 @@ class Dispatcher:
             return False
         at_once = self._spine.publishes_at_once
         reach("dispatch.before_publish")
-        await self._spine.publish(self._entries(commits), work_of(commits) if at_once else [])
+        work = work_of(commits) if at_once else []
+        await self._counted(self._spine.publish(self._entries(commits), work), _events(commits))
         self._last = max(self._last or 0, commits[-1].number)
         for commit in commits:
             self._waiting.popleft()
@@ -183,13 +188,28 @@ class Dispatcher:
 
     async def publish(self, commits: list[Commit]) -> None:
         """Publish commits, of whichever publisher, once."""
-        await self._spine.publish(self._entries(commits), work_of(commits))
+        await self._counted(
+            self._spine.publish(self._entries(commits), work_of(commits)), _events(commits)
+        )
+
+    async def _counted(self, publishing: Awaitable[None], events: int) -> None:
+        """Publish, and count what came of it."""
+        try:
+            await publishing
+        except BaseException:
+            self.published["failed"] += events
+            raise
+        self.published["confirmed"] += events
 
     def _entries(self, commits: list[Commit]) -> list[LogEntry]:
         return [
             LogEntry(encode_commit(commit, self._source), commit.publisher, commit.number)
             for commit in commits
         ]
+
+
+def _events(commits: list[Commit]) -> int:
+    return sum(events_in(t) for commit in commits for t in commit.transitions)
 
 
 def _without_hole(commits: list[Commit]) -> list[Commit]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import anyio
 import msgspec
-from sse_starlette import EventSourceResponse
+from prometheus_client.core import Metric
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,6 +23,7 @@ from observatory.core.job import Job, WorkerRecord
 from observatory.core.lifecycle import TERMINAL, State
 from observatory.core.spine import Spine
 from observatory.core.store import LIST_MAX, JobFilter, Store
+from observatory.runtime.metrics import counter, gauge
 from observatory.services.read_model.catalogue import Catalogue
 from observatory.services.read_model.failures import failure
 from observatory.services.read_model.forms import (
@@ -38,6 +39,7 @@ from observatory.services.read_model.jobs import attempts, detail, job_events, l
 from observatory.services.read_model.live import Live
 from observatory.services.read_model.log_events import Wanted, parse_position
 from observatory.services.read_model.stats import Statistics
+from observatory.services.read_model.stream import Stream
 from observatory.settings import Settings
 
 _PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
@@ -91,6 +93,14 @@ class ReadModel:
         return [
             ScopedRoute(path, endpoint, method="GET", scopes=("read",))
             for path, endpoint in paths.items()
+        ]
+
+    def metrics(self) -> list[Metric]:
+        """What this process tells of its streams."""
+        dropped = "Live streams that were refused, or cut off because their readers were too slow."
+        return [
+            gauge("sse_clients", "Live streams that are open.", self._live.clients),
+            counter("sse_dropped", dropped, self._live.dropped),
         ]
 
     def start(self) -> None:
@@ -290,13 +300,8 @@ class ReadModel:
         if last_id:
             position = parse_position(last_id)
         subscription = await self._live.subscribe(position, resumed)
-        return EventSourceResponse(
-            self._live.frames(subscription, wanted),
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-            ping=15,
-            send_timeout=30,
-            shutdown_event=self._ending,
-        )
+        frames = self._live.frames(subscription, wanted)
+        return Stream(frames, self._ending, self._live.cut_off)
 
     async def contracts(self, request: Request) -> Response:
         """``GET /contracts``."""

@@ -59,6 +59,8 @@ class Live:
         self._loop = Loop("live", self._follow, 0.01)
         self.loops = (self._loop,)
         self.clients = 0
+        self.dropped = 0
+        """Clients that were refused, or cut off because they did not read."""
 
     def start(self) -> None:
         """Begin to follow."""
@@ -171,6 +173,7 @@ class Live:
             Overloaded: as many clients as may be are there already.
         """
         if self.clients >= self._streams_max:
+            self.dropped += 1
             raise Overloaded(
                 f"{self.clients} streams are open, as many as may be; close one, or try again",
                 retry_after_s=_AGAIN_AFTER_S,
@@ -182,6 +185,10 @@ class Live:
             return Subscription(log.last, (log.last, _ANY_INDEX))
         # The rest of the message that was seen in part is still to come.
         return Subscription(position[0] - 1, position)
+
+    def cut_off(self) -> None:
+        """A client was too slow."""
+        self.dropped += 1
 
     async def frames(self, subscription: Subscription, wanted: Wanted) -> AsyncIterator[bytes]:
         """Server-sent events from a subscription on; never ends by itself."""

@@ -1,0 +1,70 @@
+"""Who tells which metrics: every process its own, and one the system's."""
+
+from asyncio import gather
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+
+from observatory import __version__
+from observatory.assembly.backends import Backends
+from observatory.runtime.dispatch import Dispatcher
+from observatory.runtime.metrics import (
+    PREFIX,
+    Asked,
+    Counted,
+    Exposition,
+    Scrape,
+    labelled_counter,
+)
+
+_PUBLISHED: Final = (
+    "Events given to the spine, by whether it confirmed them; those it did not are given again."
+)
+
+
+def exposition(service: str, counted: list[Counted], asked: list[Asked]) -> Exposition:
+    """What a process tells.
+
+    Args:
+        service: what it is, for people.
+        counted: what its services know by themselves.
+        asked: what they ask the backends for.
+    """
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return Exposition(registry, [_build_info(service), *counted], asked)
+
+
+def published(dispatcher: Dispatcher) -> Counted:
+    """What a process that writes the store tells of its publishing."""
+    return lambda: [
+        labelled_counter("events_published", _PUBLISHED, "outcome", dispatcher.published)
+    ]
+
+
+def probe(backends: Backends) -> Asked:
+    """Asks each backend whether it is there, and nothing else."""
+
+    async def ask(scrape: Scrape) -> list[Metric]:
+        await gather(
+            scrape.ask("store", backends.store.check()),
+            scrape.ask("spine", backends.spine.check()),
+            scrape.ask("aggregates", backends.aggregates.position()),
+        )
+        return []
+
+    return ask
+
+
+def _build_info(service: str) -> Callable[[], list[Metric]]:
+    def told() -> list[Metric]:
+        family = GaugeMetricFamily(
+            PREFIX + "build_info", "What is running.", labels=("version", "service")
+        )
+        family.add_metric([__version__, service], 1)
+        return [family]
+
+    return told

@@ -1,0 +1,156 @@
+"""Metrics of jobs from the aggregates, at a cost that does not grow with history."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import accumulate, islice
+from typing import Final
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from observatory.core.aggregates import BOUNDS_US, COUNT, OTHER, SeriesRow, StateCount
+from observatory.core.instant import MICROSECONDS
+from observatory.core.job_type import JobType
+from observatory.core.lifecycle import State
+from observatory.runtime.metrics import PREFIX, SERIES_MAX
+
+BUCKETS_S: Final = tuple(step * 10**decade for decade in range(-3, 5) for step in (1, 2.5, 5))
+"""Histogram bounds in seconds; each is also a bound of the finer bins, so counts are exact."""
+
+_NAMES: Final = (*(f"{bound:g}" for bound in BUCKETS_S), "+Inf")
+_BINS_UP_TO: Final = tuple(bisect_right(BOUNDS_US, round(s * MICROSECONDS)) for s in BUCKETS_S)
+_BUCKET_OF_BIN: Final = tuple(bisect_right(_BINS_UP_TO, bin) for bin in range(len(BOUNDS_US) + 1))
+
+_LABELS: Final = ("queue", "job_type")
+
+_COUNTERS: Final = {
+    "created": ("jobs_submitted", "Jobs accepted."),
+    "started": ("job_attempts", "Attempts started."),
+    "retried": ("job_retries", "Failed and lost attempts that will be tried again."),
+    "lost": ("job_attempts_lost", "Attempts that ended because their worker was taken for dead."),
+}
+_OUTCOMES: Final = ("completed", "failed", "cancelled")
+_HISTOGRAMS: Final = {
+    "wait": ("job_queue_wait_seconds", "Time from queued to started, of each attempt."),
+    "run": ("job_execution_seconds", "Time an attempt ran."),
+    "end_to_end": (
+        "job_end_to_end_seconds",
+        "Time from accepted, or due, to completed, failed or cancelled.",
+    ),
+}
+
+_Pair = tuple[str, str]
+
+
+class _Sums:
+    """What is told of one pair; what never happened is zero, so that a rate sees the first."""
+
+    __slots__ = ("buckets", "counts", "states")
+
+    def __init__(self) -> None:
+        self.states: dict[str, int] = dict.fromkeys(State, 0)
+        self.counts: dict[str, int] = defaultdict(int)
+        self.buckets = {measure: [0] * len(_NAMES) for measure in _HISTOGRAMS}
+
+    def add(self, measure: str, bin: int, count: int) -> None:
+        if bin == COUNT:
+            self.counts[measure] += count
+        elif measure in self.buckets:
+            self.buckets[measure][_BUCKET_OF_BIN[bin]] += count
+
+
+class JobMetrics:
+    """Makes the metrics of jobs; it remembers which pairs of queue and job type it has named."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[_Pair, None] = {}
+
+    def make(
+        self,
+        states: list[StateCount] | None,
+        totals: list[SeriesRow] | None,
+        registered: Iterable[JobType],
+    ) -> list[Metric]:
+        """The families of what is known; those of what is None are left out.
+
+        Args:
+            states: jobs in each state.
+            totals: the lifetime totals.
+            registered: the job types that are told though nothing has happened to them.
+        """
+        self._name(states or [], totals or [], registered)
+        sums = {pair: _Sums() for pair in self._pairs}
+        for row in states or []:
+            self._of(sums, row.queue, row.type).states[row.state] += row.count
+        for row in totals or []:
+            key = row.key
+            self._of(sums, key.queue, key.type).add(key.measure, key.bin, row.count)
+        made: list[Metric] = []
+        if states is not None:
+            made.append(_in_state(sums))
+        if totals is not None:
+            made += [*_counters(sums), _finished(sums), *_histograms(sums)]
+        return made
+
+    def _name(
+        self, states: list[StateCount], totals: list[SeriesRow], registered: Iterable[JobType]
+    ) -> None:
+        weights: dict[_Pair, int] = defaultdict(int)
+        for row in states:
+            weights[row.queue, row.type] += row.count
+        for row in totals:
+            if row.key.measure == "created":
+                weights[row.key.queue, row.key.type] += row.count
+        # Whoever has had a name keeps it: a counter that changes its label is told as a reset.
+        named = self._pairs | dict.fromkeys((one.queue, one.name) for one in registered)
+        named |= dict.fromkeys(sorted(weights, key=lambda pair: (-weights[pair], pair)))
+        self._pairs = dict.fromkeys(islice(named, SERIES_MAX))
+
+    def _of(self, sums: dict[_Pair, _Sums], queue: str, type: str) -> _Sums:
+        found = sums.get((queue, type))
+        return sums.setdefault((OTHER, OTHER), _Sums()) if found is None else found
+
+
+def _in_state(sums: dict[_Pair, _Sums]) -> Metric:
+    family = GaugeMetricFamily(
+        PREFIX + "jobs_in_state", "Jobs in each state.", labels=(*_LABELS, "state")
+    )
+    for pair, of in sums.items():
+        for state, count in of.states.items():
+            family.add_metric([*pair, state], count)
+    return family
+
+
+def _counters(sums: dict[_Pair, _Sums]) -> list[Metric]:
+    made: list[Metric] = []
+    for measure, (name, text) in _COUNTERS.items():
+        family = CounterMetricFamily(PREFIX + name, text, labels=_LABELS)
+        for pair, of in sums.items():
+            family.add_metric(pair, of.counts.get(measure, 0))
+        made.append(family)
+    return made
+
+
+def _finished(sums: dict[_Pair, _Sums]) -> Metric:
+    labels = (*_LABELS, "outcome")
+    family = CounterMetricFamily(PREFIX + "jobs_finished", "Jobs that ended.", labels=labels)
+    for pair, of in sums.items():
+        for outcome in _OUTCOMES:
+            family.add_metric([*pair, outcome], of.counts.get(outcome, 0))
+    return family
+
+
+def _histograms(sums: dict[_Pair, _Sums]) -> list[Metric]:
+    made: list[Metric] = []
+    for measure, (name, text) in _HISTOGRAMS.items():
+        family = HistogramMetricFamily(PREFIX + name, text, labels=_LABELS)
+        for pair, of in sums.items():
+            buckets = list(zip(_NAMES, accumulate(of.buckets[measure]), strict=True))
+            family.add_metric(pair, buckets, of.counts.get(f"{measure}_us", 0) / MICROSECONDS)
+        made.append(family)
+    return made
