@@ -294,3 +294,17 @@ def test_the_queues_in_which_jobs_wait_are_sought_and_not_scanned(empty_database
         "SEARCH jobs USING INDEX jobs_waiting (queue>?)",
         "SEARCH jobs USING INDEX jobs_waiting (queue=?)",
     ]
+
+
+def test_what_a_scrape_asks_for_reads_no_jobs_and_no_more_of_the_outbox_than_is_counted(
+    empty_database: Path,
+) -> None:
+    def steps(name: str, *values: int) -> list[str]:
+        plan = db.execute(f"EXPLAIN QUERY PLAN {statement(name)}", values)
+        return [detail for *_, detail in plan if " outbox" in detail or " workers" in detail]
+
+    with closing(sqlite3.connect(empty_database)) as db:
+        # The first is cut off by the limit of what is counted, the second after one row.
+        by_key = "SCAN outbox USING COVERING INDEX sqlite_autoindex_outbox_1"
+        assert sorted(steps("select_backlog", 1)) == ["SCAN outbox", by_key]
+        assert steps("select_workforce", 1, 1) == ["SCAN workers"]

@@ -249,6 +249,24 @@ def test_what_a_change_has_to_wait_for_is_found_by_index_in_a_long_outbox(
         assert read * node["Actual Loops"] <= 2 * size, json.dumps(found, indent=1)
 
 
+def test_a_scrape_counts_a_long_outbox_up_to_a_limit_and_finds_its_oldest_by_index(
+    db: psycopg.Connection[Any],
+) -> None:
+    limit = 100
+    with db.transaction(force_rollback=True):
+        db.execute(
+            b"INSERT INTO outbox (publisher, number, created_at, body) "
+            b"SELECT 'gateway', n, 1000 + n, '[]' FROM generate_series(1, 10000) AS n"
+        )
+        db.execute(b"ANALYZE outbox")
+        answer = db.execute(statement("select_backlog"), (limit,)).fetchone()
+        found = plan(db, statement("select_backlog"), (limit,))
+
+    assert answer == (limit, 1001)
+    read = [node for node in nodes(found) if node.get("Relation Name") == "outbox"]
+    assert sorted(node["Actual Rows"] for node in read) == [1, limit], json.dumps(found, indent=1)
+
+
 def test_the_next_due_job_is_found_by_index(db: psycopg.Connection[Any]) -> None:
     query = b"SELECT min(scheduled_at) FROM jobs WHERE state IN ('scheduled', 'retrying')"
 

@@ -1,7 +1,7 @@
 """The metrics of the system as a whole, which one process tells for all: a sum over the processes
 would count them many times."""
 
-from asyncio import gather, to_thread
+from asyncio import Lock, gather, to_thread
 from itertools import islice
 from typing import Final
 
@@ -46,6 +46,8 @@ class SystemMetrics:
         self._follower = follower
         self._lease_us = round(lease_s * MICROSECONDS)
         self._jobs = JobMetrics()
+        self._making = Lock()
+        """Two who scrape at once must be told the same names."""
 
     async def ask(self, scrape: Scrape) -> list[Metric]:
         """What the backends answer, and what following the log has shown."""
@@ -73,7 +75,9 @@ class SystemMetrics:
             text = "Log messages not applied yet."
             made.append(gauge("projection_lag_messages", text, max(0, log.last - states[1])))
         counts = None if states is None else states[0]
-        return made + await to_thread(self._jobs.make, counts, totals, types or [])
+        async with self._making:
+            made += await to_thread(self._jobs.make, counts, totals, types or [])
+        return made
 
     async def _of_store(self, scrape: Scrape) -> list[Metric]:
         backlog, oldest, paused, workforce = await gather(
