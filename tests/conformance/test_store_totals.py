@@ -12,10 +12,12 @@ from conformance.making import (
     completed,
     ended,
     finish,
+    folded,
     running,
     submission,
     worker,
 )
+from observatory.core.aggregates import ALL_TIME, COUNT
 from observatory.core.instant import MICROSECONDS
 from observatory.core.job import Transition
 from observatory.core.lifecycle import OutcomeKind
@@ -93,6 +95,19 @@ async def test_a_job_that_waits_for_a_retry_and_is_hurried_is_measured_as_before
     await store.cancel(job, None)
 
     assert await whole_time(store, job) == about(60)
+
+
+async def test_only_attempts_whose_worker_died_count_as_lost(store: Store) -> None:
+    await running(store, by=OTHER_WORKER)
+    failed = await running(store)
+    await finish(store, ended(failed, outcome=OutcomeKind.ERROR))
+    await store.register_worker(worker())
+    await store.rescue(WORKER, MINUTE, 10)
+
+    sums = folded(await store.unpublished(0, 10))
+
+    lost = {key: count for key, count in sums.series.items() if "lost" in key}
+    assert lost == {(ALL_TIME, 0, "work", "default", "lost", COUNT): 1}
 
 
 async def test_the_backlog_is_counted_and_its_oldest_told(store_bench: StoreBench) -> None:

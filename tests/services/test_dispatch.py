@@ -309,3 +309,19 @@ async def test_a_dispatcher_may_be_stopped_twice_and_without_a_start(on: SqliteB
     twice.start()
     await twice.stop()
     await twice.stop()
+
+
+async def test_events_are_counted_by_whether_the_spine_confirmed_them(on: SqliteBench) -> None:
+    spine = Unreliable(on.spine, publishes_at_once=on.spine.publishes_at_once)
+    dispatcher = Dispatcher(on.store, spine, SOURCE, 1000)
+    for commit in await committed(on, 3):
+        dispatcher.put(commit)
+    spine.before("publish", SpineUnavailable("away"))
+    with pytest.raises(SpineUnavailable):
+        await dispatcher.loops[0]._tick()
+    assert dispatcher.published == {"confirmed": 0, "failed": 3}
+
+    await dispatcher.stop()
+    await dispatcher.announce([worker_event("started", worker(), 1, SOURCE)])
+
+    assert dispatcher.published == {"confirmed": 4, "failed": 3}

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
@@ -11,10 +12,12 @@ from observatory import Observatory
 from observatory.backends.sqlite.store import SqliteStore
 from observatory.core.spine import LOG_READ_BYTES_MAX, LogMessage, LogRange, within
 from observatory.services.read_model import live as live_module
+from observatory.services.read_model import stream as stream_module
 from observatory.services.read_model.live import Live
 from observatory.services.read_model.log_events import Batch, Position, Wanted
+from observatory.services.read_model.stream import Stream
 from services.embedding import SOON_S, served, until
-from shapes import on_both_shapes
+from shapes import embedded_only, on_both_shapes
 
 pytestmark = [pytest.mark.anyio, on_both_shapes]
 
@@ -312,3 +315,35 @@ async def test_a_long_poll_reads_its_job_when_its_job_changes_and_not_when_other
         gate.set()
         answer = await asyncio.wait_for(poll, SOON_S)
         assert answer.json()["result"] == "at last"
+
+
+@embedded_only
+async def test_a_reader_that_takes_nothing_is_cut_off_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream_module, "_READ_WITHIN_S", 0.02)
+    spine: Any = HeldSpine()
+    live = Live(spine, 100)
+    live.start()
+    frames = live.frames(await live.subscribe(None, resumed=False), Wanted())
+    response = Stream(frames, anyio.Event(), live.cut_off)
+    heads: list[Any] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            heads.append(message)
+        else:
+            await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    try:
+        reading = asyncio.create_task(response({"type": "http", "method": "GET"}, receive, send))
+        await until(lambda: live.clients and live._offset is not None)
+        spine.append()
+        await asyncio.wait([reading], timeout=SOON_S)
+        assert reading.exception() is not None
+        assert (len(heads), live.clients, live.dropped) == (1, 0, 1)
+    finally:
+        await live.stop()
