@@ -11,6 +11,7 @@ from observatory.asgi.durations import Durations
 from observatory.core.canary import HEARTBEAT_JOB
 from observatory.core.errors import ConfigurationError
 from observatory.runtime.dispatch import Dispatcher
+from observatory.runtime.metrics import SERIES_MAX
 from observatory.services.gateway.accept import Acceptor
 from observatory.services.gateway.canary import Canary
 from services.embedding import Served, bench, served, until
@@ -110,6 +111,30 @@ async def test_jobs_are_counted_by_what_came_of_them(tmp_path: Path, empty_datab
         assert found.by("events_published_total", "outcome")["confirmed"] >= 7
         assert found.value("projection_lag_messages") >= 0
         assert found.value("projection_last_event_timestamp_seconds") > 1e9
+
+
+async def test_whatever_types_are_submitted_the_series_are_bounded(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with served(quick(), tmp_path, empty_database, allow_unknown_types=True) as system:
+        before = (await scrape(system.http)).series()
+        for kind in ("once", "again"):
+            batch = [{"type": f"{kind}.{number}"} for number in range(SERIES_MAX)]
+            answer = await system.http.post("/jobs/batch", json=batch)
+            assert answer.status_code == 202
+
+        async def counted() -> Scraped | None:
+            found = await scrape(system.http)
+            jobs = sum(value for _, value in found.of("jobs_submitted_total"))
+            return found if jobs == 2 * SERIES_MAX else None
+
+        found = await until(counted)
+
+    pairs = found.of("jobs_submitted_total")
+    assert len(pairs) == SERIES_MAX + 1
+    assert found.value("jobs_submitted_total", job_type="other") == SERIES_MAX + 2
+    a_pair = len(found.of("job_execution_seconds_bucket", job_type="other")) * 3 + 20
+    assert found.series() <= before + len(pairs) * a_pair
 
 
 # The heartbeat job
