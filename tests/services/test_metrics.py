@@ -20,6 +20,7 @@ from shapes import embedded_only, on_both_shapes
 
 pytestmark = [pytest.mark.anyio, on_both_shapes]
 
+SEEN = "heartbeat_last_seen_timestamp_seconds"
 STAGES = {"accepted", "started", "completed", "applied"}
 HOSTILE_PATHS = (
     "/jobs/019ab2f4-8f1e-7c54-9a55-2b7a3d6e91c0",
@@ -53,7 +54,7 @@ async def test_what_is_told_is_what_is_documented(tmp_path: Path, empty_database
 
         async def all_stages() -> Scraped | None:
             found = await scrape(system.http)
-            return found if len(found.of("heartbeat_last_seen_timestamp_seconds")) == 4 else None
+            return found if len(found.of(SEEN)) == 4 else None
 
         found = await until(all_stages, "for a heartbeat job to come through")
 
@@ -145,7 +146,7 @@ async def test_a_heartbeat_job_is_seen_at_each_stage(tmp_path: Path, empty_datab
 
         async def seen(after: float = 0.0) -> dict[str, float] | None:
             found = await scrape(system.http)
-            stages = found.by("heartbeat_last_seen_timestamp_seconds", "stage")
+            stages = found.by(SEEN, "stage")
             return stages if set(stages) == STAGES and min(stages.values()) > after else None
 
         first = await until(seen)
@@ -155,6 +156,30 @@ async def test_a_heartbeat_job_is_seen_at_each_stage(tmp_path: Path, empty_datab
         assert (await system.http.get("/readyz")).status_code == 200
         assert HEARTBEAT_JOB not in {t.name for t in await system.system.store.job_types()}
         assert system.system.gateway.canary.loops[0].running
+
+
+async def test_a_pipeline_that_is_blocked_is_told_also_after_a_start(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with served(quick(), tmp_path, empty_database, canary_seconds=0.2) as system:
+
+        async def completed() -> Scraped | None:
+            found = await scrape(system.http)
+            return found if found.of(SEEN, stage="completed") else None
+
+        before = (await until(completed)).by(SEEN, "stage")
+
+    # Nobody submits any more.
+    async with served(quick(), tmp_path, empty_database) as system:
+
+        async def recalled() -> Scraped | None:
+            found = await scrape(system.http)
+            return found if found.of(SEEN) else None
+
+        stages = (await until(recalled)).by(SEEN, "stage")
+
+    assert set(stages) >= {"accepted", "started", "completed"}
+    assert all(stages[stage] >= before[stage] for stage in ("accepted", "started", "completed"))
 
 
 async def test_without_the_setting_there_is_no_heartbeat_job_anywhere(

@@ -104,7 +104,7 @@ class SystemMetrics:
         follower = self._follower
         return [
             timestamp("projection_last_event", _LAST_EVENT, follower.last_event_at),
-            timestamps("heartbeat_last_seen", _HEARTBEAT, "stage", follower.heartbeats),
+            timestamps("heartbeat_last_seen", _HEARTBEAT, "stage", follower.heartbeats.last),
         ]
 
 

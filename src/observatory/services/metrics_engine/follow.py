@@ -6,14 +6,12 @@ the way, and the aggregates are rebuilt from the store.
 """
 
 import time
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 import structlog
 
 from observatory.core.aggregates import Aggregates, Deltas, Position, fold_batch
-from observatory.core.canary import APPLIED, STAGE_OF_EVENT
 from observatory.core.errors import PositionMismatch
 from observatory.core.event import encode_commit
 from observatory.core.instant import MICROSECONDS
@@ -22,6 +20,7 @@ from observatory.core.store import StoreReads
 from observatory.runtime.failpoints import reach
 from observatory.runtime.loop import Loop
 from observatory.services.metrics_engine.audit import INTERVAL_S, Audit
+from observatory.services.metrics_engine.heartbeats import Heartbeats
 from observatory.services.metrics_engine.rebuild import rebuild
 
 _log = structlog.get_logger(__name__)
@@ -54,9 +53,8 @@ class Follower:
         self._caught_up_at = 0.0
         self.last_event_at: int | None = None
         """When the spine took the newest message that has been applied."""
-        self.heartbeats: dict[str, int] = {}
-        """Stage → when the last heartbeat job came to it. What was rebuilt tells of none, and the
-        next comes soon."""
+        self.heartbeats = Heartbeats()
+        self._recalled = False
         self.rebuilds = 0
         self.repeats = 0
 
@@ -77,6 +75,9 @@ class Follower:
         there is more."""
         if self._position is None:
             self._position = await self._resume()
+            if not self._recalled:
+                await self.heartbeats.recall(self._store)
+                self._recalled = True
         position = self._position
         began = time.monotonic()
         messages = await self._spine.read_log(position.offset, _MESSAGES_MAX, _BYTES_MAX)
@@ -162,15 +163,9 @@ class Follower:
         reach("engine.before_apply")
         await self._aggregates.apply(position.offset, moved, deltas)
         reach("engine.after_apply")
-        self._saw(messages[-1].at, deltas.heartbeats)
+        self.last_event_at = messages[-1].at
+        self.heartbeats.applied(deltas.heartbeats)
         return Position(position.epoch, offset, position.numbers | numbers)
-
-    def _saw(self, at: int, heartbeats: Mapping[str, int]) -> None:
-        self.last_event_at = at
-        for stage, last in heartbeats.items():
-            self.heartbeats[stage] = max(last, self.heartbeats.get(stage, last))
-        if STAGE_OF_EVENT["job.completed"] in heartbeats:
-            self.heartbeats[APPLIED] = time.time_ns() // 1000
 
     async def _fill_gap(self, publisher: str, after: int, before: int, into: Deltas) -> bool:
         # When the relay brings it, it is a repeat.
