@@ -22,7 +22,7 @@ class Canary:
         self._acceptor = acceptor
         self._every_us = round(every_s * MICROSECONDS)
         wanted = every_s > 0
-        self.loops = (Loop("canary", self.tick, max(every_s, _SHORTEST_S)),) if wanted else ()
+        self.loops = (Loop("heartbeat job", self.tick, max(every_s, _SHORTEST_S)),) if wanted else ()
 
     def start(self) -> None:
         """Begin to submit."""
