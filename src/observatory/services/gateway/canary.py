@@ -21,8 +21,8 @@ class Canary:
         self._store = store
         self._acceptor = acceptor
         self._every_us = round(every_s * MICROSECONDS)
-        wanted = every_s > 0
-        self.loops = (Loop("heartbeat job", self.tick, max(every_s, _SHORTEST_S)),) if wanted else ()
+        loop = Loop("heartbeat job", self.tick, max(every_s, _SHORTEST_S))
+        self.loops = (loop,) if every_s > 0 else ()
 
     def start(self) -> None:
         """Begin to submit."""
