@@ -49,8 +49,9 @@ async def test_what_is_told_is_what_is_documented(tmp_path: Path, empty_database
     app = quick()
     async with served(app, tmp_path, empty_database, canary_seconds=0.1) as system:
         await system.reached(await system.submit("good"))
-        await system.http.post("/queues/texts/pause")
-        await system.submit("good")
+        # Of a queue that nobody takes from yet nothing is taken once it is paused.
+        await system.http.post("/queues/idle/pause")
+        await system.submit("good", queue="idle")
 
         async def all_stages() -> Scraped | None:
             found = await scrape(system.http)

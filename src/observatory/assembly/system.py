@@ -66,11 +66,6 @@ def service_name(services: frozenset[Service]) -> str:
     return "-".join(["observatory", *([] if services == ALL_SERVICES else sorted(services))])
 
 
-def service_name(services: frozenset[Service]) -> str:
-    """What a process that runs these is called in log lines and traces."""
-    return "-".join(["observatory", *([] if services == ALL_SERVICES else sorted(services))])
-
-
 def now() -> int:
     """The clock of a process: microseconds since the epoch. Decisions use the store's."""
     return time.time_ns() // 1000
