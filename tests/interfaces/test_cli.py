@@ -744,6 +744,9 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert "OBSERVATORY_PORT" in answer.stderr
     assert answer.stderr.count("\n") == 1
+    together = cli("up", cwd=tmp_path, OBSERVATORY_LEASE_SECONDS="1")
+    assert together.returncode == 2
+    assert together.stderr.startswith("observatory: OBSERVATORY_LEASE_SECONDS (1) must be more")
 
 
 # ------------------------------------------------------------------ contracts, doctor, keys
