@@ -59,7 +59,9 @@ def _sections(path: Path) -> dict[str, str]:
 
 
 def test_the_limits_of_an_error_are_those_of_the_processor() -> None:
-    told = f"{MESSAGE_CHARS_MAX:,} characters of its message, {TRACEBACK_CHARS_MAX:,} of its traceback"
+    told = (
+        f"{MESSAGE_CHARS_MAX:,} characters of its message, {TRACEBACK_CHARS_MAX:,} of its traceback"
+    )
     assert told in OPERATING.read_text()
 
 
