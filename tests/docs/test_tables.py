@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from observatory.core import errors
 from observatory.core.aggregates import BOUNDS_US
 from observatory.core.errors import Problem
+from observatory.services.processor.run import MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX
 from observatory.settings import Settings
 
 OPERATING = ROOT / "docs" / "guide" / "operating.md"
@@ -55,6 +56,13 @@ def _problems() -> dict[str, type[Problem]]:
 def _sections(path: Path) -> dict[str, str]:
     parts = re.split(r"^## (.+)$", path.read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_the_limits_of_an_error_are_those_of_the_processor() -> None:
+    told = (
+        f"{MESSAGE_CHARS_MAX:,} characters of its message, {TRACEBACK_CHARS_MAX:,} of its traceback"
+    )
+    assert told in OPERATING.read_text()
 
 
 def test_every_setting_is_in_the_table() -> None:

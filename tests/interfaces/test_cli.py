@@ -25,7 +25,7 @@ from observatory.core.errors import PROBLEM_BASE
 from observatory.interfaces.cli.doctor import sqlite_version
 from observatory.interfaces.cli.jobs import outcome_of, print_facts
 from observatory.interfaces.cli.main import COMMANDS, run
-from observatory.interfaces.cli.output import safe, seconds
+from observatory.interfaces.cli.output import Mistake, safe, seconds
 from observatory.interfaces.cli.submit import read_payload
 from real import RunningSystem, environment, running_system, until
 
@@ -352,11 +352,9 @@ def test_values_are_json_where_they_can_be() -> None:
         "e=",
         "l=[1]",
         "eq=a=b",
-        "big=1e999",
-        "tiny=1e-999",
         "nan=NaN",
     )
-    assert read_payload('{"n": 1, "k": null}', fields) == {
+    assert read_payload('{"k": null}', fields) == {
         "n": 2,
         "k": None,
         "t": "text",
@@ -364,10 +362,20 @@ def test_values_are_json_where_they_can_be() -> None:
         "e": "",
         "l": [1],
         "eq": "a=b",
-        "big": "1e999",
-        "tiny": "1e-999",
         "nan": "NaN",
     }
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "1e-999", "[1, 1e999]"])
+def test_a_number_that_cannot_be_is_not_taken_for_text(value: str) -> None:
+    with pytest.raises(Mistake, match=r"^v: -?1e-?999 is too (large|small) for a number; as text"):
+        read_payload(None, (f"v={value}",))
+    assert read_payload(None, ('v="1e999"',)) == {"v": "1e999"}
+
+
+def test_a_key_of_the_payload_is_not_given_again() -> None:
+    with pytest.raises(Mistake, match="the key 'n' is given twice"):
+        read_payload('{"n": 1}', ("n=2",))
 
 
 @pytest.mark.parametrize(
@@ -587,6 +595,15 @@ def hostile_output(system: RunningSystem) -> list[str]:
     return [cli(*call, url=system.url).stdout for call in calls]
 
 
+def test_letters_of_a_payload_are_printed_as_they_are(system: RunningSystem) -> None:
+    text = "é€𝄞 \u202e"
+    shown = cli("submit", "echo", f"text={text}", "--wait", url=system.url, PYTHONUTF8="1")
+    assert 'payload      {"text": "é€𝄞 \\u202e"}\n' in shown.stdout
+    assert 'result       "é€𝄞 \\u202e"\n' in shown.stdout
+    ascii_only = cli("submit", "echo", "text=é", "--wait", url=system.url, PYTHONIOENCODING="ascii")
+    assert 'payload      {"text": "\\xe9"}\n' in ascii_only.stdout
+
+
 def test_no_command_passes_control_codes_of_a_job_on(system: RunningSystem) -> None:
     for output in hostile_output(system):
         assert "gnitrevni" in output
@@ -744,6 +761,9 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert "OBSERVATORY_PORT" in answer.stderr
     assert answer.stderr.count("\n") == 1
+    together = cli("up", cwd=tmp_path, OBSERVATORY_LEASE_SECONDS="1")
+    assert together.returncode == 2
+    assert together.stderr.startswith("observatory: OBSERVATORY_LEASE_SECONDS (1) must be more")
 
 
 # ------------------------------------------------------------------ contracts, doctor, keys

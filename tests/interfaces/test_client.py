@@ -20,6 +20,7 @@ from observatory.client import (
     Interrupted,
     JobFailed,
     JobHandle,
+    NotEnded,
     NotFound,
     PositionLost,
     Refused,
@@ -94,6 +95,8 @@ def test_state_is_read_when_it_is_first_asked_for(client: Client) -> None:
 def test_payload_names_never_collide_with_options(client: Client) -> None:
     job = client.submit("options", {"options": 1, "type": "x"}, options=SubmitOptions())
     assert job.wait(10).result == "x 1"
+    with pytest.raises(TypeError, match=r"submit\('options', \{'options': …\}\)"):
+        client.submit("options", options={"a": 1}, type="x")  # type: ignore[arg-type]
 
 
 def test_a_failed_job_raises_what_its_handler_raised(client: Client) -> None:
@@ -108,7 +111,7 @@ def test_waiting_ends_at_its_timeout_and_the_job_goes_on(client: Client) -> None
     job = client.submit("nap", seconds=2.5)
     with pytest.raises(WaitTimeout, match="still"):
         job.wait(timeout=0.3)
-    with pytest.raises(WaitTimeout, match="call wait"):
+    with pytest.raises(NotEnded, match="call wait"):
         _ = job.refresh().result
     assert job.wait(10).result == "rested"
 

@@ -1,7 +1,10 @@
 """The process that serves: what happens when it cannot begin, and what handlers do to it."""
 
 import asyncio
+import socket
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 import uvicorn
 
 from observatory.assembly import serving
+from observatory.backends.sqlite.database import FILE_NAME
 from observatory.core.errors import ConfigurationError
 from real import running_system, until
 
@@ -68,3 +72,31 @@ def test_a_handler_that_changes_the_working_folder_leaves_the_system_at_work(
         read = f"/jobs/{job}"
         ended = until(lambda: (seen := system.http.get(read).json())["finishedAt"] and seen)
         assert (ended["state"], ended["result"]) == ("completed", "found")
+
+
+SLEEPS = """
+import time
+from observatory import Observatory
+
+app = Observatory()
+
+@app.job("sleep")
+def sleep() -> None:
+    time.sleep(60)
+"""
+
+
+def test_a_start_that_cannot_listen_leaves_the_record_alone(tmp_path: Path) -> None:
+    with running_system(SLEEPS, tmp_path) as system:
+        job = system.http.post("/jobs", json={"type": "sleep", "payload": {}}).json()["jobId"]
+        until(lambda: system.http.get(f"/jobs/{job}").json()["state"] == "running")
+        system.kill()
+        with closing(sqlite3.connect(system.data / FILE_NAME)) as record:
+            query = "SELECT state, attempt, version FROM jobs"
+            before = record.execute(query).fetchall()
+            with socket.create_server(("127.0.0.1", system.port)):
+                system.start(wait=False)
+                assert system.wait_until_ended() == 2
+            assert f"cannot listen on 127.0.0.1:{system.port}" in system.output
+            assert record.execute(query).fetchall() == before
+            assert before[0][:2] == ("running", 1)

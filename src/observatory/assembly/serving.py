@@ -6,7 +6,7 @@ import inspect
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 import uvicorn
@@ -64,7 +64,12 @@ async def serve(
             "(`observatory keys` makes one), or listen on 127.0.0.1"
         )
     stop = Stopping(settings.grace_seconds)
-    async with exporting(service), running(application, settings, services, page) as system:
+    async with (
+        # First: a start that cannot listen must not have rescued and promoted anything.
+        _bound(host, port) as listener,
+        exporting(service),
+        running(application, settings, services, page) as system,
+    ):
         config = uvicorn.Config(
             system.app,
             http=BoundedHeadProtocol,
@@ -76,12 +81,11 @@ async def serve(
             lifespan="off",
             timeout_graceful_shutdown=_CLOSE_S,
         )
-        sockets = [_bind(host, port)]
         server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=sockets), name="http")
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         await _until_ready(server, serving)
         shown = f"[{host}]" if ":" in host else host
-        called = on_ready(f"http://{shown}:{sockets[0].getsockname()[1]}")
+        called = on_ready(f"http://{shown}:{listener.getsockname()[1]}")
         if inspect.isawaitable(called):
             await called
         stopping = asyncio.create_task(stop.asked())
@@ -127,6 +131,12 @@ async def _until_ready(server: _Server, serving: "asyncio.Task[None]") -> None:
     if serving.done():
         await serving  # raises what kept it from listening
         raise ConfigurationError("the HTTP server ended before it listened")
+
+
+@contextlib.asynccontextmanager
+async def _bound(host: str, port: int) -> AsyncGenerator[socket.socket]:
+    with _bind(host, port) as listener:
+        yield listener
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -118,7 +118,8 @@ class Client:
         options: SubmitOptions | None = None,
         **fields: Any,
     ) -> JobHandle:
-        """Submit one job; its payload is `payload` with the keyword `fields` laid over it.
+        """Submit one job; its payload is `payload` with the keyword `fields` laid over it. A
+        payload with a member named `options` is passed as a dict.
 
         Raises:
             Refused: unknown type, a payload that breaks its contract, …

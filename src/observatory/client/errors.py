@@ -102,5 +102,9 @@ class WaitTimeout(ObservatoryError):
     """The job was not finished in the time given; it goes on."""
 
 
+class NotEnded(WaitTimeout):
+    """The job has not ended, as far as is known, and so has no result yet: wait for it."""
+
+
 class PositionLost(ObservatoryError):
     """The event log no longer holds the position: read a snapshot, then follow from now."""

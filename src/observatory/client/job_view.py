@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from observatory.client.errors import JobFailed, WaitTimeout
+from observatory.client.errors import JobFailed, NotEnded
 from observatory.client.records import Job
 from observatory.core.errors import ObservatoryError
 
@@ -35,11 +35,11 @@ class JobView:
 
         Raises:
             JobFailed: it failed or was cancelled.
-            WaitTimeout: as far as is known it has not finished; `wait()` first.
+            NotEnded: as far as is known it has not finished; `wait()` first.
         """
         job = self.job
         if job.state == "completed":
             return job.result
         if job.finished:
             raise JobFailed(job)
-        raise WaitTimeout(f"job {job.id} is {job.state} and has no result yet: call wait()")
+        raise NotEnded(f"job {job.id} is {job.state} and has no result yet: call wait()")

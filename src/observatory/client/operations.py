@@ -235,5 +235,14 @@ def submission(
     options: SubmitOptions | None,
     fields: Mapping[str, Any],
 ) -> Submission:
-    """The job of a call to `submit`: `fields` laid over `payload`."""
+    """The job of a call to `submit`: `fields` laid over `payload`.
+
+    Raises:
+        TypeError: `options` are none; most likely they were meant for the payload.
+    """
+    if options is not None and not isinstance(options, SubmitOptions):  # pyright: ignore[reportUnnecessaryIsInstance] - callers need not be checked
+        raise TypeError(
+            "options say how the job is to be run and are SubmitOptions(…); a payload with a "
+            f"member of that name is passed as a dict: submit({type!r}, {{'options': …}})"
+        )
     return Submission(type, {**(payload or {}), **fields}, options or SubmitOptions())

@@ -10,11 +10,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from observatory.core.form import QUEUE
 
+_PREFIX: Final = "OBSERVATORY_"
+
 
 class Settings(BaseSettings):
     """Every setting, with its default. Durations are in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="OBSERVATORY_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore")
 
     data: Path = Field(
         default=Path(".observatory"), description="folder of the embedded system's file"
@@ -136,13 +138,12 @@ class Settings(BaseSettings):
         # A worker stops itself after two thirds of its lease; a beat must fit in before.
         if self.heartbeat_seconds * 1.5 >= self.lease_seconds:
             raise ValueError(
-                f"lease_seconds ({self.lease_seconds:g}) must be more than one and a half times "
-                f"heartbeat_seconds ({self.heartbeat_seconds:g})"
+                f"{_PREFIX}LEASE_SECONDS ({self.lease_seconds:g}) must be more than one and a half "
+                f"times {_PREFIX}HEARTBEAT_SECONDS ({self.heartbeat_seconds:g})"
             )
         return self
 
 
-_PREFIX: Final = "OBSERVATORY_"
 _OF_CLIENTS: Final = frozenset({"URL", "API_KEY"})
 _OF_KUBERNETES: Final = re.compile(r"(.*_)?SERVICE_(HOST|PORT)(_.*)?|(.*_)?PORT_[0-9]+_(TCP|UDP).*")
 """What Kubernetes sets in every pod beside a Service of this name."""

@@ -259,8 +259,6 @@ def print_job(client: "Client", job: "Job", *, as_json: bool) -> None:
 
 def print_facts(job: "Job") -> None:
     """Print where a job stands, what went in and what came out."""
-    import json
-
     facts: list[tuple[str, object]] = [
         ("id", job.id),
         ("type", job.type),
@@ -278,12 +276,19 @@ def print_facts(job: "Job") -> None:
         ("correlation", job.correlation_id),
         ("trace", job.trace_id),
         ("parent", job.parent_id),
-        ("payload", json.dumps(job.payload)),
-        ("result", json.dumps(job.result) if job.state == "completed" else None),
+        ("payload", _document(job.payload)),
+        ("result", _document(job.result) if job.state == "completed" else None),
     ]
     for name, value in facts:
         if value is not None:
             say(f"{name:<12} {safe(value)}")
+
+
+def _document(value: object) -> str:
+    """JSON as people read it; a terminal that cannot show a character is shown its code."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _progress(job: "Job") -> str | None:

@@ -89,11 +89,11 @@ def submit(
 
 
 def read_payload(payload: str | None, fields: tuple[str, ...]) -> dict[str, Any]:
-    """The payload from `--payload` with the `KEY=VALUE` members laid over it."""
+    """The payload from `--payload` and the `KEY=VALUE` members together."""
     document: dict[str, Any] = {}
     if payload is not None:
         document = _object(sys.stdin.read() if payload == "-" else payload)
-    given: set[str] = set()
+    given = set(document)
     for field in fields:
         name, equals, value = field.partition("=")
         if not equals or not name:
@@ -101,7 +101,7 @@ def read_payload(payload: str | None, fields: tuple[str, ...]) -> dict[str, Any]
         if name in given:
             raise Mistake(f"the key {name!r} is given twice")
         given.add(name)
-        document[name] = _value(value)
+        document[name] = _value(name, value)
     return document
 
 
@@ -127,14 +127,21 @@ def _no_constant(name: str) -> None:
 def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
-        raise ValueError(f"{text} is too large for a number")
+        raise _OutOfRange(f"{text} is too large for a number")
     if number == 0 and text.lower().partition("e")[0].strip("-0."):
-        raise ValueError(f"{text} is too small for a number")
+        raise _OutOfRange(f"{text} is too small for a number")
     return number
 
 
-def _value(text: str) -> Any:
+class _OutOfRange(ValueError):  # noqa: N818 - says what is so
+    """JSON, and no number that is kept as it is."""
+
+
+def _value(name: str, text: str) -> Any:
     try:
         return _json(text)
+    except _OutOfRange as error:
+        # Whoever writes a number does not mean text, and would not learn that text was sent.
+        raise Mistake(f"{name}: {error}; as text it needs its own quotes: '\"…\"'") from error
     except (ValueError, RecursionError):
         return text

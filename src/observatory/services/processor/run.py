@@ -169,6 +169,7 @@ class Run:
             error = self._early_error(outcome, failure) if self._ending else error_info(failure)
         except BaseException as failure:
             # SystemExit included: a handler may end its job, never its worker.
+            failure = failure.stopped if isinstance(failure, _Stopped) else failure
             result, error = None, error_info(failure)
             refused = isinstance(failure, NonRetryable | PayloadMismatch)
             outcome = OutcomeKind.NOT_RETRYABLE if refused else OutcomeKind.ERROR
@@ -217,6 +218,8 @@ class Run:
             self._thread = threading.get_ident()
             try:
                 return context.run(self.handler.function, **arguments)
+            except StopIteration as stopped:
+                raise _Stopped(stopped) from None
             finally:
                 self._thread = None
 
@@ -298,6 +301,14 @@ def _integral(value: Any) -> Any:
 
 class PayloadMismatch(Exception):  # noqa: N818 - users read it as what happened
     """The payload was accepted under a contract that the handler no longer has."""
+
+
+class _Stopped(Exception):  # noqa: N818 - says what is so
+    """A handler's StopIteration: a coroutine cannot raise one, and would tell of that instead."""
+
+    def __init__(self, stopped: StopIteration) -> None:
+        super().__init__()
+        self.stopped = stopped
 
 
 class _Context:
