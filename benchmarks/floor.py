@@ -185,6 +185,7 @@ class _Steps:
                 row["seq"], row["id"], row["type"], row["queue"], row["priority"], "queued",
                 row["max_attempts"], row["timeout_s"], row["created_at"], None, row["created_at"],
                 row["correlation_id"], None, row["contract_version"], None, None, None,
+                row["created_at"],
             )
             for row in (self._recording.rows[t["job"]] for t in batch.jobs)
         ]  # fmt: skip

@@ -110,6 +110,7 @@ def accept(jobs: Sequence[tuple[str, Item]]) -> Change:
     def change(_: RawCursor, now: int) -> tuple[bytes, Rows]:
         fixed = {"queue": "floor", "priority": "normal", "state": "queued", "max_attempts": 1}
         fixed |= {"contract_version": 1, "skewed": False, "created_at": now, "queued_at": now}
+        fixed |= {"ready_at": now}
         return ACCEPT, [
             _row(id, 1, "accept", now, 0, type=item.type, correlation_id=id)
             | {"document": bytes(item.payload).decode()}
