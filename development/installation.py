@@ -49,9 +49,13 @@ REDIS = Software("Redis", "redis-server")
 PGBOUNCER = Software("PgBouncer", "pgbouncer")
 PROMETHEUS = Software("Prometheus", "prometheus")
 ALERTMANAGER = Software("Alertmanager", "prometheus-alertmanager")
+POSTGRES_EXPORTER = Software("The exporter of PostgreSQL", "prometheus-postgres-exporter")
+REDIS_EXPORTER = Software("The exporter of Redis", "prometheus-redis-exporter")
 ALL = (RABBITMQ, POSTGRES, REDIS)
 """What the system runs on."""
-FOR_TESTS = (*ALL, PGBOUNCER, PROMETHEUS, ALERTMANAGER)
+WATCHING = (PROMETHEUS, ALERTMANAGER, POSTGRES_EXPORTER, REDIS_EXPORTER)
+"""What the fire drill watches it with."""
+FOR_TESTS = (*ALL, PGBOUNCER, *WATCHING)
 """What the tests put it beside as well."""
 
 
@@ -126,6 +130,16 @@ def amtool() -> Path:
     return _on_path(["amtool"], ALERTMANAGER)
 
 
+def postgres_exporter() -> Path:
+    """`prometheus-postgres-exporter`. Raises ServerMissing."""
+    return _on_path(["prometheus-postgres-exporter", "postgres_exporter"], POSTGRES_EXPORTER)
+
+
+def redis_exporter() -> Path:
+    """`prometheus-redis-exporter`. Raises ServerMissing."""
+    return _on_path(["prometheus-redis-exporter", "redis_exporter"], REDIS_EXPORTER)
+
+
 def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
     """Those of `wanted` that are not installed."""
     searches = {
@@ -135,6 +149,8 @@ def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
         PGBOUNCER: (pgbouncer,),
         PROMETHEUS: (prometheus, promtool),
         ALERTMANAGER: (alertmanager, amtool),
+        POSTGRES_EXPORTER: (postgres_exporter,),
+        REDIS_EXPORTER: (redis_exporter,),
     }
     absent: list[Software] = []
     for software in wanted:

@@ -1,6 +1,7 @@
-"""A private Prometheus, and a private Alertmanager, with the configuration they are given."""
+"""A private Prometheus and Alertmanager, and the exporters of PostgreSQL and Redis."""
 
 import json
+import os
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,44 @@ class _HttpServer(Server):
     def _answers(self) -> bool:
         with urllib.request.urlopen(f"{self.url()}/-/ready", timeout=_TIMEOUT_S) as answer:
             return answer.status == 200
+
+
+class _Exporter(_HttpServer):
+    """Tells the metrics of another server."""
+
+    def __init__(self, folder: Path | str, url: str) -> None:
+        """`url` is the other server's."""
+        super().__init__(folder)
+        self._of = url
+
+    def _prepare(self) -> None:
+        """Nothing: it keeps nothing."""
+
+    def _answers(self) -> bool:
+        with urllib.request.urlopen(f"{self.url()}/metrics", timeout=_TIMEOUT_S) as answer:
+            return answer.status == 200
+
+
+class PostgresExporter(_Exporter):
+    """The metrics of PostgreSQL."""
+
+    name = "the exporter of PostgreSQL"
+
+    def _environment(self) -> Mapping[str, str]:
+        return {**os.environ, "DATA_SOURCE_NAME": f"{self._of}?sslmode=disable"}
+
+    def _command(self) -> Sequence[str | Path]:
+        return [installation.postgres_exporter(), f"--web.listen-address={self.address}"]
+
+
+class RedisExporter(_Exporter):
+    """The metrics of Redis."""
+
+    name = "the exporter of Redis"
+
+    def _command(self) -> Sequence[str | Path]:
+        listen = f"--web.listen-address={self.address}"
+        return [installation.redis_exporter(), f"--redis.addr={self._of}", listen]
 
 
 class PrometheusServer(_HttpServer):

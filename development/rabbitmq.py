@@ -28,6 +28,7 @@ class RabbitmqServer(Server):
     consumer_timeout_s: after how long it closes a channel that has not acknowledged; None for the
     default of RabbitMQ.
     settings: further lines of rabbitmq.conf.
+    metrics: whether it tells its own to Prometheus, at `metrics_address`.
 
     RabbitMQ 3.10 does not survive every kill: a quorum queue or stream that was declared less than
     a second or so before is there afterwards and never answers. Restart after declaring, then kill.
@@ -41,8 +42,10 @@ class RabbitmqServer(Server):
         *,
         consumer_timeout_s: float | None = None,
         settings: Mapping[str, str] | None = None,
+        metrics: bool = False,
     ) -> None:
         super().__init__(folder)
+        self._metrics = metrics
         self._consumer_timeout_s = consumer_timeout_s
         self._settings = dict(settings or {})
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -56,6 +59,11 @@ class RabbitmqServer(Server):
     def port(self) -> int:
         """The port it listens on for AMQP, the same after every restart."""
         return self._port()
+
+    @property
+    def metrics_address(self) -> str:
+        """`host:port` of its metrics."""
+        return f"127.0.0.1:{self._port('metrics')}"
 
     def ctl(self, *arguments: str) -> str:
         """What rabbitmqctl prints. Raises ServerFailed."""
@@ -85,7 +93,9 @@ class RabbitmqServer(Server):
             cookie.write_text(secrets.token_hex(20))
             # Erlang refuses a cookie that others may read.
             cookie.chmod(0o400)
-        (self.folder / "enabled_plugins").write_text("[].\n")
+        (self.folder / "enabled_plugins").write_text(
+            "[rabbitmq_prometheus].\n" if self._metrics else "[].\n"
+        )
         lines = (f"{name} = {value}\n" for name, value in self._configuration().items())
         (self.folder / "rabbitmq.conf").write_text("".join(lines))
         self._start_epmd()
@@ -99,6 +109,9 @@ class RabbitmqServer(Server):
         }
         if self._consumer_timeout_s is not None:
             limits["consumer_timeout"] = str(round(self._consumer_timeout_s * _MILLISECONDS))
+        if self._metrics:
+            limits["prometheus.tcp.ip"] = "127.0.0.1"
+            limits["prometheus.tcp.port"] = str(self._port("metrics"))
         return {
             "listeners.tcp.1": f"127.0.0.1:{self.port}",
             "default_user": USER,

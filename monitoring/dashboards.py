@@ -204,7 +204,48 @@ HEALTH: Final = Dashboard(
     ),
 )
 
-ALL: Final = (OVERVIEW, QUEUES, PROCESSORS, HEALTH)
+BACKENDS: Final = Dashboard(
+    "observatory-backends",
+    "Observatory / What it runs on",
+    (
+        Panel(
+            "Does RabbitMQ take messages?",
+            {
+                "memory alarm": "rabbitmq_alarms_memory_used_watermark",
+                "disk alarm": "rabbitmq_alarms_free_disk_space_watermark",
+            },
+            limit=1,
+        ),
+        Panel(
+            "What stands in RabbitMQ's queues?",
+            {
+                "ready": "sum (rabbitmq_queue_messages_ready)",
+                "unacknowledged": "sum (rabbitmq_queue_messages_unacked)",
+            },
+        ),
+        Panel(
+            "Who is connected to PostgreSQL?",
+            {"{{state}}": "sum by (state) (pg_stat_activity_count)"},
+        ),
+        Panel(
+            "How many transactions a second?",
+            {"{{datname}}": "sum by (datname) (rate(pg_stat_database_xact_commit[5m]))"},
+            unit="ops",
+        ),
+        Panel(
+            "How much memory does Redis use?",
+            {"{{instance}}": "redis_memory_used_bytes"},
+            unit="bytes",
+        ),
+        Panel(
+            "Does Redis throw keys away?",
+            {"{{instance}}": "rate(redis_evicted_keys_total[5m])"},
+            unit="ops",
+        ),
+    ),
+)
+
+ALL: Final = (OVERVIEW, QUEUES, PROCESSORS, HEALTH, BACKENDS)
 
 
 def document(dashboard: Dashboard, page: str) -> dict[str, Any]:

@@ -44,11 +44,11 @@ class Servers:
 
 
 @contextmanager
-def servers(folder: Path) -> Iterator[Servers]:
-    """Private servers that keep what they confirmed."""
+def servers(folder: Path, *, metrics: bool = False) -> Iterator[Servers]:
+    """Private servers that keep what they confirmed; RabbitmqServer says what `metrics` are."""
     with (
         PostgresServer(folder / "postgres") as postgres,
-        RabbitmqServer(folder / "rabbitmq") as rabbitmq,
+        RabbitmqServer(folder / "rabbitmq", metrics=metrics) as rabbitmq,
         RedisServer(folder / "redis") as redis,
     ):
         yield Servers(postgres, rabbitmq, redis)

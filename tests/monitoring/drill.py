@@ -28,7 +28,12 @@ sys.path[:0] = [str(path) for path in (FAULTS,) if str(path) not in sys.path]
 from installation import AGGREGATES, GATEWAYS, PROCESSORS, SPINE, Installation, servers  # noqa: E402
 
 import real  # noqa: E402
-from development.prometheus import AlertmanagerServer, PrometheusServer  # noqa: E402
+from development.prometheus import (  # noqa: E402
+    AlertmanagerServer,
+    PostgresExporter,
+    PrometheusServer,
+    RedisExporter,
+)
 from monitoring import scraping  # noqa: E402
 from monitoring.rules import Pace, rules  # noqa: E402
 
@@ -131,7 +136,7 @@ class Site:
 def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
     """Everything, running."""
     with ExitStack() as stack:
-        on_servers = stack.enter_context(servers(folder / "servers"))
+        on_servers = stack.enter_context(servers(folder / "servers", metrics=True))
         receiver = Receiver()
         stack.callback(receiver.close)
         alertmanager = stack.enter_context(
@@ -146,6 +151,19 @@ def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
                 OBSERVATORY_CANARY_SECONDS="0.5", OBSERVATORY_ALERTMANAGER_URL=alertmanager.url()
             )
         stack.enter_context(system)
+        backends = {
+            "rabbitmq": [on_servers.rabbitmq.metrics_address],
+            "postgres": [
+                stack.enter_context(
+                    PostgresExporter(folder / "of-postgres", on_servers.postgres.url("postgres"))
+                ).address
+            ],
+            "redis": [
+                stack.enter_context(
+                    RedisExporter(folder / "of-redis", on_servers.redis.url())
+                ).address
+            ],
+        }
         prometheus = PrometheusServer(
             folder / "prometheus",
             scraping.prometheus(
@@ -159,6 +177,7 @@ def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
                 },
                 interval=_SCRAPE,
                 alertmanager=alertmanager.address,
+                others=backends,
             ),
             rules(DrillPace(PACE.factor, PACE.least_s, PACE.most_s)),
         )
@@ -324,6 +343,16 @@ def backend_away(at: Site) -> Callable[[], None]:
     return mend
 
 
+def broker_alarm(at: Site) -> Callable[[], None]:
+    """RabbitMQ lacks memory."""
+    at.on.servers.rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1")
+
+    def mend() -> None:
+        at.on.servers.rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
+
+    return mend
+
+
 def frozen(at: Site) -> Callable[[], None]:
     """Processors stand still: heartbeat jobs are accepted and not run."""
     stopped = [at.on.services[name] for name in PROCESSORS]
@@ -349,6 +378,7 @@ DRILLS: Final[dict[str, Cause]] = {
     "ObservatoryJobLatencyHigh": slow_jobs,
     "ObservatoryDeadLettersGrowing": dead_letters,
     "ObservatoryLeasesExpiring": leases,
+    "ObservatoryBrokerAlarm": broker_alarm,
     "ObservatoryJobFailureRatioHigh": failures,
     "ObservatoryJobFailureRatioRaised": failures,
 }
