@@ -312,6 +312,23 @@ def test_ctrl_c_is_130_without_a_traceback(system: RunningSystem) -> None:
     assert (process.returncode, stderr) == (130, "")
 
 
+def test_following_says_at_once_that_nothing_answers(tmp_path: Path) -> None:
+    said = tmp_path / "stderr"
+    url = f"http://127.0.0.1:{free_port()}"
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*CLI, "events", "--follow", "--url", url], env=environment(), stderr=stderr
+        )
+        try:
+            until(lambda: "Trying again" in said.read_text())
+            assert process.poll() is None
+        finally:
+            process.kill()
+            process.wait(10)
+    assert said.read_text().count("Trying again") == 1
+    assert f"{url}/ does not answer" in said.read_text()
+
+
 def test_a_reader_that_goes_away_is_no_error(system: RunningSystem) -> None:
     command = f"{' '.join(CLI)} events --json --limit 5000 | head -n 1; echo ${{PIPESTATUS[0]}}"
     answer = subprocess.run(

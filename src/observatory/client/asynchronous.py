@@ -1,6 +1,6 @@
 """The client for asyncio and trio: the same operations, awaited."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, TypeVar, Unpack
 
 import anyio
@@ -172,11 +172,12 @@ class AsyncClient:
         subject: str | None = None,
         after: str | None = None,
         follow: bool = False,
+        on_lost: Callable[[str], None] | None = None,
     ) -> AsyncIterator[EventRecord]:
         """Events of the log; see `Client.events`."""
         params = event_params(type, subject, after)
         if follow:
-            async for record in self._follow(Follower(params, self._patience_s)):
+            async for record in self._follow(Follower(params, self._patience_s, on_lost)):
                 yield record
         else:
             async for item in self.items("/events", params):

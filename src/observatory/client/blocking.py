@@ -1,7 +1,7 @@
 """The blocking client."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, Unpack
 
 import httpx
@@ -190,18 +190,20 @@ class Client:
         subject: str | None = None,
         after: str | None = None,
         follow: bool = False,
+        on_lost: Callable[[str], None] | None = None,
     ) -> Iterator[EventRecord]:
         """Events of the log: newest first; with `after` oldest first; with `follow` live.
 
         Following goes on over restarts of the server without losing an event. An event whose
-        server died at the wrong moment may be in the log twice, with the same id.
+        server died at the wrong moment may be in the log twice, with the same id. `on_lost` is
+        called with the reason when nothing answers, once until something does again.
 
         Raises:
             PositionLost: the log no longer holds what comes after `after`.
         """
         params = event_params(type, subject, after)
         if follow:
-            yield from self._follow(Follower(params, self._patience_s))
+            yield from self._follow(Follower(params, self._patience_s, on_lost))
         else:
             for item in self.items("/events", params):
                 yield msgspec.convert(item, EventRecord)

@@ -1,6 +1,7 @@
 """Following the event log over server-sent events, across lost connections."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -15,9 +16,13 @@ from observatory.client.requests import unreachable
 class Follower:
     """Where a live stream is, so that a new connection goes on after the last event seen."""
 
-    def __init__(self, params: dict[str, str], patience_s: float) -> None:
+    def __init__(
+        self, params: dict[str, str], patience_s: float, on_lost: Callable[[str], None] | None
+    ) -> None:
         self._params = params
         self._patience_s = patience_s
+        self._on_lost = on_lost
+        self._told = False
         self._silent_since = time.monotonic()
         self._pause_s = 0.1
 
@@ -45,12 +50,15 @@ class Follower:
 
     def opened(self) -> None:
         """The server answered: patience starts anew."""
-        self._silent_since = time.monotonic()
+        self._silent_since, self._told = time.monotonic(), False
 
     def pause_after(self, failure: httpx.TransportError | None) -> float:
         """Seconds until the next connection; raises once nothing answered for too long."""
         if failure and time.monotonic() - self._silent_since > self._patience_s:
             raise unreachable(failure) from failure
+        if failure and self._on_lost and not self._told:
+            self._told = True
+            self._on_lost(str(unreachable(failure)))
         self._pause_s = min(1.0, self._pause_s * 2)
         return self._pause_s
 

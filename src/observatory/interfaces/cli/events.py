@@ -8,7 +8,14 @@ from cyclopts import Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, Mistake, at_least_one, print_json_line, say
+from observatory.interfaces.cli.output import (
+    AsJson,
+    Mistake,
+    at_least_one,
+    print_json_line,
+    safe,
+    say,
+)
 
 
 def events(
@@ -51,7 +58,9 @@ def events(
     # Whoever follows wants to go on over a restart of the server.
     with (address or Address()).client(patience=30.0 if follow else 1.0) as client:
         if follow:
-            found = client.events(type=type, subject=subject, after=after, follow=True)
+            found = client.events(
+                type=type, subject=subject, after=after, follow=True, on_lost=_tell_of_trying
+            )
             for record in islice(found, count):
                 _print(record.position, record.event, as_json=as_json)
             return ExitCode.OK
@@ -61,6 +70,11 @@ def events(
             _print(item["position"], item["event"], as_json=as_json)
         listing.tell_of_more()
     return ExitCode.OK
+
+
+def _tell_of_trying(reason: str) -> None:
+    # Whoever mistyped the address must not look at nothing for as long as a restart may take.
+    print(f"observatory: {safe(reason)} Trying again …", file=sys.stderr, flush=True)
 
 
 def _print(position: str, event: dict[str, Any], *, as_json: bool) -> None:
