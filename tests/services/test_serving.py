@@ -100,3 +100,32 @@ def test_a_start_that_cannot_listen_leaves_the_record_alone(tmp_path: Path) -> N
             assert f"cannot listen on 127.0.0.1:{system.port}" in system.output
             assert record.execute(query).fetchall() == before
             assert before[0][:2] == ("running", 1)
+
+
+HOARDS = """
+import os, resource, time
+from observatory import Observatory
+
+app = Observatory()
+
+@app.job("hoard")
+def hoard() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    held = []
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        time.sleep(3)
+    for descriptor in held:
+        os.close(descriptor)
+"""
+
+
+def test_a_process_without_descriptors_says_so_once(tmp_path: Path) -> None:
+    with running_system(HOARDS, tmp_path) as system:
+        job = system.http.post("/jobs", json={"type": "hoard", "payload": {}}).json()["jobId"]
+        until(lambda: "process.descriptors_used_up" in system.output)
+        until(lambda: system.http.get(f"/jobs/{job}").json()["state"] == "completed")
+        assert system.output.count("process.descriptors_used_up") == 1
+        assert '"limit": 200' in system.output

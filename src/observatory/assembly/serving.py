@@ -13,6 +13,7 @@ import uvicorn
 
 from observatory.asgi.connection import BoundedHeadProtocol
 from observatory.asgi.keys import LOOPBACK_NAMES, read_keys
+from observatory.assembly.descriptors import Descriptors
 from observatory.assembly.stopping import Stopping
 from observatory.assembly.system import Service, running, service_name
 from observatory.core.application import Observatory
@@ -68,6 +69,7 @@ async def serve(
         # First: a start that cannot listen must not have rescued and promoted anything.
         _bound(host, port) as listener,
         exporting(service),
+        _watched(),
         running(application, settings, services, page) as system,
     ):
         config = uvicorn.Config(
@@ -137,6 +139,16 @@ async def _until_ready(server: _Server, serving: "asyncio.Task[None]") -> None:
 async def _bound(host: str, port: int) -> AsyncGenerator[socket.socket]:
     with _bind(host, port) as listener:
         yield listener
+
+
+@contextlib.asynccontextmanager
+async def _watched() -> AsyncGenerator[None]:
+    descriptors = Descriptors().loop
+    descriptors.start()
+    try:
+        yield
+    finally:
+        await descriptors.stop()
 
 
 def _bind(host: str, port: int) -> socket.socket:
