@@ -511,9 +511,15 @@ def _aggregates(verdict: Verdict, record: Record, stats: dict[str, Any] | None) 
     states = Counter((j["type"], j["queue"], j["state"]) for j in record.jobs.values())
     totals: Counter[tuple[str, str, str]] = Counter()
     for history in record.history.values():
+        was_due = False
         for t in history:
+            was_due = was_due or t["state"] == "queued"
             if measure := MEASURE_OF_MOVE.get(t["move"]):
                 totals[t["type"], t["queue"], measure] += 1
+            if t["state"] in TERMINAL and was_due:
+                totals[t["type"], t["queue"], "end_to_end"] += 1
+            if t.get("outcome") == "lost":
+                totals[t["type"], t["queue"], "lost"] += 1
             if t["move"] == "claim":
                 totals[t["type"], t["queue"], "wait"] += 1
             elif t["move"] == "complete" or t.get("outcome") in FAILED_ATTEMPT:

@@ -195,7 +195,7 @@ def test_an_unknown_query_parameter(server: Server) -> None:
 
 
 def test_an_unknown_route(server: Server) -> None:
-    for path in ("/nope", "/jobs/x/y", "/%00", "/..%2f..%2fetc/passwd", "/alerts"):
+    for path in ("/nope", "/jobs/x/y", "/%00", "/..%2f..%2fetc/passwd", "/schedule"):
         refused(server.http.get(path), 404, "not-found")
         refused(server.http.post(path, json=GOOD), 404, "not-found")
     for path in ("/jobs/nope", "/jobs/nope/events", "/jobs/' OR 1=1", "/contracts/../../etc"):

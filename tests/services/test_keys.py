@@ -279,6 +279,7 @@ def _url(path: str) -> str:
         ("{job_id:job_id}", "01a20a84-8c93-7013-b13e-869c8ff945a2"),
         ("{queue:queue}", "default"),
         ("{path:path}", "job.v1.json"),
+        ("{name}", "ObservatoryOutboxStuck"),
     ):
         path = path.replace(name, value)
     assert "{" not in path, "the test does not know what to put there"
