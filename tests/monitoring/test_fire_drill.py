@@ -23,7 +23,7 @@ def test_the_watchdog_arrives(at: Site) -> None:
 
 @pytest.mark.parametrize(
     "alert",
-    ["ObservatoryHeartbeatStalled", "ObservatoryOutboxStuck", "ObservatoryProjectionLagging"],
+    ["ObservatoryHeartbeatStalled", "ObservatoryProjectionLagging"],
 )
 def test_an_alert_fires_is_delivered_shown_and_resolved(alert: str, at: Site) -> None:
     drill(at, alert)
