@@ -5,14 +5,15 @@ and errors stand on top, what is behind them below; limits are those of the aler
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from observatory.core import alert as known
 
 _SOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
-_WIDTH: Final = 24
+_WIDTH: Final = 12
 _HEIGHT: Final = 8
+_TAGS: Final = ["observatory"]
 _ONE: Final = "max without (instance, pod, service)"
 
 
@@ -23,8 +24,6 @@ class Panel:
     title: str
     queries: dict[str, str]
     unit: str = "short"
-    kind: str = "timeseries"
-    wide: int = 12
     about: str = ""
     limit: float | None = None
     """From here on it is bad."""
@@ -39,7 +38,6 @@ class Dashboard:
     uid: str
     title: str
     panels: Sequence[Panel]
-    tags: Sequence[str] = field(default=("observatory",))
 
 
 def _quantiles(measure: str) -> dict[str, str]:
@@ -251,16 +249,13 @@ ALL: Final = (OVERVIEW, QUEUES, PROCESSORS, HEALTH, BACKENDS)
 def document(dashboard: Dashboard, page: str) -> dict[str, Any]:
     """A dashboard as Grafana reads it; `page` is the base URL of the system's page."""
     panels: list[dict[str, Any]] = []
-    x = y = 0
-    for number, panel in enumerate(dashboard.panels, 1):
-        if x + panel.wide > _WIDTH:
-            x, y = 0, y + _HEIGHT
-        panels.append(_panel(number, panel, x, y, page))
-        x += panel.wide
+    for at, panel in enumerate(dashboard.panels):
+        x, y = at % 2 * _WIDTH, at // 2 * _HEIGHT
+        panels.append(_panel(at + 1, panel, x, y, page))
     return {
         "uid": dashboard.uid,
         "title": dashboard.title,
-        "tags": list(dashboard.tags),
+        "tags": _TAGS,
         "schemaVersion": 39,
         "graphTooltip": 1,
         "refresh": "10s",
@@ -268,7 +263,7 @@ def document(dashboard: Dashboard, page: str) -> dict[str, Any]:
         "timezone": "utc",
         "links": [
             {"title": "Observatory", "type": "link", "url": page, "targetBlank": True},
-            {"title": "Dashboards", "type": "dashboards", "tags": list(dashboard.tags)},
+            {"title": "Dashboards", "type": "dashboards", "tags": _TAGS},
         ],
         "templating": {"list": [_queue_variable()]},
         "panels": panels,
@@ -299,11 +294,11 @@ def _panel(number: int, panel: Panel, x: int, y: int, page: str) -> dict[str, An
     links = [{"title": "Show in the Observatory", "url": f"{page}{panel.link}"}]
     return {
         "id": number,
-        "type": panel.kind,
+        "type": "timeseries",
         "title": panel.title,
         "description": panel.about,
         "datasource": _SOURCE,
-        "gridPos": {"x": x, "y": y, "w": panel.wide, "h": _HEIGHT},
+        "gridPos": {"x": x, "y": y, "w": _WIDTH, "h": _HEIGHT},
         "links": links if panel.link else [],
         "fieldConfig": {
             "defaults": {

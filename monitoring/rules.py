@@ -19,10 +19,7 @@ from observatory.core.alert import AlertRule, Severity
 TARGETS: Final = 'job="observatory"'
 """How the scrape configurations call the system's own processes."""
 
-_SHORT_OF: Final = {3600: 300, 21_600: 1800}
-"""The short window beside each long one."""
-_FEW_JOBS: Final = 10
-"""A ratio of fewer jobs in its window says nothing."""
+_RATIOS: Final = (known.FAILURE_RATIO_HIGH, known.FAILURE_RATIO_RAISED)
 _SHOWN_AS: Final = {
     known.BACKLOG_GROWING.name: "humanizeDuration",
     known.LATENCY_HIGH.name: "humanizeDuration",
@@ -45,14 +42,14 @@ class Pace:
     factor: float = 1.0
     least_s: float = 1.0
     """No window is shorter, or it would hold no two samples."""
-    most_s: float = float("inf")
-    """No duration is longer."""
+    oldest_s: float = float("inf")
+    """No age need be waited for longer."""
 
     def time(self, seconds: float) -> str:
         """A duration of the rules, as Prometheus writes it."""
         if not seconds:
             return "0s"
-        scaled = round(min(max(seconds / self.factor, self.least_s), self.most_s))
+        scaled = round(max(seconds / self.factor, self.least_s))
         for unit, size in (("h", 3600), ("m", 60)):
             if scaled % size == 0:
                 return f"{scaled // size}{unit}"
@@ -60,7 +57,7 @@ class Pace:
 
     def age(self, seconds: float) -> str:
         """A limit on an age, in seconds."""
-        return f"{min(max(seconds / self.factor, self.least_s), self.most_s):g}"
+        return f"{min(max(seconds / self.factor, 1.0), self.oldest_s):g}"
 
 
 REAL_TIME: Final = Pace()
@@ -115,7 +112,7 @@ def _recording(pace: Pace) -> list[dict[str, str]]:
                 f"sum without (job_type) ({_ONE} (rate({metric}_bucket[{five}])))",
             )
         )
-    for window in sorted({*_SHORT_OF, *_SHORT_OF.values()}):
+    for window in sorted({w for rule in _RATIOS for w in (rule.window_s, rule.short_window_s)}):
         found += _failures(pace, window)
     return found
 
@@ -140,11 +137,11 @@ def _failures(pace: Pace, window_s: int) -> list[dict[str, str]]:
 
 
 def _burning(rule: AlertRule) -> str:
-    long, short = rule.window_s, _SHORT_OF[rule.window_s]
+    long, short = rule.window_s, rule.short_window_s
     ratio, count = "observatory:jobs_failed_per_finished:ratio_rate", REAL_TIME.time
     return (
         f"{ratio}{count(long)} > {rule.limit:g} and {ratio}{count(short)} > {rule.limit:g}"
-        f" and observatory:jobs_finished:increase{count(long)} >= {_FEW_JOBS}"
+        f" and observatory:jobs_finished:increase{count(long)} >= {known.FEW_JOBS}"
     )
 
 
@@ -165,8 +162,7 @@ def _expressions(pace: Pace) -> dict[str, str]:
             "histogram_quantile(0.95, queue_le:observatory_job_end_to_end_seconds_bucket:rate5m)"
             f" > {age(latency.limit)}"
         ),
-        known.FAILURE_RATIO_HIGH.name: _burning(known.FAILURE_RATIO_HIGH),
-        known.FAILURE_RATIO_RAISED.name: _burning(known.FAILURE_RATIO_RAISED),
+        **{rule.name: _burning(rule) for rule in _RATIOS},
         known.DEAD_LETTERS_GROWING.name: (
             f"{_ONE} (delta(observatory_dead_letters[{time(known.DEAD_LETTERS_GROWING.window_s)}]))"
             " > 0"

@@ -37,10 +37,8 @@ from development.prometheus import (  # noqa: E402
 from monitoring import scraping  # noqa: E402
 from monitoring.rules import Pace, rules  # noqa: E402
 
-PACE: Final = Pace(factor=60, least_s=5, most_s=60)
+PACE: Final = Pace(factor=60, least_s=5, oldest_s=10)
 """Windows of 5 s at least hold some samples of a scrape a second."""
-AGES: Final = 10.0
-"""No age need be waited for longer."""
 _SCRAPE: Final = "1s"
 _FIRES_WITHIN_S: Final = 60.0
 _RESOLVES_WITHIN_S: Final = 120.0
@@ -54,14 +52,6 @@ def until(condition: Callable[[], Any], *, timeout_s: float, why: Callable[[], s
         return condition()
 
     real.until(slowly, timeout_s=timeout_s, why=why)
-
-
-class DrillPace(Pace):
-    """Ages need not pass: an hour's pause is a few seconds."""
-
-    def age(self, seconds: float) -> str:
-        """See `Pace.age`."""
-        return f"{min(max(seconds / self.factor, 1.0), AGES):g}"
 
 
 class Receiver:
@@ -123,13 +113,30 @@ class Site:
         assert body["source"] == "alertmanager"
         return {item["name"] for item in body["items"]}
 
-    def submit(self, type: str, count: int = 1, queue: str | None = None, **payload: Any) -> None:
+    def submit(self, type: str, count: int = 1, **payload: Any) -> None:
         """Submit some jobs, in one request."""
         item: dict[str, Any] = {"type": type, "payload": {"n": 1, "pause": 0.0, **payload}}
-        if queue is not None:
-            item["queue"] = queue
         answer = self.on.services["gateway"].http.post("/jobs/batch", json=[item] * count)
         assert answer.status_code == 202, answer.text
+
+    def keep_submitting(
+        self, every_s: float, type: str, count: int, **payload: Any
+    ) -> Callable[[], None]:
+        """Submit so many again and again, until what is returned is called."""
+        ended = threading.Event()
+
+        def go_on() -> None:
+            while not ended.wait(every_s):
+                self.submit(type, count, **payload)
+
+        submitting = threading.Thread(target=go_on, daemon=True)
+        submitting.start()
+
+        def end() -> None:
+            ended.set()
+            submitting.join(10)
+
+        return end
 
 
 @contextmanager
@@ -179,7 +186,7 @@ def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
                 alertmanager=alertmanager.address,
                 others=backends,
             ),
-            rules(DrillPace(PACE.factor, PACE.least_s, PACE.most_s)),
+            rules(PACE),
         )
         stack.enter_context(prometheus)
         yield Site(system, prometheus, alertmanager, receiver)
@@ -214,18 +221,10 @@ def backlog(at: Site) -> Callable[[], None]:
     """A queue is paused while jobs come into it."""
     answer = at.on.services["gateway"].http.post("/queues/waiting/pause")
     assert answer.status_code == 200
-    ended = threading.Event()
-
-    def go_on() -> None:
-        while not ended.wait(0.5):
-            at.submit("wait", 3)
-
-    submitting = threading.Thread(target=go_on, daemon=True)
-    submitting.start()
+    end = at.keep_submitting(0.5, "wait", 3)
 
     def mend() -> None:
-        ended.set()
-        submitting.join(10)
+        end()
         at.on.services["gateway"].http.post("/queues/waiting/resume")
 
     return mend
@@ -239,38 +238,12 @@ def paused(at: Site) -> Callable[[], None]:
 
 def slow_jobs(at: Site) -> Callable[[], None]:
     """Jobs take long."""
-    ended = threading.Event()
-
-    def go_on() -> None:
-        while not ended.wait(0.4):
-            at.submit("wait", 1, pause=7.0)
-
-    submitting = threading.Thread(target=go_on, daemon=True)
-    submitting.start()
-
-    def mend() -> None:
-        ended.set()
-        submitting.join(10)
-
-    return mend
+    return at.keep_submitting(0.4, "wait", 1, pause=7.0)
 
 
 def failures(at: Site) -> Callable[[], None]:
     """Every job fails."""
-    ended = threading.Event()
-
-    def go_on() -> None:
-        while not ended.wait(0.5):
-            at.submit("doomed", 10)
-
-    submitting = threading.Thread(target=go_on, daemon=True)
-    submitting.start()
-
-    def mend() -> None:
-        ended.set()
-        submitting.join(10)
-
-    return mend
+    return at.keep_submitting(0.5, "doomed", 10)
 
 
 def dead_letters(at: Site) -> Callable[[], None]:

@@ -42,10 +42,9 @@ class ScopedRoute(Route):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse who may not ask."""
-        if scope["method"] in (self.methods or ()):  # any other is answered 405
-            scope["observatory.route"] = self.path_format
-            demand(scope, self.scopes)
         scope["observatory.route"] = self.path_format
+        if scope["method"] in (self.methods or ()):  # any other is answered 405
+            demand(scope, self.scopes)
         await super().handle(scope, receive, send)
 
 

@@ -9,6 +9,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+FEW_JOBS: Final = 10
+"""A ratio of fewer jobs in its window says nothing."""
+
 
 class Severity(StrEnum):
     """How soon somebody should look."""
@@ -35,6 +38,8 @@ class AlertRule(msgspec.Struct, frozen=True):
     """What the measured value must exceed, or fall below; the description says of what unit."""
     window_s: int = 300
     """Over which time rates, ratios and percentiles are taken."""
+    short_window_s: int = 0
+    """Of a ratio: over this time, too, so that it ends soon after what it tells of."""
 
     @property
     def runbook(self) -> str:
@@ -113,6 +118,7 @@ FAILURE_RATIO_HIGH: Final = AlertRule(
     for_s=120,
     limit=0.144,
     window_s=3600,
+    short_window_s=300,
 )
 FAILURE_RATIO_RAISED: Final = AlertRule(
     "ObservatoryJobFailureRatioRaised",
@@ -123,6 +129,7 @@ FAILURE_RATIO_RAISED: Final = AlertRule(
     for_s=900,
     limit=0.06,
     window_s=21_600,
+    short_window_s=1800,
 )
 DEAD_LETTERS_GROWING: Final = AlertRule(
     "ObservatoryDeadLettersGrowing",

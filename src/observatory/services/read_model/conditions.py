@@ -30,9 +30,6 @@ from observatory.services.read_model.freshness import Clock
 EVERY_S: Final = 5.0
 _KEPT_EVERY_S: Final = 30
 """Totals are kept this far apart, but for the newest."""
-_FEW_JOBS: Final = 10
-"""A ratio of fewer jobs in its window says nothing."""
-_SHORT_OF: Final = {3600: 300, 21_600: 1800}
 _FINISHED: Final = ("completed", "failed", "cancelled")
 _QUANTILE: Final = 0.95
 _ALERTS_MAX: Final = 200
@@ -220,8 +217,8 @@ class Conditions:
 
     async def _burning(self, rule: AlertRule, now: int) -> Finding | None:
         long, finished = await self._failures(rule.window_s, now)
-        short, _ = await self._failures(_SHORT_OF[rule.window_s], now)
-        if finished < _FEW_JOBS or long <= rule.limit or short <= rule.limit:
+        short, _ = await self._failures(rule.short_window_s, now)
+        if finished < known.FEW_JOBS or long <= rule.limit or short <= rule.limit:
             return None
         return Finding(rule, f"{100 * long:.1f}%")
 
