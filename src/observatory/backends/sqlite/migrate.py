@@ -1,10 +1,11 @@
 """Bringing a database file to the newest schema.
 
-Alembic is loaded only where there is something to do: it costs a quarter of a second, and `up`
-must be ready within two.
+A new file is given the newest schema at once. Only an old one needs alembic, whose import alone
+takes as long as all else that `up` does before it is ready.
 """
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,9 @@ HEAD: Final = "0005"
 """The newest revision; a test compares it with the migrations folder."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+SCHEMA: Final = MIGRATIONS / "schema.sql"
+"""All the migrations in one; `scripts/write_sqlite_schema.py` writes it, a test compares it."""
 
 
 def revision(path: Path) -> str | None:
@@ -46,6 +50,28 @@ def migrate(path: Path) -> None:
         raise ConfigurationError(
             f"{path} was written by a newer release (schema {at}, this one knows {HEAD})"
         )
+    try:
+        if at is None:
+            _create(path)
+        else:
+            upgrade(path, "head")
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be brought to schema {HEAD}: {error}; it is as it was"
+        ) from error
+
+
+def _create(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript(f"BEGIN IMMEDIATE;\n{SCHEMA.read_text()}\nCOMMIT;")
+
+
+def upgrade(path: Path, to: str) -> None:
+    """Run the migrations that lead from the revision of a file, or from nothing, to another.
+
+    Raises:
+        sqlite3.Error, OSError: one of them failed, and the file is as it was.
+    """
     from alembic import command
     from alembic.config import Config
     from sqlalchemy.exc import DBAPIError
@@ -54,9 +80,6 @@ def migrate(path: Path) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("sqlalchemy.url", f"sqlite:///{path}")
     try:
-        command.upgrade(config, "head")
-    except (DBAPIError, sqlite3.Error, OSError) as error:
-        told = error.orig if isinstance(error, DBAPIError) else error
-        raise ConfigurationError(
-            f"{path} cannot be brought to schema {HEAD}: {told}; it is as it was"
-        ) from error
+        command.upgrade(config, to)
+    except DBAPIError as error:
+        raise sqlite3.DatabaseError(str(error.orig)) from error
