@@ -8,10 +8,7 @@ help: ## List the targets
 demo: ## Set up and run the demo
 	@scripts/demo
 
-demo-fire-drill: ## Cause every fault there is an alert for, and follow the alert to whoever is told
-	.venv/bin/python tests/monitoring/fire_drill.py
-
-services: ## Run the demo on RabbitMQ, PostgreSQL and Redis
+demo-services: ## Run the demo on RabbitMQ, PostgreSQL and Redis
 	@scripts/demo --services
 
 test: ## Set up and run every check, as CI does
@@ -38,6 +35,9 @@ faults: ## Break things on purpose: every guarantee under every fault, at full s
 	.venv/bin/python tests/faults/kill_storm.py
 	.venv/bin/pytest tests/faults/test_short_faults.py
 	.venv/bin/python tests/faults/fault_table.py
+
+fire-drill: ## Cause every fault there is an alert for, and follow the alert to whoever is told
+	.venv/bin/python tests/monitoring/fire_drill.py
 
 services: ## Run RabbitMQ, PostgreSQL and Redis until Ctrl-C, from installed binaries
 	@.venv/bin/python -m development --install

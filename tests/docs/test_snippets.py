@@ -1,6 +1,7 @@
 """The commands and programs of the documents work: marked ones are run, the others are parsed."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -101,3 +102,22 @@ def test_bash_parses(block: Block) -> None:
 
 def test_every_mark_is_known() -> None:
     assert {block.mark for block in _ALL} <= {None, "file", "serve", "run"}
+
+
+def test_every_target_of_the_makefile_is_there_once() -> None:
+    text = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+    assert phony is not None
+    told = {
+        target
+        for path in documents()
+        for target in re.findall(r"(?:^|`)make ([a-z-]+)(?:$|`)", path.read_text(), re.MULTILINE)
+    }
+    assert len(told) > 2, "vacuous: the documents name no target"
+
+    planned = subprocess.run(
+        ["make", "-n", *phony[1].split(), *told], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert (planned.returncode, planned.stderr) == (0, "")
+    assert sorted(re.findall(r"^([a-z-]+):", text, re.MULTILINE)) == sorted(phony[1].split())
