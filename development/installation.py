@@ -51,11 +51,13 @@ PROMETHEUS = Software("Prometheus", "prometheus")
 ALERTMANAGER = Software("Alertmanager", "prometheus-alertmanager")
 POSTGRES_EXPORTER = Software("The exporter of PostgreSQL", "prometheus-postgres-exporter")
 REDIS_EXPORTER = Software("The exporter of Redis", "prometheus-redis-exporter")
+NGINX = Software("nginx", "nginx")
+NGINX_EXPORTER = Software("The exporter of nginx", "prometheus-nginx-exporter")
 ALL = (RABBITMQ, POSTGRES, REDIS)
 """What the system runs on."""
-WATCHING = (PROMETHEUS, ALERTMANAGER, POSTGRES_EXPORTER, REDIS_EXPORTER)
+WATCHING = (PROMETHEUS, ALERTMANAGER, POSTGRES_EXPORTER, REDIS_EXPORTER, NGINX_EXPORTER)
 """What the fire drill watches it with."""
-FOR_TESTS = (*ALL, PGBOUNCER, *WATCHING)
+FOR_TESTS = (*ALL, PGBOUNCER, NGINX, *WATCHING)
 """What the tests put it beside as well."""
 
 
@@ -140,6 +142,16 @@ def redis_exporter() -> Path:
     return _on_path(["prometheus-redis-exporter", "redis_exporter"], REDIS_EXPORTER)
 
 
+def nginx() -> Path:
+    """`nginx`, which Debian puts where only root looks. Raises ServerMissing."""
+    return _on_path(["nginx", "/usr/sbin/nginx"], NGINX)
+
+
+def nginx_exporter() -> Path:
+    """`prometheus-nginx-exporter`. Raises ServerMissing."""
+    return _on_path(["prometheus-nginx-exporter", "nginx-prometheus-exporter"], NGINX_EXPORTER)
+
+
 def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
     """Those of `wanted` that are not installed."""
     searches = {
@@ -151,6 +163,8 @@ def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
         ALERTMANAGER: (alertmanager, amtool),
         POSTGRES_EXPORTER: (postgres_exporter,),
         REDIS_EXPORTER: (redis_exporter,),
+        NGINX: (nginx,),
+        NGINX_EXPORTER: (nginx_exporter,),
     }
     absent: list[Software] = []
     for software in wanted:

@@ -39,7 +39,7 @@ class _HttpServer(Server):
             return answer.status == 200
 
 
-class _Exporter(_HttpServer):
+class Exporter(_HttpServer):
     """Tells the metrics of another server."""
 
     def __init__(self, folder: Path | str, url: str) -> None:
@@ -55,7 +55,7 @@ class _Exporter(_HttpServer):
             return answer.status == 200
 
 
-class PostgresExporter(_Exporter):
+class PostgresExporter(Exporter):
     """The metrics of PostgreSQL."""
 
     name = "the exporter of PostgreSQL"
@@ -67,7 +67,7 @@ class PostgresExporter(_Exporter):
         return [installation.postgres_exporter(), f"--web.listen-address={self.address}"]
 
 
-class RedisExporter(_Exporter):
+class RedisExporter(Exporter):
     """The metrics of Redis."""
 
     name = "the exporter of Redis"

@@ -215,6 +215,18 @@ BACKENDS: Final = Dashboard(
             limit=1,
         ),
         Panel(
+            "How much of what RabbitMQ stops at is left?",
+            {
+                "memory in use, of what it stops at": (
+                    "rabbitmq_process_resident_memory_bytes / rabbitmq_resident_memory_limit_bytes"
+                ),
+                "free disk, of what it stops at": (
+                    "rabbitmq_disk_space_available_bytes"
+                    " / rabbitmq_disk_space_available_limit_bytes"
+                ),
+            },
+        ),
+        Panel(
             "What stands in RabbitMQ's queues?",
             {
                 "ready": "sum (rabbitmq_queue_messages_ready)",
@@ -224,6 +236,12 @@ BACKENDS: Final = Dashboard(
         Panel(
             "Who is connected to PostgreSQL?",
             {"{{state}}": "sum by (state) (pg_stat_activity_count)"},
+        ),
+        Panel(
+            "How far are PostgreSQL's replicas behind?",
+            # Who has no replica has no such series.
+            {"bytes": "max (pg_stat_replication_pg_wal_lsn_diff) or vector(0)"},
+            unit="bytes",
         ),
         Panel(
             "How many transactions a second?",
@@ -239,6 +257,21 @@ BACKENDS: Final = Dashboard(
             "Does Redis throw keys away?",
             {"{{instance}}": "rate(redis_evicted_keys_total[5m])"},
             unit="ops",
+        ),
+        Panel(
+            "How many requests come through the edge?",
+            {"{{instance}}": "rate(nginx_http_requests_total[5m])"},
+            unit="reqps",
+        ),
+        Panel(
+            "Does the edge drop connections?",
+            {
+                "open": "sum (nginx_connections_active)",
+                "dropped a second": (
+                    "sum (rate(nginx_connections_accepted[5m]))"
+                    " - sum (rate(nginx_connections_handled[5m]))"
+                ),
+            },
         ),
     ),
 )

@@ -9,7 +9,6 @@ the same expressions.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,7 +73,7 @@ def rules(pace: Pace = REAL_TIME, page: str = "") -> dict[str, Any]:
         "groups": [
             {"name": "observatory-recording", "rules": _recording(pace)},
             {"name": "observatory-alerts", "rules": _alerts(pace, page)},
-            {"name": "observatory-backends", "rules": _of_backends(pace, page)},
+            {"name": "observatory-backends", "rules": _alerts_of_backends(pace, page)},
         ]
     }
 
@@ -225,64 +224,99 @@ def _templated(text: str, shown: str) -> str:
 # What the system runs on. Their exporters are their own: RabbitMQ's plugin, and the exporters
 # for PostgreSQL, Redis and nginx.
 
-_BACKENDS: Final[Mapping[str, tuple[AlertRule, str]]] = {
-    rule.name: (rule, expr)
-    for rule, expr in (
-        (
-            AlertRule(
-                "ObservatoryBrokerAlarm",
-                Severity.CRITICAL,
-                "RabbitMQ takes no messages: it lacks memory or disk",
-                "RabbitMQ has raised its memory or disk alarm and blocks publishers. Jobs are "
-                "accepted and stay in the outbox until it ends.",
-                for_s=0,
-            ),
+BROKER_ALARM: Final = AlertRule(
+    "ObservatoryBrokerAlarm",
+    Severity.CRITICAL,
+    "RabbitMQ takes no messages: it lacks memory or disk",
+    "RabbitMQ has raised its memory or disk alarm and blocks publishers. Jobs are accepted and "
+    "stay in the outbox until it ends.",
+    for_s=0,
+)
+BROKER_DISK_LOW: Final = AlertRule(
+    "ObservatoryBrokerDiskLow",
+    Severity.WARNING,
+    "RabbitMQ has {value} times as much disk as it stops at",
+    "RabbitMQ has less than three times the free disk below which it blocks publishers.",
+    for_s=300,
+    limit=3.0,
+)
+BROKER_UNACKED: Final = AlertRule(
+    "ObservatoryBrokerUnacked",
+    Severity.WARNING,
+    "{value} messages were delivered and not acknowledged for a quarter of an hour",
+    "A work message is acknowledged when its jobs are claimed, within milliseconds. Messages that "
+    "stay unacknowledged are held by a processor that does not claim.",
+    for_s=900,
+    limit=1000.0,
+)
+POSTGRES_CONNECTIONS_HIGH: Final = AlertRule(
+    "ObservatoryPostgresConnectionsHigh",
+    Severity.WARNING,
+    "PostgreSQL has {value} of its connections in use",
+    "More than four fifths of PostgreSQL's connections are taken; beyond, no process can connect.",
+    for_s=300,
+    limit=0.8,
+)
+REDIS_EVICTING: Final = AlertRule(
+    "ObservatoryRedisEvicting",
+    Severity.WARNING,
+    "Redis throws {value} keys a second away",
+    "Redis evicts keys for want of memory. The numbers are counted anew, and wrong until then.",
+    for_s=0,
+)
+EDGE_UNAVAILABLE: Final = AlertRule(
+    "ObservatoryEdgeUnavailable",
+    Severity.CRITICAL,
+    "the edge does not answer, or drops connections",
+    "nginx does not tell its status, or closes connections unserved because it has "
+    "no worker connections left. Requests do not reach the services.",
+    for_s=60,
+)
+
+_OF_BACKENDS: Final = (
+    BROKER_ALARM,
+    BROKER_DISK_LOW,
+    BROKER_UNACKED,
+    POSTGRES_CONNECTIONS_HIGH,
+    REDIS_EVICTING,
+    EDGE_UNAVAILABLE,
+)
+
+
+def _expressions_of_backends(pace: Pace) -> dict[str, str]:
+    five = pace.time(300)
+    return {
+        BROKER_ALARM.name: (
             "max without (instance, pod) (rabbitmq_alarms_memory_used_watermark) == 1"
-            " or max without (instance, pod) (rabbitmq_alarms_free_disk_space_watermark) == 1",
+            " or max without (instance, pod) (rabbitmq_alarms_free_disk_space_watermark) == 1"
         ),
-        (
-            AlertRule(
-                "ObservatoryBrokerUnacked",
-                Severity.WARNING,
-                "{value} messages were delivered and not acknowledged for a quarter of an hour",
-                "A work message is acknowledged when its jobs are claimed, within milliseconds. "
-                "Messages that stay unacknowledged are held by a processor that does not claim.",
-                for_s=900,
-                limit=1000,
-            ),
-            "sum without (instance, pod) (rabbitmq_queue_messages_unacked) > 1000",
+        BROKER_DISK_LOW.name: (
+            "rabbitmq_disk_space_available_bytes / rabbitmq_disk_space_available_limit_bytes"
+            f" < {BROKER_DISK_LOW.limit:g}"
         ),
-        (
-            AlertRule(
-                "ObservatoryPostgresConnectionsHigh",
-                Severity.WARNING,
-                "PostgreSQL has {value} of its connections in use",
-                "More than four fifths of PostgreSQL's connections are taken; beyond, processes "
-                "cannot connect.",
-                for_s=300,
-            ),
-            "sum without (datname, state) (pg_stat_activity_count)"
-            " / on (instance) pg_settings_max_connections > 0.8",
+        BROKER_UNACKED.name: (
+            "sum without (instance, pod) (rabbitmq_queue_messages_unacked)"
+            f" > {BROKER_UNACKED.limit:g}"
         ),
-        (
-            AlertRule(
-                "ObservatoryRedisEvicting",
-                Severity.WARNING,
-                "Redis throws {value} keys a second away",
-                "Redis evicts keys for want of memory. The numbers are rebuilt each time, and "
-                "wrong until then.",
-                for_s=0,
-            ),
-            "rate(redis_evicted_keys_total[5m]) > 0",
+        POSTGRES_CONNECTIONS_HIGH.name: (
+            # Which other labels there are depends on the exporter's version.
+            "sum by (instance) (pg_stat_activity_count)"
+            " / max by (instance) (pg_settings_max_connections)"
+            f" > {POSTGRES_CONNECTIONS_HIGH.limit:g}"
         ),
-    )
-}
+        REDIS_EVICTING.name: f"rate(redis_evicted_keys_total[{five}]) > 0",
+        EDGE_UNAVAILABLE.name: (
+            f"nginx_up == 0 or rate(nginx_connections_accepted[{five}])"
+            f" - rate(nginx_connections_handled[{five}]) > 0"
+        ),
+    }
 
 
-def _of_backends(pace: Pace, page: str) -> list[dict[str, Any]]:
-    return [_alert(rule, expr, pace, page) for rule, expr in _BACKENDS.values()]
+def _alerts_of_backends(pace: Pace, page: str) -> list[dict[str, Any]]:
+    expressions = _expressions_of_backends(pace)
+    return [_alert(rule, expressions[rule.name], pace, page) for rule in _OF_BACKENDS]
 
 
 def names() -> list[str]:
     """Every alert there is."""
-    return [*(rule.name for rule in known.RULES), *_BACKENDS]
+    return [*(rule.name for rule in known.RULES), *(rule.name for rule in _OF_BACKENDS)]

@@ -8,7 +8,9 @@ read model, and be told to be over after the fault was mended.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -21,6 +23,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiormq
+import psycopg
+import redis
 
 FAULTS = Path(__file__).parents[1] / "faults"
 sys.path[:0] = [str(path) for path in (FAULTS,) if str(path) not in sys.path]
@@ -28,6 +32,7 @@ sys.path[:0] = [str(path) for path in (FAULTS,) if str(path) not in sys.path]
 from installation import AGGREGATES, GATEWAYS, PROCESSORS, SPINE, Installation, servers  # noqa: E402
 
 import real  # noqa: E402
+from development.nginx import NginxExporter, NginxServer  # noqa: E402
 from development.prometheus import (  # noqa: E402
     AlertmanagerServer,
     PostgresExporter,
@@ -40,6 +45,11 @@ from monitoring.rules import Pace, rules  # noqa: E402
 PACE: Final = Pace(factor=60, least_s=5, oldest_s=10)
 """Windows of 5 s at least hold some samples of a scrape a second."""
 _SCRAPE: Final = "1s"
+_UNACKED: Final = 1_100
+_CONNECTIONS: Final = (
+    "SELECT setting::int, (SELECT count(*) FROM pg_stat_activity) FROM pg_settings"
+    " WHERE name = 'max_connections'"
+)
 _FIRES_WITHIN_S: Final = 60.0
 _RESOLVES_WITHIN_S: Final = 120.0
 
@@ -96,6 +106,7 @@ class Site:
     prometheus: PrometheusServer
     alertmanager: AlertmanagerServer
     receiver: Receiver
+    edge: NginxServer
 
     def firing(self) -> set[str]:
         """Alerts that fire in Prometheus."""
@@ -171,6 +182,15 @@ def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
                 ).address
             ],
         }
+        edge = stack.enter_context(
+            NginxServer(
+                folder / "edge",
+                f"127.0.0.1:{system.services['gateway'].port}",
+                f"127.0.0.1:{system.services['read-model'].port}",
+            )
+        )
+        of_edge = NginxExporter(folder / "of-edge", edge.status_url())
+        backends["nginx"] = [stack.enter_context(of_edge).address]
         prometheus = PrometheusServer(
             folder / "prometheus",
             scraping.prometheus(
@@ -189,7 +209,7 @@ def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
             rules(PACE),
         )
         stack.enter_context(prometheus)
-        yield Site(system, prometheus, alertmanager, receiver)
+        yield Site(system, prometheus, alertmanager, receiver, edge)
 
 
 Cause = Callable[[Site], Callable[[], None]]
@@ -339,6 +359,84 @@ def frozen(at: Site) -> Callable[[], None]:
     return mend
 
 
+def broker_disk(at: Site) -> Callable[[], None]:
+    """RabbitMQ's disk fills up: what it stops at comes near."""
+    free = shutil.disk_usage(at.on.servers.rabbitmq.folder).free
+    at.on.servers.rabbitmq.ctl("set_disk_free_limit", str(free // 2))
+    return lambda: at.on.servers.rabbitmq.ctl("set_disk_free_limit", "50MB")
+
+
+def unacked(at: Site) -> Callable[[], None]:
+    """Somebody takes messages and never answers for them."""
+    loop = asyncio.new_event_loop()
+    connection = loop.run_until_complete(_take(at, "hoarded", _UNACKED))
+
+    def mend() -> None:
+        loop.run_until_complete(connection.close())
+        loop.close()
+        at.on.servers.rabbitmq.ctl("delete_queue", "-p", at.on.vhost, "hoarded")
+
+    return mend
+
+
+async def _take(at: Site, queue: str, count: int) -> aiormq.abc.AbstractConnection:
+    """Put so many messages into a queue of its own and take them, without acknowledgement."""
+    connection = await aiormq.connect(at.on.servers.rabbitmq.url(at.on.vhost))
+    channel = await connection.channel()
+    await channel.queue_declare(queue, durable=True)
+    for _ in range(count):
+        await channel.basic_publish(b"", routing_key=queue)
+    all_came, taken = asyncio.Event(), itertools.count(1)
+
+    async def keep(_: aiormq.abc.DeliveredMessage) -> None:
+        if next(taken) == count:
+            all_came.set()
+
+    await channel.basic_consume(queue, keep)
+    await asyncio.wait_for(all_came.wait(), 30)
+    return connection
+
+
+def connections(at: Site) -> Callable[[], None]:
+    """Somebody opens connections to PostgreSQL and keeps them."""
+    url = at.on.servers.postgres.url("postgres")
+    with psycopg.connect(url) as one:
+        limit, used = one.execute(_CONNECTIONS).fetchone() or (0, 0)
+    held = [psycopg.connect(url) for _ in range(int(limit * 0.9) - used)]
+
+    def mend() -> None:
+        for connection in held:
+            connection.close()
+
+    return mend
+
+
+def evicting(at: Site) -> Callable[[], None]:
+    """Redis is full and throws away what it was given."""
+    with redis.Redis.from_url(at.on.servers.redis.url()) as asked:
+        asked.config_set("maxmemory-policy", "allkeys-lru")
+        asked.config_set("maxmemory", asked.info("memory")["used_memory"] - 1)
+    end = at.keep_submitting(0.5, "wait", 3)
+
+    def mend() -> None:
+        end()
+        with redis.Redis.from_url(at.on.servers.redis.url()) as asked:
+            asked.config_set("maxmemory", 0)
+            asked.config_set("maxmemory-policy", "noeviction")
+
+    return mend
+
+
+def edge_dies(at: Site) -> Callable[[], None]:
+    """The edge is killed."""
+    at.edge.kill()
+
+    def mend() -> None:
+        at.edge.start()
+
+    return mend
+
+
 DRILLS: Final[dict[str, Cause]] = {
     "ObservatoryServiceDown": service_dies,
     "ObservatoryNoProcessors": no_processors,
@@ -352,6 +450,11 @@ DRILLS: Final[dict[str, Cause]] = {
     "ObservatoryDeadLettersGrowing": dead_letters,
     "ObservatoryLeasesExpiring": leases,
     "ObservatoryBrokerAlarm": broker_alarm,
+    "ObservatoryBrokerDiskLow": broker_disk,
+    "ObservatoryBrokerUnacked": unacked,
+    "ObservatoryPostgresConnectionsHigh": connections,
+    "ObservatoryRedisEvicting": evicting,
+    "ObservatoryEdgeUnavailable": edge_dies,
     "ObservatoryJobFailureRatioHigh": failures,
     "ObservatoryJobFailureRatioRaised": failures,
 }

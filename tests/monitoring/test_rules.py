@@ -191,6 +191,34 @@ CASES = (
             'pg_settings_max_connections{instance="p"}': "100x60",
         },
     ),
+    Case(
+        "ObservatoryBrokerDiskLow",
+        True,
+        {
+            "rabbitmq_disk_space_available_bytes": "90x60",
+            "rabbitmq_disk_space_available_limit_bytes": "50x60",
+        },
+    ),
+    Case(
+        "ObservatoryBrokerDiskLow",
+        False,
+        {
+            "rabbitmq_disk_space_available_bytes": "900x60",
+            "rabbitmq_disk_space_available_limit_bytes": "50x60",
+        },
+    ),
+    Case(
+        "ObservatoryEdgeUnavailable",
+        True,
+        {"nginx_connections_accepted": "0+60x60", "nginx_connections_handled": "0+30x60"},
+    ),
+    Case(
+        "ObservatoryEdgeUnavailable",
+        False,
+        {"nginx_connections_accepted": "0+60x60", "nginx_connections_handled": "0+60x60"},
+    ),
+    Case("ObservatoryEdgeUnavailable", True, {"nginx_up": "0x60"}),
+    Case("ObservatoryEdgeUnavailable", False, {"nginx_up": "1x60"}),
     Case("ObservatoryRedisEvicting", True, {'redis_evicted_keys_total{instance="r"}': "0+60x60"}),
     Case("ObservatoryRedisEvicting", False, {'redis_evicted_keys_total{instance="r"}': "60x60"}),
 )
