@@ -216,7 +216,7 @@ def test_maintenance_reads_by_index(
 def test_the_newest_failures_are_found_by_index_and_no_more_are_read(
     db: psycopg.Connection[Any], type: str | None, queue: str | None, since: int | None
 ) -> None:
-    query, values = failing(type, queue, since, 10, newest=30)
+    query, values = failing(type, queue, since, 10, AT, newest=30)
 
     assert_by_index(plan(db, query, values), 60)
 

@@ -91,6 +91,13 @@ def _faults_of(error: jsonschema_rs.ValidationError, at: str) -> list[Fault]:
             return [fault for inner in meant[0] for fault in _faults_of(inner, at)]
         if types := _types_wanted(kind.context):
             return [Fault(pointer, f"is of none of the types {types}")]
+    if isinstance(kind, _Kind.OneOfNotValid):
+        kinds = [e.kind for branch in kind.context for e in branch]
+        wanted = [one.property for one in kinds if isinstance(one, _Kind.Required)]
+        if len(wanted) == len(kinds):
+            return [Fault(pointer, f"needs one of {', '.join(wanted)}")]
+    if isinstance(kind, _Kind.OneOfMultipleValid):
+        return [Fault(pointer, "has members that exclude one another")]
     return [Fault(pointer, _detail(error))]
 
 

@@ -96,6 +96,10 @@ class FailureGroup(msgspec.Struct, frozen=True):
     first_seen_at: int
     last_seen_at: int
     sample_job: str
+    last_hour: int
+    """Of these, those whose last failure is of the last hour."""
+    hour_before: int
+    """And those of the hour before that."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -142,6 +146,8 @@ SEARCHED_MAX: Final = 1_000
 IDEMPOTENCY_KEPT_US: Final = 24 * 3600 * 1_000_000
 """How long an Idempotency-Key is remembered at least."""
 
+
+HOUR_US: Final = 3600 * 1_000_000
 
 FAILURES_MAX: Final = 10_000
 """How many failures, the newest, are grouped."""

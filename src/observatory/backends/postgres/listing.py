@@ -15,7 +15,7 @@ import msgspec
 from observatory.backends.postgres.rows import ids_between
 from observatory.backends.postgres.sql import statement
 from observatory.core.lifecycle import State
-from observatory.core.store import FAILURES_MAX, JobFilter
+from observatory.core.store import FAILURES_MAX, HOUR_US, JobFilter
 
 COLUMNS: Final = (
     "id, type, queue, priority, state, attempt, failures, crashes, version, max_attempts, "
@@ -79,11 +79,16 @@ def _walk(query: "_Query", columns: str, where: JobFilter, before: str | None, l
 
 
 def failing(
-    type: str | None, queue: str | None, since: int | None, limit: int, newest: int = FAILURES_MAX
+    type: str | None,
+    queue: str | None,
+    since: int | None,
+    limit: int,
+    now: int,
+    newest: int = FAILURES_MAX,
 ) -> tuple[bytes, list[Any]]:
     """The query of the failures, and its values: the newest are found by an index."""
     query = _Query()
-    query.values = [newest, limit]
+    query.values = [newest, limit, now - HOUR_US, now - 2 * HOUR_US]
     conditions = [_FAILING]
     if type is not None:
         conditions.append(f"type = {query.value(type, 'text')}")

@@ -166,10 +166,12 @@ class PostgresReads:
         self, type: str | None, queue: str | None, since: int | None, limit: int
     ) -> list[FailureGroup]:
         """See `StoreReads.failures`."""
-        query, values = failing(type, queue, since, min(limit, LIST_MAX))
-        return await self._database.read(
-            lambda db: [FailureGroup(*row) for row in db.execute(query, values)]
-        )
+
+        def work(db: Transaction) -> list[FailureGroup]:
+            query, values = failing(type, queue, since, min(limit, LIST_MAX), db.now)
+            return [FailureGroup(*row) for row in db.execute(query, values)]
+
+        return await self._database.read(work)
 
     async def oldest_queued(self) -> dict[str, int]:
         """See `StoreReads.oldest_queued`."""

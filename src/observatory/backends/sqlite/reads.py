@@ -24,6 +24,7 @@ from observatory.core.lifecycle import ErrorInfo, State
 from observatory.core.store import (
     BACKLOG_COUNTED_MAX,
     FAILURES_MAX,
+    HOUR_US,
     LIST_MAX,
     SEARCHED_MAX,
     WORKERS_SHOWN_US,
@@ -169,12 +170,21 @@ class SqliteReads:
         self, type: str | None, queue: str | None, since: int | None, limit: int
     ) -> list[FailureGroup]:
         """See `StoreReads.failures`."""
-        asked = {"type =": type, "queue =": queue, "coalesce(finished_at, started_at) >=": since}
-        given = {condition: value for condition, value in asked.items() if value is not None}
-        more = "".join(f" AND {condition} ?" for condition in given)
+        now = self._database.now()
+        asked = {
+            "type": ("type = :type", type),
+            "queue": ("queue = :queue", queue),
+            "since": ("coalesce(finished_at, started_at) >= :since", since),
+        }
+        given = {name: one for name, one in asked.items() if one[1] is not None}
+        more = "".join(f" AND {condition}" for condition, _ in given.values())
         query = _FAILURES.replace(_FAILING, _FAILING + more)
-        # In the order in which they stand in the text.
-        values = (*given.values(), FAILURES_MAX, min(limit, LIST_MAX))
+        values = {name: value for name, (_, value) in given.items()} | {
+            "newest": FAILURES_MAX,
+            "groups": min(limit, LIST_MAX),
+            "last_hour": now - HOUR_US,
+            "hour_before": now - 2 * HOUR_US,
+        }
         return await self._database.search(
             lambda db: [FailureGroup(*row) for row in db.execute(query, values)]
         )

@@ -30,6 +30,7 @@ from observatory.core.trace_context import read_trace_context
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.accept import Acceptor, refusal
 from observatory.services.gateway.actions import Operator
+from observatory.services.gateway.bulk import Action, Bulk, read_cursor, read_selection
 from observatory.services.gateway.canary import Canary
 from observatory.services.gateway.queues import Queues
 from observatory.services.gateway.submission import HTTP, Context, JobTypes, Reader
@@ -61,6 +62,8 @@ class Gateway:
         self._operator = Operator(store, dispatcher, self._acceptor, self._reader)
         self._cancel_contract = Contract(documents[f"{HTTP}cancel-request.v1.json"], documents)
         self._retry_contract = Contract(documents[f"{HTTP}retry-request.v1.json"], documents)
+        self._action_contract = Contract(documents[f"{HTTP}job-action.v1.json"], documents)
+        self._bulk = Bulk(store, self._operator)
 
     def routes(self) -> list[ScopedRoute]:
         """The routes, without health and metrics."""
@@ -69,6 +72,7 @@ class Gateway:
             for path, endpoint, scope in (
                 ("/jobs", self.submit, "submit"),
                 ("/jobs/batch", self.submit_batch, "submit"),
+                ("/jobs/actions", self.act_on_jobs, "operate"),
                 (f"{JOB_PATH}/cancel", self.cancel, "operate"),
                 (f"{JOB_PATH}/retry", self.retry, "operate"),
                 (f"{QUEUE_PATH}/pause", self.pause, "operate"),
@@ -157,6 +161,32 @@ class Gateway:
         else:
             version = await self._operator.retry(job_id)
         return _accepted(job_id, event_id(job_id, version), {"Location": f"/jobs/{job_id}"})
+
+    async def act_on_jobs(self, request: Request) -> Response:
+        """``POST /jobs/actions``."""
+        Parameters(request, ())
+        media_type(request, _JSON)
+        body = decode(await read_body(request, self._settings.body_bytes_max))
+        self._action_contract.check(body, "the body")
+        action, dry = Action(body["action"]), body.get("dryRun", False)
+        selection = read_selection(action, body)
+        before = read_cursor(body.get("cursor"))
+        if dry:
+            done = await self._bulk.count(selection)
+        else:
+            self._acceptor.admit()
+            by: str = request.scope["observatory.principal"]
+            done = await self._bulk.act(action, selection, before, body.get("reason"), by)
+        answer = {
+            "action": action,
+            "dryRun": dry,
+            "matched": done.matched,
+            "changed": done.changed,
+            "skipped": done.skipped,
+            "complete": done.complete,
+            "next": done.reached,
+        }
+        return _json(answer, 200)
 
     async def pause(self, request: Request) -> Response:
         """``POST /queues/{queue}/pause``."""

@@ -19,7 +19,7 @@ from observatory.core.aggregates import Aggregates
 from observatory.core.errors import InvalidParameter, NotFound
 from observatory.core.form import JOB_TYPE, QUEUE
 from observatory.core.instant import MICROSECONDS, to_rfc3339
-from observatory.core.job import Job, WorkerRecord
+from observatory.core.job import Job
 from observatory.core.lifecycle import TERMINAL, State
 from observatory.core.spine import Spine
 from observatory.core.store import LIST_MAX, JobFilter, Store
@@ -42,6 +42,8 @@ from observatory.services.read_model.live import Live
 from observatory.services.read_model.log_events import Wanted, parse_position
 from observatory.services.read_model.stats import Statistics
 from observatory.services.read_model.stream import Stream
+from observatory.services.read_model.system import SystemHealth
+from observatory.services.read_model.workers import worker
 from observatory.settings import Settings, runbooks
 
 _PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
@@ -71,6 +73,7 @@ class ReadModel:
         self._catalogue = Catalogue(documents)
         self._clock = clock
         self._alerts = alerts
+        self._health = SystemHealth(store, spine, aggregates, clock)
         self._live = Live(spine, settings.streams_max)
         self.loops = (*self._live.loops, *alerts.loops)
         self._ending = anyio.Event()
@@ -91,6 +94,7 @@ class ReadModel:
             "/queues": self.queues,
             "/workers": self.workers,
             "/alerts": self.alerts,
+            "/system": self.system,
             "/runbooks/{name}": self.runbook,
             "/events": self.events,
             "/events/stream": self.stream,
@@ -283,8 +287,8 @@ class ReadModel:
         """``GET /workers``."""
         Parameters(request, ())
         stale_before = await self._store.now() - int(self._settings.lease_seconds * MICROSECONDS)
-        workers = await self._store.workers()
-        return await self._list([_worker(w, stale_before) for w in workers], None)
+        found = await self._store.workers()
+        return await self._list([worker(one, stale_before) for one in found], None)
 
     async def alerts(self, request: Request) -> Response:
         """``GET /alerts``."""
@@ -292,6 +296,11 @@ class ReadModel:
         now = await self._store.now()
         freshness = await self._clock.freshness(now)
         return _json(shown(self._alerts.known(), now), freshness)
+
+    async def system(self, request: Request) -> Response:
+        """``GET /system``."""
+        Parameters(request, ())
+        return _json(*await self._health.look())
 
     async def runbook(self, request: Request) -> Response:
         """``GET /runbooks/{name}``."""
@@ -381,22 +390,3 @@ def _position(cursor: Any) -> tuple[int, int] | None:
     if position is None:
         raise InvalidParameter("cursor: start from the first page")
     return position
-
-
-def _worker(worker: WorkerRecord, stale_before: int) -> dict[str, Any]:
-    state = worker.state
-    if state == "lost" or (state in ("active", "draining") and worker.seen_at < stale_before):
-        state = "stale"
-    return {
-        "id": worker.id,
-        "host": worker.host,
-        "pid": worker.pid,
-        "startedAt": to_rfc3339(worker.started_at),
-        "lastSeenAt": to_rfc3339(worker.seen_at),
-        "state": state,
-        "rescued": worker.state == "lost",
-        "concurrency": worker.concurrency,
-        "running": worker.running,
-        "queues": list(worker.queues),
-        "jobTypes": list(worker.job_types),
-    }

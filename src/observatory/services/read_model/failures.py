@@ -19,4 +19,5 @@ def failure(group: FailureGroup) -> dict[str, Any]:
         "firstSeenAt": to_rfc3339(group.first_seen_at),
         "lastSeenAt": to_rfc3339(group.last_seen_at),
         "sampleJobId": group.sample_job,
+        "recent": {"lastHour": group.last_hour, "hourBefore": group.hour_before},
     }

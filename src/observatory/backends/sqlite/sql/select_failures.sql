@@ -1,6 +1,8 @@
 SELECT error_fingerprint, max(error_type), min(error_message), max(type),
        count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'retrying'),
-       min(at), max(at), max(id)
+       min(at), max(at), max(id),
+       count(*) FILTER (WHERE at >= :last_hour),
+       count(*) FILTER (WHERE at >= :hour_before AND at < :last_hour)
 FROM (
     SELECT id, type, state, error_fingerprint, error_type, error_message,
            coalesce(finished_at, started_at) AS at
@@ -8,8 +10,8 @@ FROM (
     -- What more there is to be asked for is put in here, so that an index fits it.
     WHERE state IN ('failed', 'retrying') AND error_fingerprint IS NOT NULL
     ORDER BY coalesce(finished_at, started_at) DESC
-    LIMIT ?
+    LIMIT :newest
 ) AS newest
 GROUP BY error_fingerprint
 ORDER BY count(*) DESC, error_fingerprint
-LIMIT ?
+LIMIT :groups
