@@ -27,6 +27,12 @@ const pairs = [
   ["http/alerts.v1", "Alerts"],
   ["http/job-accepted.v1", "Accepted"],
   ["http/cancellation.v1", "CancelAccepted"],
+  ["http/job-action-outcome.v1", "BulkOutcome"],
+  ["http/queue-state.v1", "QueueState"],
+  ["http/event-page.v1", "Page<Omit<LoggedEvent, 'event'>>"],
+  ["http/contract-list.v1", "Page<ContractEntry>"],
+  ["http/health.v1", "Health"],
+  ["http/system.v1", "SystemHealth"],
   ["http/problem.v1", "Problem"],
   ...readdirSync(join(contracts, "events"))
     .filter((name) => name.startsWith("job."))

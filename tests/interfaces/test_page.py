@@ -2,174 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import expect
+from watching import (
+    BIDI,
+    CONTROLS,
+    HOSTILE,
+    JOBS,
+    LIVE_MS,
+    RECORD_TEXT,
+    RECOVERY_MS,
+    Watched,
+    finished,
+    submit,
+    tile,
+)
 
 from observatory.asgi.keys import new_key
-from observatory.interfaces import web
 from real import RunningSystem, running_system, until
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-LIVE_MS = 5_000
-"""What happens in the system is on the page within this, without a reload."""
-RECOVERY_MS = 25_000
-"""The longest wait between two tries of the page is 15 s."""
-
-JOBS = """
-from observatory import JobContext, Observatory, Retry
-
-app = Observatory()
-
-@app.job("double")
-def double(n: int) -> int:
-    return 2 * n
-
-@app.job("echo", queue="texts")
-def echo(text: str, ctx: JobContext) -> str:
-    ctx.log.info(text)
-    return text
-
-def inner(why: str) -> None:
-    raise ValueError(why)
-
-@app.job("break", max_attempts=1)
-def break_it(why: str) -> None:
-    inner(why)
-
-@app.job("flaky", max_attempts=2, retry=Retry(base=0.05, cap=0.05))
-def flaky(ctx: JobContext) -> str:
-    if ctx.attempt == 1:
-        raise RuntimeError("not yet")
-    return "at last"
-"""
-
-HOSTILE = "<img src=x onerror=document.title='owned'><script>alert(1)</script>"
-BIDI = "invoice\u202egnp.exe"
-CONTROLS = "bell\u0007 escape\u001b[31m c1\u009b del\u007f zero\u200bwidth"
-
-RECORD_VIOLATIONS = """
-window.violations = [];
-document.addEventListener('securitypolicyviolation', (event) =>
-    window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
-"""
-
-RECORD_TEXT = """
-window.drawn = [];
-const draw = CanvasRenderingContext2D.prototype.fillText;
-CanvasRenderingContext2D.prototype.fillText = function (text, x, ...rest) {
-    const width = this.measureText(text).width;
-    const left = { left: x, start: x, center: x - width / 2 }[this.textAlign] ?? x - width;
-    window.drawn.push({ text, left });
-    return draw.call(this, text, x, ...rest);
-};
-"""
-"""What is written on a canvas, and where it begins: a canvas cuts off what is left of 0."""
-
-
-@dataclass
-class Watched:
-    """A page, and whatever it did that it should not have done."""
-
-    page: Page
-    origin: str
-    faults: list[str] = field(default_factory=list)
-
-    def on_console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.faults.append(f"console {message.type}: {message.text}")
-
-    def on_request(self, request: Any) -> None:
-        if not request.url.startswith(self.origin + "/"):
-            self.faults.append(f"request to {request.url}")
-
-    def open(self, address: str = "#/") -> Page:
-        self.page.goto(f"{self.origin}/{address}")
-        expect(self.page.locator(".connection")).to_have_attribute(
-            "data-phase", "live", timeout=10_000
-        )
-        return self.page
-
-    def assert_clean(self) -> None:
-        self.faults += self.page.evaluate("window.violations")
-        assert not self.faults
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS), headless=True
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built_page() -> None:
-    index = Path(web.__file__).parent / "dist" / "index.html"
-    assert index.exists(), "the page is not built: cd web && npm ci && npm run build"
-
-
-@pytest.fixture
-def system(tmp_path: Path) -> Iterator[RunningSystem]:
-    with running_system(JOBS, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
-    """Opens pages; at the end none of them may have done anything it should not."""
-    opened: list[Watched] = []
-
-    def open_page(origin: str, **options: Any) -> Watched:
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-        context.add_init_script(RECORD_VIOLATIONS)
-        watched = Watched(context.new_page(), origin)
-        watched.page.on("console", watched.on_console)
-        watched.page.on("pageerror", lambda error: watched.faults.append(f"uncaught: {error}"))
-        watched.page.on("request", watched.on_request)
-        opened.append(watched)
-        return watched
-
-    yield open_page
-    for watched in opened:
-        watched.page.context.close()
-
-
-def submit(system: RunningSystem, job_type: str, **payload: Any) -> str:
-    answer = system.http.post("/jobs", json={"type": job_type, "payload": payload})
-    assert answer.status_code == 202, answer.text
-    return answer.json()["jobId"]
-
-
-def finished(system: RunningSystem, job_id: str) -> dict[str, Any]:
-    def job() -> dict[str, Any] | None:
-        read = system.http.get(f"/jobs/{job_id}").json()
-        return read if read["state"] in ("completed", "failed", "cancelled") else None
-
-    read = until(job)
-    assert read is not None
-    return read
-
-
-def tile(page: Page, name: str) -> Any:
-    return page.locator(f'[data-tile="{name}"]')
 
 
 def test_the_tiles_follow_the_system_without_a_reload(
@@ -324,11 +180,11 @@ def test_a_failed_job_is_retried_and_a_scheduled_one_cancelled(
     ).json()["jobId"]
     watched = watch(system.url)
     page = watched.open(f"#/jobs/{failed['id']}")
-    page.get_by_role("button", name="Retry").click()
+    page.get_by_role("button", name="Retry", exact=True).click()
     expect(page.locator(".actions")).to_contain_text("Accepted: queued again")
     expect(page.locator("tbody[data-attempt]")).to_have_count(2, timeout=LIVE_MS)
     page.get_by_text("The same from a shell").click()
-    expect(page.locator(".by-hand")).to_contain_text(f"observatory jobs retry {failed['id']}")
+    expect(page.locator(".by-hand[open]")).to_contain_text(f"observatory jobs retry {failed['id']}")
 
     page.goto(f"{system.url}/#/jobs/{later}")
     page.get_by_role("button", name="Cancel…").click()
@@ -363,7 +219,7 @@ def test_the_filter_is_in_the_address(system: RunningSystem, watch: Callable[...
     expect(rows).to_have_count(1)
     page.get_by_role("link", name="Clear filter").click()
     expect(rows).to_have_count(4)
-    page.locator("input[name=type]").fill("double")
+    page.locator("input[name=filter]").fill("type:double")
     expect(page).to_have_url(f"{system.url}/#/jobs?type=double")
     expect(rows).to_have_count(3)
     page.reload()

@@ -122,8 +122,16 @@ export async function get<T>(path: string): Promise<T> {
   return parsed<T>(await body(await ask("GET", path)));
 }
 
-export async function post<T>(path: string): Promise<T> {
-  return parsed<T>(await body(await ask("POST", path)));
+/** `sent` is put into JSON here. */
+export function post<T>(path: string, sent?: unknown): Promise<T> {
+  return postText<T>(path, sent === undefined ? undefined : JSON.stringify(sent));
+}
+
+/** JSON that stands as text, whose numbers must stay what they are. */
+export async function postText<T>(path: string, text?: string): Promise<T> {
+  const init: RequestInit =
+    text === undefined ? {} : { body: text, headers: { "Content-Type": "application/json" } };
+  return parsed<T>(await body(await ask("POST", path, init)));
 }
 
 /** A job with its payload and result exactly as written: 9007199254740993 stays what it is. */

@@ -159,6 +159,7 @@ export interface FailureGroup {
   firstSeenAt: Timestamp;
   lastSeenAt: Timestamp;
   sampleJobId: string;
+  recent: { lastHour: number; hourBefore: number };
 }
 
 export interface Queue {
@@ -260,6 +261,59 @@ export interface CancelAccepted {
   state: State;
   eventId: string | null;
   cancelRequestedAt: Timestamp | null;
+}
+
+export type BulkAction = "cancel" | "retry";
+
+/** The answer to POST /jobs/actions. */
+export interface BulkOutcome {
+  action: BulkAction;
+  dryRun: boolean;
+  matched: number;
+  changed: number;
+  skipped: number;
+  complete: boolean;
+  next: string | null;
+}
+
+/** The answer to POST /queues/{queue}/pause and /resume. */
+export interface QueueState {
+  queue: string;
+  paused: boolean;
+}
+
+export interface LoggedEvent {
+  position: string;
+  event: CloudEvent;
+}
+
+export interface ContractEntry {
+  /** The path of a schema, or the name of a job type. */
+  name: string;
+  kind: "schema" | "jobType";
+  version: string;
+  title: string;
+  href: string;
+}
+
+export interface Health {
+  status: "ok" | "failing";
+  checks: Record<string, { ok: boolean; detail: string | null }>;
+}
+
+export interface SystemHealth {
+  asOf: Timestamp;
+  version: string;
+  backends: { name: "store" | "spine" | "aggregates"; ok: boolean; detail: string | null }[];
+  log: { offset: number; lagSeconds: number; complete: boolean; rebuilding: boolean };
+  outbox: { commits: number; oldestAt: Timestamp | null } | null;
+  deadLetters: number | null;
+  heartbeat: {
+    jobId: string;
+    state: State;
+    acceptedAt: Timestamp;
+    lastCompletedAt: Timestamp | null;
+  } | null;
 }
 
 /** application/problem+json, RFC 9457. */

@@ -1,6 +1,7 @@
 /** The line that is always in sight: is the page live, how old is what it shows, is all well. */
 import { useState } from "preact/hooks";
 import { key, refusal, url, useKey } from "./api";
+import type { Alert } from "./contracts";
 import { clock, count, duration, elapsed } from "./format";
 import { missing } from "./missing";
 import { alerts, beginAgain, live, now, queues, serverNow, staleSince, stats, workers } from "./session";
@@ -70,7 +71,20 @@ function Figures() {
       </span>
       {(read.lagSeconds ?? 0) >= 1 && <span>log read {duration(read.lagSeconds)} behind</span>}
       <Staff />
+      <Failing />
     </>
+  );
+}
+
+/** The first of two clicks to the traceback. */
+function Failing() {
+  const states = stats.value.value?.states;
+  const failing = (states?.failed ?? 0) + (states?.retrying ?? 0);
+  if (!failing) return null;
+  return (
+    <a class="failing" href="#/failures">
+      {count(failing)} failing
+    </a>
   );
 }
 
@@ -111,29 +125,66 @@ function reasons(): string[] {
   return told;
 }
 
-/** Alerts that fire, the worst first, and how old that knowledge is when that matters. */
-function Alerting() {
+/** Alerts that fire, the worst first; null where nobody knows of any. */
+function alerting(): { shown: Alert[]; unsure: string | null } | null {
   const read = alerts.value.value;
   if (!read || read.source === "none") return null;
   const old = (read.ageSeconds ?? 0) > 30;
-  const unsure = read.detail !== null && (old || read.sourceAsOf === null);
-  const shown = read.items.filter((alert) => alert.name !== WATCHDOG);
-  if (!shown.length && !unsure) return null;
+  const unsure = read.detail !== null && (old || read.sourceAsOf === null) ? read.detail : null;
+  return { shown: read.items.filter((alert) => alert.name !== WATCHDOG), unsure };
+}
+
+function AlertLine({ alert }: { alert: Alert }) {
+  const since = (serverNow.value - Date.parse(alert.since)) / 1000;
   return (
-    <ul class="alerts" aria-label="Alerts">
-      {shown.map((alert) => (
-        <li key={`${alert.name} ${Object.values(alert.labels).join(" ")}`} data-severity={alert.severity}>
-          <strong>{alert.severity}</strong> <span title={alert.description}>{alert.summary}</span>{" "}
-          <span class="note">for {elapsed((serverNow.value - Date.parse(alert.since)) / 1000)}</span>{" "}
-          {alert.runbook && (
-            <a href={/^https?:/.test(alert.runbook) ? alert.runbook : url(alert.runbook)} rel="noreferrer">
-              what to do
-            </a>
-          )}
-        </li>
-      ))}
-      {unsure && <li data-severity="unknown">Alerts may be missing: {read.detail}</li>}
-    </ul>
+    <li data-severity={alert.severity}>
+      <strong>{alert.severity}</strong> <span title={alert.description}>{alert.summary}</span>{" "}
+      <span class="note">for {elapsed(since)}</span>{" "}
+      {alert.runbook && (
+        <a href={/^https?:/.test(alert.runbook) ? alert.runbook : url(alert.runbook)} rel="noreferrer">
+          what to do
+        </a>
+      )}
+    </li>
+  );
+}
+
+/** One word on how it is, that opens into why. */
+function Verdict() {
+  const told = reasons();
+  const known = alerting();
+  const shown = known?.shown ?? [];
+  const unsure = known?.unsure ?? null;
+  const [open, setOpen] = useState(true);
+  const read = stats.value.value;
+  if (!told.length && !shown.length && unsure === null) {
+    const well = read !== null && staleSince.value === null && live.connection.value.phase === "live";
+    return well ? <p class="verdict unseen">All is well</p> : null;
+  }
+  const critical = shown.some((alert) => alert.severity === "critical");
+  const reasonCount = told.length + shown.length;
+  return (
+    <details class="verdict" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary data-tone={critical ? "bad" : "unsure"}>
+        {critical ? "Down" : reasonCount ? "Degraded" : "Unsure"}:{" "}
+        {reasonCount === 1 ? "1 reason" : reasonCount ? `${count(reasonCount)} reasons` : "alerts may be missing"}
+      </summary>
+      {(shown.length > 0 || unsure !== null) && (
+        <ul class="alerts" aria-label="Alerts">
+          {shown.map((alert) => (
+            <AlertLine key={`${alert.name} ${Object.values(alert.labels).join(" ")}`} alert={alert} />
+          ))}
+          {unsure !== null && <li data-severity="unknown">Alerts may be missing: {unsure}</li>}
+        </ul>
+      )}
+      {told.length > 0 && (
+        <ul class="reasons">
+          {told.map((reason) => (
+            <li key={reason}>{reason}</li>
+          ))}
+        </ul>
+      )}
+    </details>
   );
 }
 
@@ -167,7 +218,6 @@ function KeyForm() {
 }
 
 export function Health() {
-  const told = reasons();
   return (
     <section class="health" aria-label="Health">
       <p class="line">
@@ -175,14 +225,7 @@ export function Health() {
         <Figures />
       </p>
       <KeyForm />
-      <Alerting />
-      {told.length > 0 && (
-        <ul class="reasons">
-          {told.map((reason) => (
-            <li key={reason}>{reason}</li>
-          ))}
-        </ul>
-      )}
+      <Verdict />
     </section>
   );
 }

@@ -1,30 +1,19 @@
 /** One job: where it stands, its attempts and errors, what went in and came out, what may be done. */
 import type { Signal } from "@preact/signals";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { jobHref, jobsHref } from "./address";
-import { ApiError, get, getJob, key, post, url } from "./api";
-import { timeline } from "./attempts";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { eventsHref, jobHref, jobsHref } from "./address";
+import { ApiError, get, getJob } from "./api";
 import { Age, Badge } from "./badge";
-import type {
-  Accepted,
-  Attempt,
-  CancelAccepted,
-  CloudEvent,
-  Job,
-  JobError,
-  JobSummary,
-  LogLine,
-  Page,
-} from "./contracts";
-import { bytes, clock, count, duration, elapsed, moment, shellQuoted } from "./format";
+import type { Attempt, CloudEvent, Job, JobSummary, LogLine, Page, Progress } from "./contracts";
+import { bytes, clock, count, duration, elapsed, moment, rate } from "./format";
+import { Actions } from "./jobactions";
+import { Attempts } from "./jobattempts";
 import { newer } from "./joblist";
-import { urlOption } from "./overview";
 import { Reading } from "./reading";
 import { afterEvent, attemptOf, suspectTold } from "./row";
 import { listen, serverNow } from "./session";
-import { isTerminal, mayCancel, mayRetry } from "./state";
+import { isTerminal } from "./state";
 import { Block, Copy, Text } from "./text";
-import { tracebackParts } from "./traceback";
 
 const LOG_LINES = 200;
 
@@ -132,7 +121,7 @@ export function JobPage({
       )}
       <Standing job={job} />
       <Actions key={id} job={job} after={() => open.wantAll()} />
-      <Attempts job={job} open={open} asked={attempt} />
+      <Attempts job={job} reading={open.attempts} asked={attempt} />
       <Facts job={job} />
       <Values job={job} />
       <Logs open={open} />
@@ -159,6 +148,10 @@ function Standing({ job }: { job: Job }) {
   }[job.state];
   const { progress } = job;
   const suspect = suspectTold(job);
+  const pace = progress && job.state === "running" ? pacePerSecond(progress, job.startedAt) : null;
+  const toGo = pace === null ? null : (1 - progress!.fraction!) / pace;
+  const reported = progress ? (at - Date.parse(progress.at)) / 1000 : 0;
+  const remaining = toGo === null ? null : Math.max(0, toGo - reported);
   return (
     <>
       <p class="standing">
@@ -176,6 +169,7 @@ function Standing({ job }: { job: Job }) {
           {progress.message && <Text of={progress.message} />}
           <span class="faint">
             reported <Age of={progress.at} /> ago
+            {remaining !== null && `, about ${elapsed(remaining)} left at ${rate(pace! * 100)} %/s`}
           </span>
         </p>
       )}
@@ -183,305 +177,11 @@ function Standing({ job }: { job: Job }) {
   );
 }
 
-type Told = { good: boolean; text: string };
-
-function Actions({ job, after }: { job: Job; after: () => void }) {
-  const [busy, setBusy] = useState(false);
-  const [told, setTold] = useState<Told | null>(null);
-  const [asking, setAsking] = useState(false);
-  const act = async (verb: "retry" | "cancel") => {
-    setBusy(true);
-    setAsking(false);
-    setTold(null);
-    const path = `jobs/${encodeURIComponent(job.id)}/${verb}`;
-    try {
-      if (verb === "retry") {
-        const answer = await post<Accepted>(path);
-        setTold({ good: true, text: `Accepted: queued again, event ${answer.eventId}` });
-      } else {
-        const answer = await post<CancelAccepted>(path);
-        setTold({
-          good: true,
-          text: answer.eventId
-            ? `Cancelled, event ${answer.eventId}`
-            : "Accepted: the worker is told to stop it",
-        });
-      }
-    } catch (reason) {
-      setTold({ good: false, text: reason instanceof Error ? reason.message : String(reason) });
-    }
-    setBusy(false);
-    after();
-  };
-  const retry = mayRetry(job.state);
-  const cancel = mayCancel(job.state);
-  return (
-    <section class="actions" aria-label="Actions">
-      <div class="buttons">
-        <button
-          type="button"
-          disabled={busy || !retry}
-          title={retry ? "Queue this job again" : `A ${job.state} job cannot be retried`}
-          onClick={() => void act("retry")}
-        >
-          {job.state === "retrying" ? "Retry now" : "Retry"}
-        </button>
-        {asking && cancel ? (
-          <span class="asking" role="group" aria-label="Cancel this job?">
-            <button type="button" class="danger" disabled={busy} onClick={() => void act("cancel")}>
-              Yes, cancel it
-            </button>
-            <button type="button" onClick={() => setAsking(false)}>
-              No
-            </button>
-          </span>
-        ) : (
-          <button
-            type="button"
-            disabled={busy || !cancel}
-            title={cancel ? "Stop this job" : `A ${job.state} job cannot be cancelled`}
-            onClick={() => setAsking(true)}
-          >
-            Cancel…
-          </button>
-        )}
-        <span role="status" class={told && !told.good ? "warning" : "answer"}>
-          {told && <Text of={told.text} limit={500} />}
-        </span>
-      </div>
-      <details class="by-hand">
-        <summary>The same from a shell</summary>
-        {retry && <Command verb="retry" id={job.id} />}
-        {cancel && <Command verb="cancel" id={job.id} />}
-        <Command verb="show" id={job.id} />
-      </details>
-    </section>
-  );
-}
-
-function Command({ verb, id }: { verb: "retry" | "cancel" | "show"; id: string }) {
-  const line = `observatory jobs ${verb} ${shellQuoted(id)}${urlOption()}`;
-  const path = `jobs/${encodeURIComponent(id)}${verb === "show" ? "" : `/${verb}`}`;
-  const auth = key.value ? ` -H "Authorization: Bearer $OBSERVATORY_API_KEY"` : "";
-  const curl = `curl -sS${verb === "show" ? "" : " -X POST"}${auth} ${shellQuoted(url(path))}`;
-  return (
-    <>
-      {[line, curl].map((command) => (
-        <p class="command" key={command}>
-          <code>{command}</code> <Copy text={command} what="the command" />
-        </p>
-      ))}
-    </>
-  );
-}
-
-function Lanes({ job, attempts }: { job: Job; attempts: Attempt[] }) {
-  const drawn = timeline(job, attempts, serverNow.value, duration);
-  const percent = (fraction: number) => `${(fraction * 100).toFixed(3)}%`;
-  return (
-    <figure class="timeline">
-      <figcaption>
-        {moment(job.createdAt)} <span class="faint">and {duration(drawn.seconds)} on.</span>{" "}
-        <span class="key-to-bars">
-          <svg width="20" height="10" aria-hidden="true">
-            <rect class="bar wait" width="20" height="10" />
-          </svg>{" "}
-          wait
-        </span>{" "}
-        <span class="key-to-bars">
-          <svg width="20" height="10" aria-hidden="true">
-            <rect class="bar run" width="20" height="10" />
-          </svg>{" "}
-          run
-        </span>
-      </figcaption>
-      <ol>
-        {drawn.lanes.map((lane) => (
-          <li key={lane.label}>
-            <span class="lane-label">{lane.label}</span>
-            <svg class="lane" width="100%" height="18" aria-hidden="true">
-              <rect class="track" width="100%" height="18" />
-              {lane.bars.map((bar, index) => (
-                <rect
-                  key={index}
-                  class={`bar ${bar.kind}`}
-                  data-outcome={bar.kind === "run" ? (bar.outcome ?? "running") : undefined}
-                  x={percent(bar.from)}
-                  y={bar.kind === "run" ? 2 : bar.kind === "wait" ? 5 : 8}
-                  width={percent(Math.max(bar.to - bar.from, 0.003))}
-                  height={bar.kind === "run" ? 14 : bar.kind === "wait" ? 8 : 2}
-                />
-              ))}
-            </svg>
-            <span class="lane-told">{lane.told}</span>
-          </li>
-        ))}
-      </ol>
-    </figure>
-  );
-}
-
-function Attempts({ job, open, asked }: { job: Job; open: OpenJob; asked: number | null }) {
-  const read = open.attempts.value.value;
-  const error = open.attempts.error.value;
-  const attempts = read?.items ?? [];
-  const last = attempts.at(-1);
-  // The job's own error stands in while the attempts are not read, or where they keep none.
-  const orphan = job.error && !attempts.some((one) => one.error);
-  return (
-    <section aria-labelledby="attempts">
-      <h2 id="attempts">Attempts</h2>
-      {!read && error && <p class="warning">Not read: {error.message}</p>}
-      {read && <Lanes job={job} attempts={attempts} />}
-      {orphan && job.error && <ErrorText error={job.error} />}
-      {read && !attempts.length && <p class="empty">Not started yet.</p>}
-      {attempts.length > 0 && (
-        <div class="table-box">
-          <table class="attempts">
-            <caption class="unseen">Attempts, the last first</caption>
-            <thead>
-              <tr>
-                <th scope="col" class="number">
-                  #
-                </th>
-                <th scope="col">Outcome</th>
-                <th scope="col">Started</th>
-                <th scope="col" class="number">
-                  Waited
-                </th>
-                <th scope="col" class="number">
-                  Ran
-                </th>
-                <th scope="col" class="wide">
-                  Worker
-                </th>
-              </tr>
-            </thead>
-            {attempts.toReversed().map((one) => (
-              <AttemptRows
-                key={one.attempt}
-                one={one}
-                job={job}
-                open={asked === null ? one === last : one.attempt === asked}
-                asked={one.attempt === asked}
-              />
-            ))}
-          </table>
-        </div>
-      )}
-    </section>
-  );
-}
-
-const OUTCOME_STATE = {
-  completed: "completed",
-  failed: "failed",
-  timeout: "failed",
-  lost: "failed",
-  released: "queued",
-  cancelled: "cancelled",
-} as const;
-
-interface AttemptRowsProps {
-  one: Attempt;
-  job: Job;
-  open: boolean;
-  asked: boolean;
-}
-
-function AttemptRows({ one, job, open, asked }: AttemptRowsProps) {
-  const body = useRef<HTMLTableSectionElement>(null);
-  useEffect(() => {
-    if (asked) body.current?.scrollIntoView({ block: "nearest" });
-  }, [asked]);
-  const state = one.outcome ? OUTCOME_STATE[one.outcome] : "running";
-  const run = one.runSeconds ?? (serverNow.value - Date.parse(one.startedAt)) / 1000;
-  const whole = one.attempt === job.attempt && job.error && one.error;
-  const error =
-    one.error && whole && !one.error.traceback
-      ? { ...one.error, traceback: job.error?.traceback ?? null }
-      : one.error;
-  return (
-    <tbody ref={body} data-attempt={one.attempt}>
-      <tr>
-        <th scope="row" class="number">
-          <a href={jobHref(job.id, one.attempt)} title="A link to this attempt">
-            {one.attempt}
-          </a>
-        </th>
-        <td>
-          <span class="badge-like">
-            <Badge state={state} />
-            {one.outcome && one.outcome !== state && <> ({one.outcome})</>}
-          </span>
-        </td>
-        <td title={moment(one.startedAt)}>{clock(Date.parse(one.startedAt))}</td>
-        <td class="number">{duration(one.waitSeconds)}</td>
-        <td class="number">{one.outcome ? duration(run) : `${elapsed(run)}…`}</td>
-        <td class="wide">{one.worker ? <Text of={one.worker} limit={80} /> : "–"}</td>
-      </tr>
-      {error && (
-        <tr class="attempt-error">
-          <td colSpan={6}>
-            <Opened at={open}>
-              <summary>
-                <b>
-                  <Text of={error.type} limit={120} />
-                </b>{" "}
-                <Text of={error.message} limit={240} />
-              </summary>
-              <ErrorText error={error} />
-              {one.retryAt && <p class="faint">Next attempt set for {moment(one.retryAt)}.</p>}
-            </Opened>
-          </td>
-        </tr>
-      )}
-    </tbody>
-  );
-}
-
-/** Open or closed at first as given, then as the reader leaves it. */
-function Opened({ at, children }: { at: boolean; children: preact.ComponentChildren }) {
-  const [open, setOpen] = useState(at);
-  useEffect(() => setOpen(at), [at]);
-  return (
-    <details open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
-      {children}
-    </details>
-  );
-}
-
-function ErrorText({ error }: { error: JobError }) {
-  const { traceback } = error;
-  const parts = useMemo(() => (traceback ? tracebackParts(traceback) : []), [traceback]);
-  if (!traceback) {
-    return (
-      <div class="traceback">
-        <Block of={`${error.type}: ${error.message}`} label="Error" />
-      </div>
-    );
-  }
-  return (
-    <div class="traceback" data-traceback>
-      <p class="tools">
-        <Copy text={traceback} what="the traceback" />
-      </p>
-      {parts.map((part, index) =>
-        part.kind === "library" ? (
-          <details key={index} class="library">
-            <summary>
-              {part.frames === 1 ? "1 library frame" : `${count(part.frames)} library frames`}
-            </summary>
-            <Block of={part.text} label="Library frames" />
-          </details>
-        ) : (
-          <div key={index} class={part.kind}>
-            <Block of={part.text} label={part.kind === "own" ? "Own code" : "Traceback"} />
-          </div>
-        ),
-      )}
-    </div>
-  );
+/** Of the whole, per second since the attempt began; null where nothing can be said yet. */
+function pacePerSecond(progress: Progress, startedAt: string | null): number | null {
+  if (!startedAt || !progress.fraction) return null;
+  const ran = (Date.parse(progress.at) - Date.parse(startedAt)) / 1000;
+  return ran > 0 ? progress.fraction / ran : null;
 }
 
 function Facts({ job }: { job: Job }) {
@@ -504,13 +204,28 @@ function Facts({ job }: { job: Job }) {
     ["Version", String(job.version)],
   ];
   if (job.scheduledAt) facts.splice(3, 0, ["Due", moment(job.scheduledAt)]);
-  if (job.worker) facts.push(["Worker", <Text of={job.worker} limit={120} />]);
-  if (job.correlationId) facts.push(["Correlation", <Text of={job.correlationId} limit={140} />]);
+  if (job.worker) {
+    facts.push([
+      "Worker",
+      <a href={jobsHref({ worker: job.worker })}>
+        <Text of={job.worker} limit={120} />
+      </a>,
+    ]);
+  }
+  if (job.correlationId) {
+    facts.push([
+      "Correlation",
+      <a href={jobsHref({ correlationId: job.correlationId })}>
+        <Text of={job.correlationId} limit={140} />
+      </a>,
+    ]);
+  }
   if (job.traceId) facts.push(["Trace", job.traceId]);
   if (job.idempotencyKey) facts.push(["Idempotency key", <Text of={job.idempotencyKey} />]);
   if (job.parentId) {
-    facts.push(["Retried from", <a href={jobHref(job.parentId)}>{job.parentId}</a>]);
+    facts.push(["Made from", <a href={jobHref(job.parentId)}>{job.parentId}</a>]);
   }
+  facts.push(["Made from it", <a href={jobsHref({ parentId: job.id })}>its descendants</a>]);
   return (
     <dl class="facts">
       {facts.map(([name, value]) => (
@@ -616,6 +331,7 @@ function Events({ open }: { open: OpenJob }) {
     <section aria-labelledby="events">
       <div class="heading">
         <h2 id="events">Events</h2>
+        <a href={eventsHref({ subject: open.id })}>As they come</a>
       </div>
       {!read && <p class="empty">{error ? `Not read: ${error.message}` : "Reading…"}</p>}
       <ol class="events">

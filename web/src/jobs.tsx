@@ -1,68 +1,51 @@
 /** The list of jobs. The whole filter is in the address. */
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { filterQuery, jobsHref, type JobFilter } from "./address";
+import { useSignal } from "@preact/signals";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { apiQuery, filterMembers, filterQuery, jobsHref, type JobFilter } from "./address";
 import { Badge } from "./badge";
+import { BulkBar } from "./bulkbar";
 import type { State } from "./contracts";
+import { FilterBox } from "./filterbox";
 import { count } from "./format";
 import { JobList } from "./joblist";
-import { JobTable, NewRows } from "./jobtable";
-import { NoJobs, Unread } from "./overview";
-import { stats } from "./session";
+import { JobTable, NewRows, NoJobs, toggle, type Selection } from "./jobtable";
+import { bind } from "./keyboard";
+import { pointedRow } from "./rows";
+import { serverNow, stats, workers } from "./session";
 import { STATES } from "./state";
+import { Unread } from "./unread";
 
-/** The address follows the typing after this pause. */
-const TYPING_MS = 300;
+const ROWS_A_PAGE = 100;
+/** One call names no more jobs than that. */
+const SELECTED_MAX = 200;
 
 function Filter({ filter }: { filter: JobFilter }) {
-  const [typed, setTyped] = useState(filter);
-  const given = filterQuery(filter);
-  const wrote = useRef(given);
-  useEffect(() => {
-    // The address was changed by a link or the back button, not here.
-    if (given !== wrote.current) {
-      wrote.current = given;
-      setTyped(filter);
-    }
-  }, [given]);
-  useEffect(() => {
-    const wanted = filterQuery(typed);
-    if (wanted === wrote.current) return undefined;
-    const timer = setTimeout(() => {
-      wrote.current = wanted;
-      location.replace(jobsHref(typed));
-    }, TYPING_MS);
-    return () => clearTimeout(timer);
-  }, [typed]);
-  const toggle = (state: State) => {
-    const states = typed.states.includes(state)
-      ? typed.states.filter((one) => one !== state)
-      : STATES.filter((one) => one === state || typed.states.includes(one));
-    setTyped({ ...typed, states });
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(
+    () => bind([{ keys: "/", about: "filter", run: () => (box.current?.focus(), box.current?.select()) }]),
+    [],
+  );
+  const go = (next: JobFilter) => location.replace(jobsHref(next));
+  const flip = (state: State) => {
+    const states = filter.states.includes(state)
+      ? filter.states.filter((one) => one !== state)
+      : STATES.filter((one) => one === state || filter.states.includes(one));
+    go({ ...filter, states });
   };
   const read = stats.value.value;
-  const field = (name: "type" | "queue" | "q", label: string, known: string[], hint: string) => (
-    <label class="field">
-      <span>{label}</span>
-      <input
-        name={name}
-        value={typed[name]}
-        list={known.length ? `known-${name}` : undefined}
-        placeholder={hint}
-        autocomplete="off"
-        spellcheck={false}
-        onInput={(event) => setTyped({ ...typed, [name]: event.currentTarget.value })}
-      />
-      {known.length > 0 && (
-        <datalist id={`known-${name}`}>
-          {known.map((one) => (
-            <option key={one} value={one} />
-          ))}
-        </datalist>
-      )}
-    </label>
-  );
+  const known = {
+    types: Object.keys(read?.types ?? {}),
+    queues: Object.keys(read?.queues ?? {}),
+    workers: (workers.value.value?.items ?? []).map((one) => one.id),
+  };
   return (
     <form class="filter" role="search" onSubmit={(event) => event.preventDefault()}>
+      <FilterBox filter={filter} known={known} onChange={go} box={box} />
+      {filterQuery(filter) && (
+        <a class="button" href="#/jobs">
+          Clear filter
+        </a>
+      )}
       <fieldset>
         <legend>State</legend>
         {STATES.map((state) => (
@@ -71,28 +54,72 @@ function Filter({ filter }: { filter: JobFilter }) {
               type="checkbox"
               name="state"
               value={state}
-              checked={typed.states.includes(state)}
-              onChange={() => toggle(state)}
+              checked={filter.states.includes(state)}
+              onChange={() => flip(state)}
             />
             <Badge state={state} />
             <span class="faint">{count(read?.states[state])}</span>
           </label>
         ))}
       </fieldset>
-      {field("type", "Type", Object.keys(read?.types ?? {}), "email.send")}
-      {field("queue", "Queue", Object.keys(read?.queues ?? {}), "default")}
-      {field("q", "Search", [], "id, type, error …")}
-      {given && (
-        <a class="button" href="#/jobs">
-          Clear filter
-        </a>
-      )}
     </form>
   );
 }
 
-function Listing({ query, filtered }: { query: string; filtered: boolean }) {
-  const list = useMemo(() => new JobList(query, 50), [query]);
+interface ActionsProps {
+  list: JobList;
+  filter: JobFilter;
+  filtered: boolean;
+  selection: Selection;
+}
+
+/** On what is selected, or else on all that the filter leaves. */
+function Actions({ list, filter, filtered, selection }: ActionsProps) {
+  const chosen = [...selection.value];
+  const after = () => {
+    selection.value = new Set();
+    list.reading.want();
+  };
+  if (chosen.length > SELECTED_MAX) {
+    return <p class="warning">{`Select at most ${SELECTED_MAX} jobs, or act on all of a filter.`}</p>;
+  }
+  if (chosen.length) {
+    return (
+      <BulkBar
+        key="selected"
+        what={`${count(chosen.length)} selected`}
+        target={() => ({ ids: chosen })}
+        after={after}
+      />
+    );
+  }
+  return (
+    <BulkBar
+      key="filter"
+      what={filtered ? "all of this filter" : "all"}
+      target={() => ({ filter: filterMembers(filter, serverNow.peek()) })}
+      after={after}
+    />
+  );
+}
+
+function Listing({ filter, filtered }: { filter: JobFilter; filtered: boolean }) {
+  const list = useMemo(() => new JobList(apiQuery(filter, serverNow.peek()), ROWS_A_PAGE), []);
+  const selection = useSignal<ReadonlySet<string>>(new Set());
+  useEffect(
+    () =>
+      bind([
+        {
+          keys: "x",
+          about: "select the job in the row, or no longer",
+          run: () => {
+            const id = pointedRow()?.dataset["job"];
+            if (id) toggle(selection, id);
+          },
+        },
+      ]),
+    [],
+  );
   const read = list.reading.value.value;
   const error = list.reading.error.value;
   const shown = list.ids.value.length;
@@ -102,6 +129,9 @@ function Listing({ query, filtered }: { query: string; filtered: boolean }) {
       <div class="heading">
         <span class="faint">{shown > 0 && `${count(shown)} shown, newest first`}</span>
         <NewRows list={list} />
+        {shown > 0 && (
+          <Actions list={list} filter={filter} filtered={filtered} selection={selection} />
+        )}
       </div>
       {error && read && <p class="warning">Not read again: {error.message}</p>}
       {!read && <Unread error={error} />}
@@ -118,7 +148,7 @@ function Listing({ query, filtered }: { query: string; filtered: boolean }) {
         ))}
       <div hidden={!shown && list.next.value === null}>
         <div hidden={!shown}>
-          <JobTable list={list} caption="Jobs, newest first" />
+          <JobTable list={list} caption="Jobs, newest first" selection={selection} />
         </div>
         <p class="more">
           {list.next.value === null && "That is all."}
@@ -144,7 +174,7 @@ export function Jobs({ filter }: { filter: JobFilter }) {
     <>
       <h1>Jobs</h1>
       <Filter filter={filter} />
-      <Listing key={query} query={query} filtered={query !== ""} />
+      <Listing key={query} filter={filter} filtered={query !== ""} />
     </>
   );
 }

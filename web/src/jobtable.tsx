@@ -1,4 +1,5 @@
 /** The table of jobs used by the overview and the list. */
+import type { Signal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { jobHref } from "./address";
 import { Age, Badge } from "./badge";
@@ -6,8 +7,9 @@ import type { JobSummary } from "./contracts";
 import { count, duration, elapsed, visible } from "./format";
 import type { JobList } from "./joblist";
 import { attemptInColumn, ran, waited, type Spell } from "./row";
-import { serverNow, listen } from "./session";
-import { Text } from "./text";
+import { serverNow, listen, stats } from "./session";
+import { submitCommand } from "./shell";
+import { Copy, Text } from "./text";
 
 function spell(of: Spell | null): string {
   if (!of) return "–";
@@ -34,11 +36,27 @@ function Run({ job }: { job: JobSummary }) {
   );
 }
 
-function Row({ list, id }: { list: JobList; id: string }) {
+interface RowProps {
+  list: JobList;
+  id: string;
+  selection: Selection | undefined;
+}
+
+function Row({ list, id, selection }: RowProps) {
   const row = useMemo(() => list.row(id), [list, id]);
   const job = row.value;
   return (
-    <tr data-job={id} data-state={job.state}>
+    <tr data-job={id} data-state={job.state} data-row>
+      {selection && (
+        <td class="select">
+          <input
+            type="checkbox"
+            checked={selection.value.has(id)}
+            aria-label={`Select job ${id}`}
+            onChange={() => toggle(selection, id)}
+          />
+        </td>
+      )}
       <td>
         <Badge state={job.state} />
       </td>
@@ -74,8 +92,38 @@ function Row({ list, id }: { list: JobList; id: string }) {
   );
 }
 
+/** The ids that are selected. */
+export type Selection = Signal<ReadonlySet<string>>;
+
+export function toggle(selection: Selection, id: string): void {
+  const next = new Set(selection.peek());
+  if (!next.delete(id)) next.add(id);
+  selection.value = next;
+}
+
+function SelectAll({ selection, ids }: { selection: Selection; ids: readonly string[] }) {
+  const all = ids.length > 0 && ids.every((id) => selection.value.has(id));
+  return (
+    <th scope="col" class="select">
+      <input
+        type="checkbox"
+        checked={all}
+        aria-label="Select every job shown"
+        onChange={() => (selection.value = new Set(all ? [] : ids))}
+      />
+    </th>
+  );
+}
+
+interface JobTableProps {
+  list: JobList;
+  caption: string;
+  /** With boxes to tick. */
+  selection?: Selection;
+}
+
 /** Wires the list to the events and to what the reader is doing, and shows it. */
-export function JobTable({ list, caption }: { list: JobList; caption: string }) {
+export function JobTable({ list, caption, selection }: JobTableProps) {
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const stopReading = list.reading.use();
@@ -89,28 +137,33 @@ export function JobTable({ list, caption }: { list: JobList; caption: string }) 
   const rows = useMemo(() => new Map<string, preact.JSX.Element>(), [list]);
   const ids = list.ids.value;
   for (const id of rows.keys()) if (!ids.includes(id)) rows.delete(id);
-  for (const id of ids) if (!rows.has(id)) rows.set(id, <Row key={id} list={list} id={id} />);
+  for (const id of ids) {
+    if (!rows.has(id)) rows.set(id, <Row key={id} list={list} id={id} selection={selection} />);
+  }
   return (
     <div class="table-box" ref={box}>
-      <table class="jobs">
+      <table class="jobs" data-selectable={selection ? "yes" : undefined}>
         <caption class="unseen">{caption}</caption>
         <thead>
           <tr>
-            <th scope="col">State</th>
+            {selection && <SelectAll selection={selection} ids={ids} />}
+            <th scope="col" class="state">
+              State
+            </th>
             <th scope="col">Type</th>
-            <th scope="col" class="wide">
+            <th scope="col" class="queue wide">
               Queue
             </th>
-            <th scope="col" class="number wide">
+            <th scope="col" class="attempt number wide">
               Attempt
             </th>
-            <th scope="col" class="number">
+            <th scope="col" class="time number">
               Age
             </th>
-            <th scope="col" class="number wide">
+            <th scope="col" class="time number wide">
               Wait
             </th>
-            <th scope="col" class="number">
+            <th scope="col" class="time number">
               Run
             </th>
           </tr>
@@ -189,5 +242,18 @@ export function NewRows({ list }: { list: JobList }) {
         </button>
       )}
     </span>
+  );
+}
+
+export function NoJobs() {
+  const known = Object.keys(stats.value.value?.types ?? {})[0];
+  const command = submitCommand(known ?? "TYPE");
+  return (
+    <div class="empty">
+      <p>No job yet. Submit one, and it appears here at once:</p>
+      <p class="command">
+        <code>{command}</code> <Copy text={command} what="the command" />
+      </p>
+    </div>
   );
 }

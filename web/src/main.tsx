@@ -3,12 +3,22 @@ import { effect, signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import { readAddress, type Address } from "./address";
+import { Contracts } from "./catalogue";
+import { Events } from "./events";
+import { Failures } from "./failures";
 import { count } from "./format";
 import { Health } from "./health";
+import { Help } from "./help";
 import { JobPage } from "./job";
 import { Jobs } from "./jobs";
+import { bind, helpOpen, listenToKeys, type Key } from "./keyboard";
 import { Overview } from "./overview";
+import { Queues } from "./queues";
+import { bindRows } from "./rows";
 import { begin, live, staleSince, stats } from "./session";
+import { System } from "./system";
+import { switchTheme, theme } from "./theme";
+import { Workers } from "./workers";
 
 const address = signal<Address>(readAddress(location.hash));
 /** What the job's page puts before the name. */
@@ -24,13 +34,45 @@ addEventListener("hashchange", () => {
   if (!same) scrollTo(0, 0);
 });
 
+interface Tab {
+  view: Address["view"];
+  name: string;
+  href: string;
+  keys: string;
+}
+
+const TABS: readonly Tab[] = [
+  { view: "overview", name: "Overview", href: "#/", keys: "g o" },
+  { view: "jobs", name: "Jobs", href: "#/jobs", keys: "g j" },
+  { view: "failures", name: "Failures", href: "#/failures", keys: "g f" },
+  { view: "queues", name: "Queues", href: "#/queues", keys: "g q" },
+  { view: "workers", name: "Workers", href: "#/workers", keys: "g w" },
+  { view: "events", name: "Events", href: "#/events", keys: "g e" },
+  { view: "contracts", name: "Contracts", href: "#/contracts", keys: "g c" },
+  { view: "system", name: "System", href: "#/system", keys: "g s" },
+];
+
+function up(): void {
+  const at = address.peek();
+  const above = at.view === "job" ? "#/jobs" : at.view === "contracts" && at.path ? "#/contracts" : "#/";
+  location.hash = above;
+}
+
+const KEYS: readonly Key[] = [
+  { keys: "?", about: "these keys", run: () => (helpOpen.value = true) },
+  ...TABS.map((tab) => ({ keys: tab.keys, about: `to ${tab.name}`, run: () => (location.hash = tab.href) })),
+  { keys: "Escape", about: "to the view above", run: up, when: () => address.peek().view !== "overview" },
+  { keys: "t", about: "dark or light", run: switchTheme },
+];
+
 function title(): string {
   const at = address.value;
   const failed = stats.value.value?.states.failed ?? 0;
   const down = live.connection.value.phase === "waiting" || staleSince.value !== null;
+  const name = TABS.find((tab) => tab.view === at.view)?.name ?? "";
   const told = [
     down ? "stale" : "",
-    at.view === "job" ? jobTitle.value : at.view === "jobs" ? "Jobs" : "",
+    at.view === "job" ? jobTitle.value : at.view === "overview" ? "" : name,
     at.view !== "job" && failed > 0 ? `${count(failed)} failing` : "",
   ].filter(Boolean);
   return told.length ? `${told.join(" · ")} – Observatory` : "Observatory";
@@ -45,6 +87,18 @@ function View() {
       return <Jobs filter={at.filter} />;
     case "job":
       return <JobPage key={at.id} id={at.id} attempt={at.attempt} title={jobTitle} />;
+    case "failures":
+      return <Failures />;
+    case "queues":
+      return <Queues />;
+    case "workers":
+      return <Workers />;
+    case "events":
+      return <Events type={at.type} subject={at.subject} />;
+    case "contracts":
+      return <Contracts shown={at.path} />;
+    case "system":
+      return <System />;
     case "unknown":
       return (
         <>
@@ -58,35 +112,62 @@ function View() {
 }
 
 function Page() {
-  useEffect(begin, []);
+  useEffect(() => {
+    begin();
+    const stops = [bind(KEYS), bindRows()];
+    return () => stops.forEach((stop) => stop());
+  }, []);
   const at = address.value.view;
   return (
     <>
+      <a class="skip" href="#main" onClick={skip}>
+        To the content
+      </a>
       <header class="top">
         <a class="name" href="#/">
           Observatory
         </a>
         <nav aria-label="Views">
-          <a href="#/" aria-current={at === "overview" ? "page" : undefined}>
-            Overview
-          </a>
-          <a href="#/jobs" aria-current={at === "jobs" ? "page" : undefined}>
-            Jobs
-          </a>
+          {TABS.map((tab) => (
+            <a
+              key={tab.view}
+              href={tab.href}
+              title={`Key: ${tab.keys}`}
+              aria-current={tab.view === at || (tab.view === "jobs" && at === "job") ? "page" : undefined}
+            >
+              {tab.name}
+            </a>
+          ))}
         </nav>
+        <span class="switches">
+          <button type="button" class="quiet" onClick={switchTheme}>
+            {theme.value === "dark" ? "Light" : "Dark"}
+          </button>
+          <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>
+            Keys
+          </button>
+        </span>
       </header>
       <Health />
-      <main data-stale={staleSince.value !== null ? "yes" : undefined}>
+      <main id="main" tabIndex={-1} data-stale={staleSince.value !== null ? "yes" : undefined}>
         <View />
       </main>
       <footer>
         <a href="./docs">API</a> <a href="./metrics">Metrics</a>{" "}
         <a href="./healthz">Health as JSON</a>
       </footer>
+      <Help />
     </>
   );
 }
 
+/** The address after # names the view, so the link moves the focus by itself. */
+function skip(event: Event): void {
+  event.preventDefault();
+  document.getElementById("main")?.focus();
+}
+
+listenToKeys();
 effect(() => {
   document.title = title();
 });

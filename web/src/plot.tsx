@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { clock } from "./format";
+import { theme } from "./theme";
 
 export interface Line {
   label: string;
@@ -26,7 +27,6 @@ export interface PlotProps {
   show: (value: number | null) => string;
 }
 
-const dark = matchMedia("(prefers-color-scheme: dark)");
 
 export function Plot(props: PlotProps) {
   const box = useRef<HTMLDivElement>(null);
@@ -40,14 +40,14 @@ export function Plot(props: PlotProps) {
       plot.current?.destroy();
       plot.current = new uPlot(options(latest, element), data(latest.current), element);
     };
-    build();
-    dark.addEventListener("change", build);
+    // Now, and whenever the theme changes: colours are those of the style sheet.
+    const stop = theme.subscribe(build);
     const sizes = new ResizeObserver(() => {
       plot.current?.setSize({ width: element.clientWidth, height: latest.current.height });
     });
     sizes.observe(element);
     return () => {
-      dark.removeEventListener("change", build);
+      stop();
       sizes.disconnect();
       plot.current?.destroy();
       plot.current = null;
@@ -81,7 +81,16 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
     width: Math.max(200, element.clientWidth),
     height,
     cursor: { drag: { setScale: false }, sync: { key: "time" }, points: { size: 6 } },
-    legend: { live: true, markers: { width: 2 } },
+    legend: {
+      live: true,
+      markers: {
+        width: 2,
+        dash: (_plot, index) => {
+          const dash = lines[index - 1]?.dash;
+          return !dash ? "solid" : dash[0]! < 4 ? "dotted" : "dashed";
+        },
+      },
+    },
     scales: {
       x: {
         time: true,

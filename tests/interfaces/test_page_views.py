@@ -1,0 +1,375 @@
+"""Every view of the page, in a real Chromium, on both shapes of the system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from watching import BIDI, CONTROLS, HOSTILE, LIVE_MS, Watched, finished, submit
+
+from real import RunningSystem, until
+from shapes import on_both_shapes
+
+pytestmark = [pytest.mark.browser, on_both_shapes]
+
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+VIEWS = ("", "jobs", "failures", "queues", "workers", "events", "contracts", "system")
+WIDTHS = (1440, 1024, 390)
+
+
+def fail(system: RunningSystem, *whys: str) -> list[str]:
+    return [finished(system, submit(system, "break", why=why))["id"] for why in whys]
+
+
+def state_of(system: RunningSystem, job_id: str) -> str:
+    return str(system.http.get(f"/jobs/{job_id}").json()["state"])
+
+
+def test_two_clicks_from_the_health_line_to_the_traceback(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    fail(system, "the mail server said no")
+    watched = watch(system.url)
+    page = watched.open("#/workers")
+    page.get_by_role("link", name="1 failing").click()
+    page.locator("table.failures tbody a", has_text="ValueError").first.click()
+    expect(page.locator("[data-traceback]").first).to_contain_text("ValueError: the mail server")
+    watched.assert_clean()
+
+
+def test_the_filter_box_completes_and_says_what_it_does_not_understand(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    finished(system, submit(system, "double", n=1))
+    fail(system, "no")
+    watched = watch(system.url)
+    page = watched.open("#/jobs")
+    rows = page.locator("table.jobs tbody tr")
+    expect(rows).to_have_count(2)
+    page.keyboard.press("/")
+    page.keyboard.type("st")
+    expect(page.get_by_role("option")).to_have_count(1)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.type("fai")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    box = page.locator("input[name=filter]")
+    expect(box).to_have_value("state:failed ")
+    expect(page).to_have_url(f"{system.url}/#/jobs?state=failed")
+    expect(rows).to_have_count(1)
+    box.fill("state:broken")
+    expect(page.get_by_role("alert")).to_contain_text("broken is no state")
+    expect(page).to_have_url(f"{system.url}/#/jobs?state=failed")
+    box.fill("type:double since:1h")
+    expect(page).to_have_url(f"{system.url}/#/jobs?type=double&since=1h")
+    expect(rows).to_have_count(1)
+    watched.assert_clean()
+
+
+def test_all_jobs_of_a_filter_are_counted_and_run_again(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    ids = fail(system, "one", "two", "three")
+    done = finished(system, submit(system, "double", n=1))["id"]
+    watched = watch(system.url)
+    page = watched.open("#/jobs?state=failed,completed")
+    page.get_by_role("button", name="Retry all of this filter…").click()
+    expect(page.locator(".bulk")).to_contain_text("4 jobs will run again")
+    page.get_by_role("button", name="No", exact=True).click()
+    page.goto(f"{system.url}/#/jobs?state=failed")
+    page.get_by_role("button", name="Retry all of this filter…").click()
+    page.get_by_role("button", name="Run again 3 jobs").click()
+    expect(page.locator(".bulk [role=status]")).to_contain_text("Queued again: 3 jobs")
+    for job_id in ids:
+        attempts = until(
+            lambda job_id=job_id: (
+                len(system.http.get(f"/jobs/{job_id}/attempts").json()["items"]) == 2
+            )
+        )
+        assert attempts
+    assert len(system.http.get(f"/jobs/{done}/attempts").json()["items"]) == 1
+    watched.assert_clean()
+
+
+def test_selected_jobs_are_cancelled_and_no_others(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    later = [
+        system.http.post(
+            "/jobs", json={"type": "double", "payload": {"n": n}, "delaySeconds": 3600}
+        ).json()["jobId"]
+        for n in range(3)
+    ]
+    watched = watch(system.url)
+    page = watched.open("#/jobs")
+    for job_id in later[:2]:
+        page.get_by_label(f"Select job {job_id}").check()
+    page.get_by_role("button", name="Cancel 2 selected…").click()
+    page.get_by_role("button", name="Cancel 2 jobs").click()
+    until(lambda: [state_of(system, one) for one in later[:2]] == ["cancelled", "cancelled"])
+    assert state_of(system, later[2]) == "scheduled"
+    watched.assert_clean()
+
+
+def test_a_group_of_failures_is_run_again(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    ids = fail(system, "no", "no")
+    watched = watch(system.url)
+    page = watched.open("#/failures")
+    group = page.locator("tr[data-fingerprint]")
+    expect(group).to_have_count(1)
+    expect(group.locator(".trend")).to_contain_text("2")
+    group.get_by_role("button", name="Retry them…").click()
+    group.get_by_role("button", name="Run again 2 jobs").click()
+    for job_id in ids:
+        until(
+            lambda job_id=job_id: (
+                len(system.http.get(f"/jobs/{job_id}/attempts").json()["items"]) == 2
+            )
+        )
+    watched.assert_clean()
+
+
+def test_a_queue_is_paused_and_resumed(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    finished(system, submit(system, "echo", text="hello"))
+    watched = watch(system.url)
+    page = watched.open("#/queues")
+    row = page.locator('tr[data-queue="texts"]')
+    row.get_by_role("button", name="Pause…").click()
+    row.get_by_role("button", name="Yes, pause it").click()
+    expect(row.locator(".paused")).to_be_visible(timeout=LIVE_MS)
+    expect(page.locator(".verdict")).to_contain_text("Paused: texts")
+    row.get_by_role("button", name="Resume").click()
+    expect(row.locator(".paused")).to_have_count(0, timeout=LIVE_MS)
+    expect(page.locator(".verdict .reasons")).to_have_count(0)
+    watched.assert_clean()
+
+
+def test_a_job_is_run_again_with_another_payload_to_the_digit(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    done = finished(system, submit(system, "double", n=1))
+    watched = watch(system.url)
+    page = watched.open(f"#/jobs/{done['id']}")
+    page.get_by_text("Retry with another payload").click()
+    page.get_by_label("Payload, as JSON").fill('{"n": 9007199254740993')
+    page.get_by_role("button", name="Submit as a new job").click()
+    expect(page.locator(".editor")).to_contain_text("This is no JSON")
+    page.get_by_label("Payload, as JSON").fill('{"n": 9007199254740993}')
+    page.get_by_role("button", name="Submit as a new job").click()
+    page.locator(".editor .answer a").click()
+    expect(page.locator('pre[aria-label="Payload"]')).to_contain_text("9007199254740993")
+    expect(page.locator(".facts")).to_contain_text(done["id"])
+    page.go_back()
+    page.get_by_role("link", name="its descendants").click()
+    expect(page.locator("table.jobs tbody tr")).to_have_count(1)
+    watched.assert_clean()
+
+
+def test_events_are_followed_and_held_still(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    finished(system, submit(system, "double", n=1))
+    watched = watch(system.url)
+    page = watched.open("#/events?type=job.completed")
+    lines = page.locator(".tail li")
+    expect(lines).to_have_count(1)
+    page.keyboard.press(" ")
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    finished(system, submit(system, "double", n=2))
+    expect(page.get_by_text("Held still. 1 came meanwhile.")).to_be_visible(timeout=LIVE_MS)
+    expect(lines).to_have_count(1)
+    page.keyboard.press(" ")
+    expect(lines).to_have_count(2)
+    lines.first.locator("summary").click()
+    expect(lines.first).to_contain_text('"type": "job.completed"')
+    watched.assert_clean()
+
+
+def test_workers_are_told_by_what_they_do(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    watched = watch(system.url)
+    page = watched.open("#/workers")
+    row = page.locator("tr[data-worker]")
+    expect(row).to_have_count(1)
+    expect(row).to_have_attribute("data-standing", "idle")
+    expect(row).to_contain_text("double")
+    watched.assert_clean()
+
+
+def test_every_contract_can_be_read(system: RunningSystem, watch: Callable[..., Watched]) -> None:
+    watched = watch(system.url)
+    page = watched.open("#/contracts")
+    names = [item["name"] for item in system.http.get("/contracts").json()["items"]]
+    assert len(names) > 30, "vacuous: hardly a contract"
+    expect(page.locator("table.contracts tbody tr")).to_have_count(len(names))
+    page.get_by_role("link", name="double", exact=True).click()
+    expect(page.locator("article.contract table")).to_contain_text("integer")
+    page.goto(f"{system.url}/#/contracts/http/job-submission.v1.json")
+    expect(page.locator("article.contract h1")).to_have_text("Job submission")
+    expect(page.locator("article.contract table")).to_contain_text("payload")
+    watched.assert_clean()
+
+
+def test_the_system_tells_of_its_own_health(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    watched = watch(system.url)
+    page = watched.open("#/system")
+    facts = page.locator(".health-facts > div")
+    expect(facts.filter(has_text="Store, the record of jobs")).to_have_attribute(
+        "data-tone", "good"
+    )
+    expect(facts.filter(has_text="Outbox")).to_contain_text("empty")
+    expect(facts.filter(has_text="Views")).to_contain_text("behind the event log")
+    watched.assert_clean()
+
+
+def test_everything_can_be_done_by_keyboard_alone(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    (job_id,) = fail(system, "by keys")
+    watched = watch(system.url)
+    page = watched.open()
+    for keys, heading in (
+        ("gj", "Jobs"),
+        ("gf", "Failures"),
+        ("gq", "Queues"),
+        ("gw", "Workers"),
+        ("ge", "Events"),
+        ("gc", "Contracts"),
+        ("gs", "System"),
+    ):
+        for one in keys:
+            page.keyboard.press(one)
+        expect(page.locator("main h1").first).to_have_text(heading)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("to Failures")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("g")
+    page.keyboard.press("j")
+    expect(page.locator("tr[data-job]")).to_have_count(1)
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.get_by_label(f"Select job {job_id}")).to_be_checked()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{system.url}/#/jobs/{job_id}")
+    expect(page.get_by_role("button", name="Retry", exact=True)).to_be_enabled()
+    page.keyboard.press("r")
+    expect(page.locator("tbody[data-attempt]")).to_have_count(2, timeout=LIVE_MS)
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(f"{system.url}/#/jobs")
+    watched.assert_clean()
+
+
+def test_the_theme_is_chosen_and_kept(system: RunningSystem, watch: Callable[..., Watched]) -> None:
+    watched = watch(system.url, color_scheme="light")
+    page = watched.open()
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.get_by_role("button", name="Dark", exact=True).click()
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    expect(page.get_by_role("button", name="Light", exact=True)).to_be_visible()
+    assert page.evaluate(ground) == dark
+    watched.assert_clean()
+
+
+def every_address(system: RunningSystem) -> list[str]:
+    (failed,) = fail(system, "x" * 300)
+    finished(system, submit(system, "echo", text="y" * 3000))
+    contract = "#/contracts/http/job-submission.v1.json"
+    return [*(f"#/{view}" for view in VIEWS), f"#/jobs/{failed}", contract, "#/nowhere"]
+
+
+def settled(page: Page, url: str) -> None:
+    page.goto(url)
+    expect(page.locator("main h1").first).to_be_attached()
+    expect(page.locator("main")).not_to_contain_text("Reading…")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_anybody_out(
+    system: RunningSystem, watch: Callable[..., Watched], scheme: str
+) -> None:
+    addresses = every_address(system)
+    watched = watch(system.url, color_scheme=scheme)
+    page = watched.open()
+    page.evaluate(AXE.read_text())
+    found: list[str] = []
+    for address in addresses:
+        settled(page, f"{system.url}/{address}")
+        violations: list[dict[str, Any]] = page.evaluate("axe.run().then((r) => r.violations)")
+        found += [
+            f"{address}: {one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
+            for one in violations
+            for node in one["nodes"]
+        ]
+    assert not found, "\n".join(found)
+    watched.assert_clean()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_view_fits(system: RunningSystem, watch: Callable[..., Watched], width: int) -> None:
+    addresses = every_address(system)
+    watched = watch(system.url, viewport={"width": width, "height": 844})
+    page = watched.open()
+    for address in addresses:
+        settled(page, f"{system.url}/{address}")
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, f"{address} is {wide} wide"
+    watched.assert_clean()
+
+
+def test_it_is_small(system: RunningSystem) -> None:
+    import gzip
+    import re
+
+    index = system.http.get("/").text
+    assets = re.findall(r'(?:src|href)="\./([^"]+\.(?:js|css))"', index)
+    assert len(assets) >= 3, "vacuous: no assets"
+    size = sum(len(gzip.compress(system.http.get(f"/{name}").content, 9)) for name in assets)
+    assert size < 150_000
+
+
+def test_a_zoo_of_hostile_text_stays_text_on_every_view(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    zoo = [
+        HOSTILE,
+        BIDI,
+        CONTROLS,
+        "</script><svg onload=alert(1)>",
+        "{{7*7}}",
+        "💣" * 200,
+        "a\n" * 50,
+    ]
+    ids = [finished(system, submit(system, "echo", text=text))["id"] for text in zoo]
+    ids += [fail(system, text)[0] for text in zoo]
+    ids.append(finished(system, submit(system, "echo", text="z" * 900_000))["id"])
+    payload = {"text": "many", "more": {f"{HOSTILE} {n}": n for n in range(10_000)}}
+    answer = system.http.post(
+        "/jobs",
+        json={"type": "keep", "payload": payload},
+        headers={"X-Correlation-Id": "<img/src=x/onerror=alert(1)>", "Idempotency-Key": "<b>k</b>"},
+    )
+    assert answer.status_code == 202, answer.text
+    ids.append(finished(system, answer.json()["jobId"])["id"])
+    watched = watch(system.url)
+    page = watched.open()
+    page.evaluate("() => { window.alert = () => window.violations.push('a script ran'); }")
+    for address in [*(f"#/{view}" for view in VIEWS), *(f"#/jobs/{job_id}" for job_id in ids)]:
+        settled(page, f"{system.url}/{address}")
+        assert page.locator("main :is(img, script, iframe, svg[onload])").count() == 0, address
+    assert page.title().endswith("Observatory")
+    watched.assert_clean()

@@ -1,0 +1,73 @@
+import { describe, expect, it } from "vitest";
+import { Bulk } from "./bulk";
+import type { BulkOutcome } from "./contracts";
+
+const outcome = (told: Partial<BulkOutcome>): BulkOutcome => ({
+  action: "retry",
+  dryRun: false,
+  matched: 0,
+  changed: 0,
+  skipped: 0,
+  complete: true,
+  next: null,
+  ...told,
+});
+
+function answering(answers: (BulkOutcome | Error)[]) {
+  const sent: unknown[] = [];
+  const bulk = new Bulk(async (body) => {
+    sent.push(body);
+    const next = answers.shift()!;
+    if (next instanceof Error) throw next;
+    return next;
+  });
+  return { bulk, sent };
+}
+
+describe("one action on many jobs", () => {
+  it("counts before it asks, and changes nothing before it is told to", async () => {
+    const { bulk, sent } = answering([outcome({ dryRun: true, matched: 12 })]);
+    await bulk.ask("retry", { filter: { state: ["failed"] } });
+    expect(sent).toEqual([{ action: "retry", filter: { state: ["failed"] }, dryRun: true }]);
+    expect(bulk.state.value).toMatchObject({ phase: "asking", count: 12, complete: true });
+  });
+
+  it("goes on until nothing is left, from where each answer ended", async () => {
+    const { bulk, sent } = answering([
+      outcome({ dryRun: true, matched: 700 }),
+      outcome({ changed: 499, skipped: 1, next: "a" }),
+      outcome({ changed: 200 }),
+    ]);
+    await bulk.ask("retry", { filter: {} });
+    await bulk.confirm();
+    expect(sent.slice(1)).toEqual([
+      { action: "retry", filter: {} },
+      { action: "retry", filter: {}, cursor: "a" },
+    ]);
+    expect(bulk.state.value).toEqual({ phase: "done", action: "retry", changed: 699, skipped: 1 });
+  });
+
+  it("says how far it came when it fails", async () => {
+    const { bulk } = answering([
+      outcome({ dryRun: true, matched: 700 }),
+      outcome({ changed: 500, next: "a" }),
+      new Error("no connection"),
+    ]);
+    await bulk.ask("cancel", { filter: {} });
+    await bulk.confirm();
+    expect(bulk.state.value).toMatchObject({ phase: "failed", changed: 500 });
+  });
+
+  it("is stopped between stretches", async () => {
+    const { bulk, sent } = answering([
+      outcome({ dryRun: true, matched: 9 }),
+      outcome({ changed: 5, next: "a" }),
+    ]);
+    await bulk.ask("cancel", { filter: {} });
+    const done = bulk.confirm();
+    bulk.stop();
+    await done;
+    expect(sent).toHaveLength(2);
+    expect(bulk.state.value).toMatchObject({ phase: "done", changed: 5 });
+  });
+});

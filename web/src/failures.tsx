@@ -1,0 +1,162 @@
+/** What fails, grouped by error: how many, since when, whether it grows. */
+import { useEffect, useMemo } from "preact/hooks";
+import { jobHref, jobsHref } from "./address";
+import { get } from "./api";
+import { Age, Icon } from "./badge";
+import { BulkBar } from "./bulkbar";
+import type { FailureGroup, Page } from "./contracts";
+import { count } from "./format";
+import { Reading } from "./reading";
+import { failures as newest, listen } from "./session";
+import { Text } from "./text";
+import { Again, Unread } from "./unread";
+
+const GROUPS_MAX = 200;
+
+export function FailureTable({ items, act }: { items: readonly FailureGroup[]; act?: () => void }) {
+  return (
+    <div class="table-box">
+      <table class="failures">
+        <caption class="unseen">Failing jobs, grouped by error</caption>
+        <thead>
+          <tr>
+            <th scope="col">Error</th>
+            <th scope="col" class="wide">
+              Type
+            </th>
+            <th scope="col" class="number">
+              Jobs
+            </th>
+            <th scope="col" class="number wide" title="Jobs of the group that failed within the last hour">
+              Last hour
+            </th>
+            <th scope="col" class="number wide">
+              First
+            </th>
+            <th scope="col" class="number">
+              Last
+            </th>
+            {act && <th scope="col">Run again</th>}
+          </tr>
+        </thead>
+        <tbody>
+          {items.map((group) => (
+            <Group key={group.fingerprint} group={group} act={act} />
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Group({ group, act }: { group: FailureGroup; act?: (() => void) | undefined }) {
+  const { failed, retrying } = group.states;
+  return (
+    <tr data-fingerprint={group.fingerprint} data-row>
+      <td class="name">
+        <a href={jobHref(group.sampleJobId)} title="Its latest job, with the traceback">
+          <Text of={group.errorType} limit={80} />
+        </a>
+        <span class="row-error">
+          <Text of={group.message} limit={160} />
+        </span>
+      </td>
+      <td class="wide one-line">
+        <a href={jobsHref({ states: ["failed", "retrying"], type: group.type })}>
+          <Text of={group.type} limit={60} />
+        </a>
+      </td>
+      <td class="number">
+        <a
+          href={jobsHref({ states: ["failed", "retrying"], fingerprint: group.fingerprint })}
+          title="All jobs of this group"
+        >
+          {failed > 0 && (
+            <span class="amount" title={`${failed} failed`}>
+              {count(failed)} <Icon state="failed" />
+              <span class="unseen">failed</span>
+            </span>
+          )}
+          {retrying > 0 && (
+            <span class="amount" title={`${retrying} retrying`}>
+              {count(retrying)} <Icon state="retrying" />
+              <span class="unseen">retrying</span>
+            </span>
+          )}
+        </a>
+      </td>
+      <td class="number wide">
+        <Trend group={group} />
+      </td>
+      <td class="number wide">
+        <Age of={group.firstSeenAt} />
+      </td>
+      <td class="number">
+        <Age of={group.lastSeenAt} />
+      </td>
+      {act && (
+        <td>
+          {failed > 0 && (
+            <BulkBar
+              what="them"
+              actions={["retry"]}
+              target={() => ({ filter: { state: ["failed"], fingerprint: group.fingerprint } })}
+              after={act}
+            />
+          )}
+        </td>
+      )}
+    </tr>
+  );
+}
+
+/** More, fewer or as many as in the hour before; the word for those who see no arrow. */
+function Trend({ group }: { group: FailureGroup }) {
+  const { lastHour, hourBefore } = group.recent;
+  const way = lastHour > hourBefore ? "more" : lastHour < hourBefore ? "fewer" : "as many";
+  const arrow = { more: "▲", fewer: "▼", "as many": "＝" }[way];
+  return (
+    <span
+      class="trend"
+      data-way={way}
+      title={`${count(lastHour)} in the last hour, ${count(hourBefore)} in the hour before`}
+    >
+      {count(lastHour)} <span aria-hidden="true">{arrow}</span>
+      <span class="unseen">{way} than the hour before</span>
+    </span>
+  );
+}
+
+export function Failures() {
+  const reading = useMemo(
+    () => new Reading<Page<FailureGroup>>(() => get(`failures?limit=${GROUPS_MAX}`), { spacingMs: 2000 }),
+    [],
+  );
+  useEffect(() => {
+    const stops = [
+      reading.use(),
+      listen((events) => {
+        if (events.some((event) => event.type.startsWith("job."))) reading.want();
+      }),
+    ];
+    return () => stops.forEach((stop) => stop());
+  }, [reading]);
+  const read = reading.value.value;
+  const after = () => {
+    reading.want();
+    newest.want();
+  };
+  return (
+    <>
+      <div class="heading">
+        <h1>Failures</h1>
+        <span class="faint">the newest 10,000 failing jobs, grouped by type, error and message</span>
+        <a href={jobsHref({ states: ["failed"] })}>All failed jobs</a>
+      </div>
+      <Again error={reading.error.value} read={read} />
+      {!read && <Unread error={reading.error.value} />}
+      {read && !read.items.length && <p class="empty">Nothing fails.</p>}
+      {read && read.items.length > 0 && <FailureTable items={read.items} act={after} />}
+    </>
+  );
+}

@@ -1,0 +1,64 @@
+import { describe, expect, it } from "vitest";
+import { apiQuery, EVERYTHING, filterQuery, readAddress, spanMs } from "./address";
+import { completions, parseFilter, writeFilter } from "./filter";
+
+const KNOWN = { types: ["email.send", "report.build"], queues: ["mail"], workers: ["a:1:x"] };
+
+describe("the filter box", () => {
+  it("reads words with names, and the rest as text", () => {
+    const { filter, faults } = parseFilter("state:failed,queued queue:mail  connection refused");
+    expect(faults).toEqual([]);
+    expect(filter).toEqual({
+      ...EVERYTHING,
+      states: ["queued", "failed"],
+      queue: "mail",
+      q: "connection refused",
+    });
+  });
+
+  it("takes a colon that names nothing as text", () => {
+    expect(parseFilter("http://host/path").filter.q).toBe("http://host/path");
+  });
+
+  it("keeps the colons of a worker's id", () => {
+    expect(parseFilter("worker:host-1:4711:b3f0").filter.worker).toBe("host-1:4711:b3f0");
+  });
+
+  it("says what it does not understand", () => {
+    expect(parseFilter("state:broken").faults[0]).toMatch(/broken is no state/);
+    expect(parseFilter("since:yesterday").faults[0]).toMatch(/since:yesterday is no time/);
+    expect(parseFilter("since:yesterday").filter.since).toBe("");
+  });
+
+  it("writes what it reads", () => {
+    const text = "state:queued,failed type:email.send error:9f2c1a7be0d34455 since:2h refused";
+    expect(writeFilter(parseFilter(text).filter)).toBe(text);
+  });
+
+  it("is in the address, whole", () => {
+    const { filter } = parseFilter("state:failed worker:a:1:x until:2026-01-31T12:00:00Z x y");
+    expect(readAddress(`#/jobs?${filterQuery(filter)}`)).toEqual({ view: "jobs", filter });
+  });
+
+  it("counts spans back from now", () => {
+    const { filter } = parseFilter("since:2h");
+    expect(apiQuery(filter, Date.UTC(2026, 0, 31, 12))).toBe("since=2026-01-31T10%3A00%3A00.000Z");
+    expect([spanMs("90s"), spanMs("7d"), spanMs("2 h"), spanMs("")]).toEqual([90e3, 604_800e3, null, null]);
+  });
+});
+
+describe("completion", () => {
+  const shown = (text: string) => completions(text, KNOWN).map((one) => one.text);
+
+  it("offers the names that begin so", () => {
+    expect(shown("st")).toEqual(["state:"]);
+    expect(shown("queue:mail ty")).toEqual(["queue:mail type:"]);
+    expect(shown("")).toEqual([]);
+  });
+
+  it("offers what is known, that which begins so first", () => {
+    expect(shown("type:re")).toEqual(["type:report.build "]);
+    expect(shown("type:")).toEqual(["type:email.send ", "type:report.build "]);
+    expect(shown("state:failed,co")).toEqual(["state:failed,completed "]);
+  });
+});

@@ -1,0 +1,134 @@
+/** The one box in which jobs are asked for: `state:failed queue:mail since:2h connection refused`. */
+import { EVERYTHING, spanMs, type JobFilter } from "./address";
+import type { State } from "./contracts";
+import { isState, STATES } from "./state";
+
+type TextName = Exclude<keyof JobFilter, "states" | "q">;
+
+/** What stands before the colon, and which member it is. */
+const NAMES: Record<string, TextName> = {
+  type: "type",
+  queue: "queue",
+  worker: "worker",
+  error: "fingerprint",
+  correlation: "correlationId",
+  parent: "parentId",
+  since: "since",
+  until: "until",
+};
+
+export const FILTER_WORDS: readonly { word: string; about: string }[] = [
+  { word: "state:", about: `one or more of ${STATES.join(", ")}, separated by commas` },
+  { word: "type:", about: "a job type" },
+  { word: "queue:", about: "a queue" },
+  { word: "worker:", about: "runs or ran there: host:pid:bootid" },
+  { word: "error:", about: "the fingerprint of a group of failures" },
+  { word: "correlation:", about: "a correlation id" },
+  { word: "parent:", about: "made from this job" },
+  { word: "since:", about: "accepted from then on: 15m, 2h, 7d or a time" },
+  { word: "until:", about: "accepted before then: 15m, 2h, 7d or a time" },
+];
+
+export interface Read {
+  filter: JobFilter;
+  /** What could not be understood, in words. */
+  faults: string[];
+}
+
+export function parseFilter(text: string): Read {
+  const filter: JobFilter = { ...EVERYTHING };
+  const faults: string[] = [];
+  const words: string[] = [];
+  for (const word of text.split(/\s+/).filter(Boolean)) {
+    const at = word.indexOf(":");
+    const name = at < 0 ? "" : word.slice(0, at).toLowerCase();
+    const value = word.slice(at + 1);
+    if (name === "state") {
+      const given = value.split(",").filter(Boolean);
+      for (const one of given) {
+        if (isState(one)) filter.states = ordered([...filter.states, one]);
+        else faults.push(`${one} is no state; there are ${STATES.join(", ")}`);
+      }
+    } else if (Object.hasOwn(NAMES, name)) {
+      const member = NAMES[name]!;
+      const fault = value ? timeFault(member, value) : null;
+      if (fault) faults.push(fault);
+      else filter[member] = value;
+    } else words.push(word);
+  }
+  filter.q = words.join(" ");
+  return { filter, faults };
+}
+
+function timeFault(member: TextName, value: string): string | null {
+  if (member !== "since" && member !== "until") return null;
+  const known = spanMs(value) !== null || /^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)$/.test(value);
+  return known ? null : `${member}:${value} is no time; write 15m, 2h, 7d or 2026-01-31T12:00:00Z`;
+}
+
+function ordered(states: State[]): State[] {
+  return STATES.filter((one) => states.includes(one));
+}
+
+/** The filter as one would type it. */
+export function writeFilter(filter: JobFilter): string {
+  const words: string[] = [];
+  if (filter.states.length) words.push(`state:${filter.states.join(",")}`);
+  for (const [word, member] of Object.entries(NAMES)) {
+    if (filter[member]) words.push(`${word}:${filter[member]}`);
+  }
+  if (filter.q) words.push(filter.q);
+  return words.join(" ");
+}
+
+export interface Completion {
+  /** What stands in the box when it is taken. */
+  text: string;
+  shown: string;
+  about: string;
+}
+
+export interface Known {
+  types: readonly string[];
+  queues: readonly string[];
+  workers: readonly string[];
+}
+
+const COMPLETIONS_MAX = 8;
+
+/** What may follow, for the word that is being typed at the end. */
+export function completions(text: string, known: Known): Completion[] {
+  const begin = text.search(/\S*$/);
+  const word = text.slice(begin);
+  const before = text.slice(0, begin);
+  const at = word.indexOf(":");
+  if (at < 0) {
+    const typed = word.toLowerCase();
+    return FILTER_WORDS.filter((one) => typed && one.word.startsWith(typed)).map((one) => ({
+      text: before + one.word,
+      shown: one.word,
+      about: one.about,
+    }));
+  }
+  const name = word.slice(0, at + 1).toLowerCase();
+  const values: readonly string[] =
+    name === "state:"
+      ? STATES
+      : name === "type:"
+        ? known.types
+        : name === "queue:"
+          ? known.queues
+          : name === "worker:"
+            ? known.workers
+            : name === "since:" || name === "until:"
+              ? ["15m", "1h", "24h", "7d"]
+              : [];
+  const last = word.slice(at + 1).lastIndexOf(",");
+  const head = name === "state:" && last >= 0 ? word.slice(0, at + 2 + last) : name;
+  const typed = word.slice(head.length).toLowerCase();
+  return values
+    .filter((one) => one.toLowerCase().includes(typed) && one !== typed)
+    .sort((a, b) => Number(!a.toLowerCase().startsWith(typed)) - Number(!b.toLowerCase().startsWith(typed)))
+    .slice(0, COMPLETIONS_MAX)
+    .map((one) => ({ text: `${before}${head}${one} `, shown: one, about: "" }));
+}

@@ -1,0 +1,107 @@
+/** The filter box, with what may follow below it. */
+import { useEffect, useId, useRef, useState } from "preact/hooks";
+import type { JobFilter } from "./address";
+import { completions, parseFilter, writeFilter, type Completion, type Known } from "./filter";
+
+/** The address follows the typing after this pause. */
+const TYPING_MS = 300;
+
+interface FilterBoxProps {
+  filter: JobFilter;
+  known: Known;
+  onChange: (filter: JobFilter) => void;
+  /** Where keys that mean "filter" lead. */
+  box: { current: HTMLInputElement | null };
+}
+
+export function FilterBox({ filter, known, onChange, box }: FilterBoxProps) {
+  const given = writeFilter(filter);
+  const [text, setText] = useState(given);
+  const [chosen, setChosen] = useState(-1);
+  const [open, setOpen] = useState(false);
+  const wrote = useRef(given);
+  const id = useId();
+  useEffect(() => {
+    // The address was changed by a link or the back button, not here.
+    if (given !== wrote.current) {
+      wrote.current = given;
+      setText(given);
+    }
+  }, [given]);
+  const { filter: typed, faults } = parseFilter(text);
+  const wanted = writeFilter(typed);
+  useEffect(() => {
+    if (wanted === wrote.current || faults.length) return undefined;
+    const timer = setTimeout(() => {
+      wrote.current = wanted;
+      onChange(typed);
+    }, TYPING_MS);
+    return () => clearTimeout(timer);
+  }, [wanted, faults.length]);
+  const offered = open ? completions(text, known) : [];
+  const take = (one: Completion) => {
+    setText(one.text);
+    setChosen(-1);
+    box.current?.focus();
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (!offered.length) return;
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) {
+      setChosen((chosen + step + offered.length + (chosen < 0 && step < 0 ? 1 : 0)) % offered.length);
+    } else if ((event.key === "Enter" || event.key === "Tab") && offered[chosen]) take(offered[chosen]);
+    else if (event.key === "Escape") {
+      setOpen(false);
+      event.stopPropagation();
+    } else return;
+    event.preventDefault();
+  };
+  return (
+    <div class="filter-box">
+      <label for={`${id}-box`}>Filter</label>
+      <input
+        id={`${id}-box`}
+        ref={box}
+        name="filter"
+        role="combobox"
+        aria-expanded={offered.length > 0}
+        aria-controls={`${id}-offered`}
+        aria-autocomplete="list"
+        aria-activedescendant={chosen >= 0 && offered[chosen] ? `${id}-${chosen}` : undefined}
+        aria-describedby={faults.length ? `${id}-faults` : undefined}
+        value={text}
+        placeholder="state:failed queue:mail since:2h connection refused"
+        autocomplete="off"
+        spellcheck={false}
+        onInput={(event) => {
+          setText(event.currentTarget.value);
+          setChosen(-1);
+          setOpen(true);
+        }}
+        onKeyDown={onKeyDown}
+        onBlur={() => setOpen(false)}
+      />
+      <ul id={`${id}-offered`} role="listbox" aria-label="What may follow" hidden={!offered.length}>
+        {offered.map((one, index) => (
+          <li
+            key={one.text}
+            id={`${id}-${index}`}
+            role="option"
+            aria-selected={index === chosen}
+            onPointerDown={(event) => {
+              event.preventDefault();
+              take(one);
+            }}
+          >
+            <b>{one.shown}</b> <span class="faint">{one.about}</span>
+          </li>
+        ))}
+      </ul>
+      {faults.length > 0 && (
+        <p class="warning" id={`${id}-faults`} role="alert">
+          {faults.join("; ")}
+        </p>
+      )}
+    </div>
+  );
+}

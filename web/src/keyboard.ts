@@ -1,0 +1,76 @@
+/** Keys, each declared once: what it does, where, and in which words the help tells it. */
+import { signal } from "@preact/signals";
+
+export interface Key {
+  /** As `KeyboardEvent.key`, or two in a row: "g j". */
+  keys: string;
+  about: string;
+  run: () => void;
+  /** False: the key is shown in the help, and does nothing now. */
+  when?: () => boolean;
+}
+
+const bound = signal<readonly (readonly Key[])[]>([]);
+export const helpOpen = signal(false);
+
+const FOLLOWS_WITHIN_MS = 1200;
+
+/** Add keys until the returned function is called; the newest go first. */
+export function bind(keys: readonly Key[]): () => void {
+  bound.value = [keys, ...bound.peek()];
+  return () => {
+    bound.value = bound.peek().filter((one) => one !== keys);
+  };
+}
+
+/** Every key that is bound, the newest first, one of a kind. */
+export function allKeys(): Key[] {
+  const seen = new Set<string>();
+  return bound.value.flat().filter((one) => !seen.has(one.keys) && seen.add(one.keys));
+}
+
+let first: { key: string; at: number } | null = null;
+
+/** Handles one key press; true where it was one of ours. */
+export function press(key: string, nowMs: number): boolean {
+  const pair = first && nowMs - first.at < FOLLOWS_WITHIN_MS ? `${first.key} ${key}` : "";
+  first = null;
+  const keys = allKeys();
+  const meant = keys.find((one) => one.keys === pair) ?? keys.find((one) => one.keys === key);
+  if (meant) {
+    if (meant.when && !meant.when()) return false;
+    meant.run();
+    return true;
+  }
+  if (keys.some((one) => one.keys.startsWith(`${key} `))) {
+    first = { key, at: nowMs };
+    return true;
+  }
+  return false;
+}
+
+/** Keys typed into a field, or meant for the browser, are not ours. */
+function isTyping(target: EventTarget | null): boolean {
+  return (
+    target instanceof HTMLElement &&
+    (target.isContentEditable || /^(?:INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) &&
+    (target as HTMLInputElement).type !== "checkbox"
+  );
+}
+
+export function listenToKeys(): void {
+  addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    // A dialog has the keys for itself.
+    if (document.querySelector("dialog[open]")) return;
+    const target = event.target;
+    if (isTyping(target)) {
+      if (event.key === "Escape") (target as HTMLElement).blur();
+      return;
+    }
+    // Buttons, links and summaries take these by themselves.
+    const control = target instanceof Element && target.closest("button, a, summary, input");
+    if (control && (event.key === "Enter" || event.key === " ")) return;
+    if (press(event.key, Date.now())) event.preventDefault();
+  });
+}

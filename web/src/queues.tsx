@@ -1,0 +1,165 @@
+/** Every queue: what waits, since when, what comes in and goes out, when it will be empty. */
+import { useEffect, useState } from "preact/hooks";
+import { jobsHref } from "./address";
+import { post } from "./api";
+import type { Queue, QueueState } from "./contracts";
+import { secondsToDrain } from "./drain";
+import { count, duration, elapsed, rate } from "./format";
+import { queues, serverNow } from "./session";
+import { ESTIMATED } from "./tiles";
+import { Text } from "./text";
+import { Again, Unread } from "./unread";
+
+function Drain({ queue }: { queue: Queue }) {
+  const seconds = secondsToDrain(queue);
+  if (seconds === 0) return <>–</>;
+  if (seconds !== null) return <>{duration(seconds)}</>;
+  return <span title="As much comes in as goes out, or more">{queue.paused ? "paused" : "grows"}</span>;
+}
+
+export function QueueTable({ act = false }: { act?: boolean }) {
+  const read = queues.value.value;
+  if (!read) return <Unread error={queues.error.value} />;
+  const { items, asOf } = read;
+  if (!items.length) return <p class="empty">No queue yet: the first job makes one.</p>;
+  const passed = (serverNow.value - Date.parse(asOf)) / 1000 || 0;
+  return (
+    <div class="table-box">
+      <table>
+        <caption class="unseen">Queues</caption>
+        <thead>
+          <tr>
+            <th scope="col">Queue</th>
+            <th scope="col" class="number">
+              Queued
+            </th>
+            <th scope="col" class="number">
+              Running
+            </th>
+            <th scope="col" class="number wide roomy">
+              Retrying
+            </th>
+            <th scope="col" class="number">
+              Failed
+            </th>
+            <th scope="col" class="number">
+              Oldest
+            </th>
+            <th scope="col" class="number wide">
+              In/s
+            </th>
+            <th scope="col" class="number wide">
+              Out/s
+            </th>
+            <th scope="col" class="number wide" title="As things go: queued, by how much more goes out than comes in">
+              Empty in
+            </th>
+            <th scope="col" class="number wide" title={ESTIMATED}>
+              p95 wait
+            </th>
+            <th scope="col" class="number wide roomy" title={ESTIMATED}>
+              p95 run
+            </th>
+            {act && <th scope="col">Processors</th>}
+          </tr>
+        </thead>
+        <tbody>
+          {items.map((queue) => (
+            <tr key={queue.name} data-queue={queue.name} data-row>
+              <th scope="row" class="one-line">
+                <a href={jobsHref({ queue: queue.name })}>
+                  <Text of={queue.name} limit={40} />
+                </a>
+                {queue.paused && <span class="paused">‖ paused</span>}
+              </th>
+              <td class="number">{count(queue.states.queued)}</td>
+              <td class="number">{count(queue.states.running)}</td>
+              <td class="number wide roomy">{count(queue.states.retrying)}</td>
+              <td class="number">{count(queue.states.failed)}</td>
+              <td class="number">
+                {queue.oldestAgeSeconds === null ? "–" : elapsed(queue.oldestAgeSeconds + passed)}
+              </td>
+              <td class="number wide">{rate(queue.createdPerSecond)}</td>
+              <td class="number wide">{rate(queue.finishedPerSecond)}</td>
+              <td class="number wide">
+                <Drain queue={queue} />
+              </td>
+              <td class="number wide">{duration(queue.waitSeconds?.p95)}</td>
+              <td class="number wide roomy">{duration(queue.runSeconds?.p95)}</td>
+              {act && (
+                <td>
+                  <Pause queue={queue} />
+                </td>
+              )}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Pause({ queue }: { queue: Queue }) {
+  const [busy, setBusy] = useState(false);
+  const [asking, setAsking] = useState(false);
+  const [failed, setFailed] = useState("");
+  const act = async (verb: "pause" | "resume") => {
+    setBusy(true);
+    setAsking(false);
+    setFailed("");
+    try {
+      await post<QueueState>(`queues/${encodeURIComponent(queue.name)}/${verb}`);
+    } catch (reason) {
+      setFailed(reason instanceof Error ? reason.message : String(reason));
+    }
+    setBusy(false);
+    queues.want();
+  };
+  return (
+    <span class="asking">
+      {queue.paused ? (
+        <button type="button" disabled={busy} onClick={() => void act("resume")}>
+          Resume
+        </button>
+      ) : asking ? (
+        <>
+          <button type="button" class="danger" disabled={busy} onClick={() => void act("pause")}>
+            Yes, pause it
+          </button>
+          <button type="button" onClick={() => setAsking(false)}>
+            No
+          </button>
+        </>
+      ) : (
+        <button
+          type="button"
+          disabled={busy}
+          title="Its jobs wait until it is resumed; what runs goes on"
+          onClick={() => setAsking(true)}
+        >
+          Pause…
+        </button>
+      )}
+      {failed && (
+        <span class="warning" role="alert">
+          <Text of={failed} />
+        </span>
+      )}
+    </span>
+  );
+}
+
+export function Queues() {
+  useEffect(() => queues.use(), []);
+  return (
+    <>
+      <h1>Queues</h1>
+      <Again error={queues.error.value} read={queues.value.value} />
+      <QueueTable act />
+      <p class="note">
+        A paused queue accepts jobs; processors leave them alone until it is resumed. The same from a
+        shell: <code>observatory queues pause NAME</code>
+      </p>
+    </>
+  );
+}

@@ -1,0 +1,38 @@
+/** Moving through the rows of a view by keys. */
+import { bind, type Key } from "./keyboard";
+
+const rows = () => [...document.querySelectorAll<HTMLElement>("main [data-row]")];
+
+/** The row that has the focus, or the keyboard's mark. */
+export function pointedRow(): HTMLElement | null {
+  const focused = document.activeElement?.closest<HTMLElement>("[data-row]");
+  return focused ?? document.querySelector<HTMLElement>("main [data-row][data-pointed]");
+}
+
+function point(step: number): void {
+  const all = rows();
+  if (!all.length) return;
+  const before = pointedRow();
+  const at = before ? all.indexOf(before) + step : step > 0 ? 0 : all.length - 1;
+  const row = all[Math.max(0, Math.min(all.length - 1, at))]!;
+  for (const one of all) delete one.dataset["pointed"];
+  row.dataset["pointed"] = "yes";
+  // The link of a row takes the focus, so that screen readers follow and Enter opens it.
+  row.querySelector<HTMLElement>("a, summary, button")?.focus({ preventScroll: true });
+  row.scrollIntoView({ block: "nearest" });
+}
+
+const KEYS: readonly Key[] = [
+  { keys: "j", about: "next row", run: () => point(1), when: () => rows().length > 0 },
+  { keys: "k", about: "row before", run: () => point(-1), when: () => rows().length > 0 },
+  {
+    keys: "Enter",
+    about: "open the row",
+    run: () => pointedRow()?.querySelector<HTMLElement>("a, summary")?.click(),
+    when: () => pointedRow() !== null,
+  },
+];
+
+export function bindRows(): () => void {
+  return bind(KEYS);
+}
