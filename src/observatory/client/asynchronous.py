@@ -13,7 +13,9 @@ from observatory.client.errors import Refused
 from observatory.client.job_view import JobView
 from observatory.client.live import Follower, event_params
 from observatory.client.operations import (
+    Action,
     Operations,
+    action_body,
     cancel_body,
     job_params,
     retry_body,
@@ -65,6 +67,11 @@ class AsyncClient:
         self._http = httpx.AsyncClient(**connection(url, key), transport=transport)
         self._patience_s = patience
         self.operations = Operations(patience)
+
+    @property
+    def url(self) -> str:
+        """Where the observatory is."""
+        return str(self._http.base_url).rstrip("/")
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -148,6 +155,22 @@ class AsyncClient:
         """Run a job again; Conflict while it is waiting or running."""
         answer = await self.run(self.operations.command(job_id, "retry", retry_body(payload)))
         return AsyncJobHandle(self, answer["jobId"])
+
+    async def act_on_jobs(
+        self,
+        action: Action,
+        *,
+        dry_run: bool = False,
+        cursor: str | None = None,
+        reason: str | None = None,
+        **filters: Unpack[JobFilter],
+    ) -> Json:
+        """Cancel, or run again, the jobs that match, 500 a call, newest first; with `dry_run`
+        count them. While `next` of the answer is not None, there are more: give it as `cursor`.
+        Without states, running again means the failed ones alone.
+        """
+        body = action_body(action, filters, dry_run=dry_run, cursor=cursor, reason=reason)
+        return await self.run(self.operations.act_on_jobs(body))
 
     async def pause_queue(self, queue: str) -> Json:
         """Have every processor leave a queue alone; its jobs wait, those running go on."""

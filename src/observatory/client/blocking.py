@@ -13,7 +13,9 @@ from observatory.client.errors import Refused
 from observatory.client.job_view import JobView
 from observatory.client.live import Follower, event_params
 from observatory.client.operations import (
+    Action,
     Operations,
+    action_body,
     cancel_body,
     job_params,
     retry_body,
@@ -81,6 +83,11 @@ class Client:
         self._http = httpx.Client(**connection(url, key), transport=transport)
         self._patience_s = patience
         self.operations = Operations(patience)
+
+    @property
+    def url(self) -> str:
+        """Where the observatory is."""
+        return str(self._http.base_url).rstrip("/")
 
     def __enter__(self) -> "Client":
         return self
@@ -166,6 +173,22 @@ class Client:
         """Run a job again; Conflict while it is waiting or running."""
         answer = self.run(self.operations.command(job_id, "retry", retry_body(payload)))
         return JobHandle(self, answer["jobId"])
+
+    def act_on_jobs(
+        self,
+        action: Action,
+        *,
+        dry_run: bool = False,
+        cursor: str | None = None,
+        reason: str | None = None,
+        **filters: Unpack[JobFilter],
+    ) -> Json:
+        """Cancel, or run again, the jobs that match, 500 a call, newest first; with `dry_run`
+        count them. While `next` of the answer is not None, there are more: give it as `cursor`.
+        Without states, running again means the failed ones alone.
+        """
+        body = action_body(action, filters, dry_run=dry_run, cursor=cursor, reason=reason)
+        return self.run(self.operations.act_on_jobs(body))
 
     def pause_queue(self, queue: str) -> Json:
         """Have every processor leave a queue alone; its jobs wait, those running go on."""

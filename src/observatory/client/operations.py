@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import httpx
@@ -26,6 +26,9 @@ from observatory.client.errors import (
 from observatory.client.payload import encoded
 from observatory.client.records import Job, JobFilter, Json, Submission, SubmitOptions
 from observatory.client.requests import Request, Steps, body_of, exchange
+
+Action = Literal["cancel", "retry"]
+"""What is done to every job of a filter."""
 
 BATCH_ITEMS: Final = 500
 """Jobs in one request; the gateway takes 1,000, larger batches gain nothing measurable."""
@@ -149,6 +152,16 @@ class Operations:
         request = Request("POST", path, headers=_JSON, content=content, repeatable=False)
         return body_of((yield from self.exchange(request)))
 
+    def act_on_jobs(self, body: Json) -> Steps[Json]:
+        """POST /jobs/actions, once."""
+        # A count may be asked for again; jobs that fail again meanwhile would be run once more.
+        repeatable = bool(body.get("dryRun"))
+        content = encoded(body)
+        request = Request(
+            "POST", "/jobs/actions", headers=_JSON, content=content, repeatable=repeatable
+        )
+        return body_of((yield from self.exchange(request)))
+
     def set_paused(self, queue: str, paused: bool) -> Steps[Json]:
         """POST /queues/{queue}/pause or /resume; safe to repeat."""
         verb = "pause" if paused else "resume"
@@ -227,6 +240,24 @@ def retry_body(payload: Mapping[str, Any] | None) -> Json:
 def cancel_body(reason: str | None) -> Json:
     """Body of POST /jobs/{id}/cancel."""
     return {} if reason is None else {"reason": reason}
+
+
+def action_body(
+    action: Action,
+    filters: JobFilter,
+    *,
+    dry_run: bool = False,
+    cursor: str | None = None,
+    reason: str | None = None,
+) -> Json:
+    """Body of POST /jobs/actions."""
+    members: Json = dict(job_params(1, filters))
+    del members["limit"]
+    if "state" in members:
+        members["state"] = members["state"].split(",")
+    body: Json = {"action": action, "filter": members, "dryRun": dry_run}
+    more = {"cursor": cursor, "reason": reason}
+    return body | {name: value for name, value in more.items() if value is not None}
 
 
 def submission(

@@ -102,6 +102,7 @@ class JobFilter(TypedDict, total=False):
     worker: str
     correlation_id: str
     parent_id: str
+    fingerprint: str
     since: datetime | str
     until: datetime | str
     q: str

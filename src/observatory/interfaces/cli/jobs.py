@@ -1,10 +1,11 @@
-"""`observatory jobs`: list, show, cancel and retry."""
+"""`observatory jobs`: list, show, cancel and retry; `bulk.py` has the commands for many jobs."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.address import Address, Payload
+from observatory.interfaces.cli.bulk import cancel_all, retry_all
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.output import (
     AsJson,
@@ -31,6 +32,10 @@ jobs = App(
     help="List, show, cancel or retry jobs, and read their logs.",
     help_format="plaintext",
 )
+
+
+jobs.command(retry_all, name="retry-all")
+jobs.command(cancel_all, name="cancel-all")
 
 
 @jobs.command(name="list")

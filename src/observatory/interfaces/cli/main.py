@@ -51,13 +51,18 @@ COMMANDS: Final = (
     Command("metrics-engine", f"{_CLI}.services:metrics_engine", "Keep the aggregates alone."),
     Command("read-model", f"{_CLI}.services:read_model", "Serve the read API and page alone."),
     Command("migrate", f"{_CLI}.migrate:migrate", "Bring the PostgreSQL store to this schema."),
+    Command("tui", f"{_CLI}.tui:tui", "Watch and operate a system in the terminal."),
     Command("submit", f"{_CLI}.submit:submit", "Submit a job."),
     Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs, and read their logs."),
     Command("queues", f"{_CLI}.queues:queues", "List, pause or resume queues."),
+    Command("failures", f"{_CLI}.watching:failures", "List what fails, grouped by error."),
+    Command("workers", f"{_CLI}.watching:workers", "List who runs the jobs."),
+    Command("alerts", f"{_CLI}.watching:alerts", "List alerts that fire."),
     Command("stats", f"{_CLI}.stats:stats", "Counts, rates and percentiles."),
     Command("events", f"{_CLI}.events:events", "Read or follow the event log."),
     Command("contracts", f"{_CLI}.contracts:contracts", "Check the contracts."),
     Command("keys", f"{_CLI}.keys:keys", "Make API keys."),
+    Command("gate", f"{_CLI}.gate:gate", "Prove a running system from outside."),
     Command("doctor", f"{_CLI}.doctor:doctor", "Check this machine, the data and the system."),
 )
 

@@ -1,0 +1,215 @@
+"""`observatory jobs retry-all` and `cancel-all`: every job of a filter, counted first."""
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from cyclopts import Parameter
+
+from observatory.interfaces.cli.address import Address
+from observatory.interfaces.cli.exit_codes import ExitCode
+from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from observatory.client import Client
+
+State = Literal["scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled"]
+States = Annotated[list[State] | None, Parameter(negative="")]
+Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
+Dry = Annotated[bool, Parameter(name="--dry-run", negative="")]
+
+_WORDS: Final[dict[Literal["cancel", "retry"], tuple[str, str]]] = {
+    "retry": ("run again", "queued again"),
+    "cancel": ("be cancelled", "cancelled or asked to stop"),
+}
+
+
+def retry_all(
+    *,
+    state: States = None,
+    type: str | None = None,
+    queue: str | None = None,
+    worker: str | None = None,
+    correlation_id: str | None = None,
+    parent_id: str | None = None,
+    fingerprint: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    q: str | None = None,
+    dry_run: Dry = False,
+    yes: Yes = False,
+    address: Address | None = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run every job again that a filter leaves; failed ones, unless states are named.
+
+    For example:
+      observatory jobs retry-all --type email.send --since 2h --dry-run
+      observatory jobs retry-all --fingerprint 9f2c1a7be0d34455 --yes
+
+    Args:
+        state: Only these states; may be given more than once.
+        type: Only this job type.
+        queue: Only this queue.
+        worker: Only what this worker ran last.
+        correlation_id: Only what belongs together.
+        parent_id: Only what was made from this job.
+        fingerprint: Only this group of failures; `observatory failures` lists them.
+        since: Only jobs accepted from then on: 15m, 2h, 7d ago, or a time.
+        until: Only jobs accepted before then.
+        q: Only jobs in which this text is found.
+        dry_run: Count them, and change nothing.
+        yes: Do not ask.
+    """
+    filters = _filters(
+        state=state, type=type, queue=queue, worker=worker, correlation_id=correlation_id,
+        parent_id=parent_id, fingerprint=fingerprint, since=since, until=until, q=q,
+    )  # fmt: skip
+    return _act("retry", filters, None, dry_run, yes, address or Address(), as_json)
+
+
+def cancel_all(
+    *,
+    state: States = None,
+    type: str | None = None,
+    queue: str | None = None,
+    worker: str | None = None,
+    correlation_id: str | None = None,
+    parent_id: str | None = None,
+    fingerprint: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    q: str | None = None,
+    reason: str | None = None,
+    dry_run: Dry = False,
+    yes: Yes = False,
+    address: Address | None = None,
+    as_json: AsJson = False,
+) -> int:
+    """Cancel every job that a filter leaves; running ones are asked to stop.
+
+    For example:
+      observatory jobs cancel-all --queue mail --reason "sent by hand" --dry-run
+
+    Args:
+        state: Only these states; may be given more than once.
+        type: Only this job type.
+        queue: Only this queue.
+        worker: Only what this worker runs.
+        correlation_id: Only what belongs together.
+        parent_id: Only what was made from this job.
+        fingerprint: Only this group of failures; `observatory failures` lists them.
+        since: Only jobs accepted from then on: 15m, 2h, 7d ago, or a time.
+        until: Only jobs accepted before then.
+        q: Only jobs in which this text is found.
+        reason: Kept with each job.
+        dry_run: Count them, and change nothing.
+        yes: Do not ask.
+    """
+    filters = _filters(
+        state=state, type=type, queue=queue, worker=worker, correlation_id=correlation_id,
+        parent_id=parent_id, fingerprint=fingerprint, since=since, until=until, q=q,
+    )  # fmt: skip
+    return _act("cancel", filters, reason, dry_run, yes, address or Address(), as_json)
+
+
+def _filters(**given: Any) -> dict[str, Any]:
+    for name in ("since", "until"):
+        if given[name]:
+            given[name] = _instant(name, given[name])
+    return {name: value for name, value in given.items() if value}
+
+
+def _instant(name: str, text: str) -> Any:
+    from datetime import UTC, datetime, timedelta
+
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    if text[:-1].isdecimal() and text[-1] in units and len(text) <= 7:
+        return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        when = None
+    if when is None or when.tzinfo is None:
+        raise Mistake(
+            f"--{name} is a time with an offset, such as 2026-01-31T12:00:00Z, or a span back "
+            f"from now, such as 15m, 2h or 7d; not {text!r}"
+        )
+    return when
+
+
+def _act(
+    action: Literal["cancel", "retry"],
+    filters: dict[str, Any],
+    reason: str | None,
+    dry_run: bool,
+    yes: bool,
+    address: Address,
+    as_json: bool,
+) -> int:
+    will, did = _WORDS[action]
+    with address.client() as client:
+        counted = client.act_on_jobs(action, dry_run=True, **filters)
+        found = _jobs(counted["matched"], complete=counted["complete"])
+        if dry_run or not counted["matched"]:
+            print_json(counted) if as_json else say(f"{found} would {will}")
+            return ExitCode.OK
+        if not yes:
+            _confirm(f"{found} will {will}", will)
+        done = _all_of(client, action, filters, reason, counted)
+    if as_json:
+        print_json(done)
+    else:
+        more = f"; {done['skipped']:,} had changed meanwhile" if done["skipped"] else ""
+        say(f"{_jobs(done['changed'])} {did}{more}")
+    return ExitCode.OK
+
+
+def _jobs(count: int, *, complete: bool = True) -> str:
+    least = "" if complete else "more than "
+    return f"{least}{count:,} {'job' if count == 1 else 'jobs'}"
+
+
+def _confirm(question: str, will: str) -> None:
+    if not sys.stdin.isatty():
+        raise Mistake(f"{question}; nobody can be asked here: --yes does it, --dry-run counts")
+    print(f"{question}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Mistake(f"no job will {will}: it was not confirmed")
+
+
+def _all_of(
+    client: "Client",
+    action: Literal["cancel", "retry"],
+    filters: dict[str, Any],
+    reason: str | None,
+    counted: dict[str, Any],
+) -> dict[str, Any]:
+    """Call after call until nothing is left."""
+    total = {"action": action, "changed": 0, "skipped": 0}
+    cursor: str | None = None
+    with _progress(counted["matched"] if counted["complete"] else None) as advance:
+        while True:
+            done = client.act_on_jobs(action, cursor=cursor, reason=reason, **filters)
+            total["changed"] += done["changed"]
+            total["skipped"] += done["skipped"]
+            advance(done["matched"])
+            cursor = done["next"]
+            if cursor is None:
+                return total
+
+
+@contextmanager
+def _progress(total: int | None) -> "Generator[Callable[[int], None]]":
+    """A bar where somebody looks."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("jobs", total=total)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,320 @@
+"""The terminal view: tabs, the status line, commands, and what may be done."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from typing import Any, ClassVar, Final
+
+from rich.text import Text
+from textual import work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
+
+from observatory.client import AsyncClient, ObservatoryError
+from observatory.interfaces.tui.asking import Confirm, Help, Launcher
+from observatory.interfaces.tui.job import JobScreen
+from observatory.interfaces.tui.source import Source
+from observatory.interfaces.tui.views import ALL, Events, Failures, Jobs, Overview, Queues, View
+from observatory.interfaces.tui.words import line
+
+_REDRAW_S: Final = 0.5
+"""At most so often, however much happens."""
+_AGAIN_S: Final = 5.0
+"""At least so often, also where nothing is heard."""
+_READY_WITHIN_S: Final = 30.0
+
+
+class Tui(App[int]):
+    """The whole of it."""
+
+    TITLE = "Observatory"
+    CSS_PATH = "tui.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(view.key, f"view('{view.__name__}')", view.name_, show=False) for view in ALL),
+        Binding("slash", "filter", "Filter"),
+        Binding("colon", "command", "Command"),
+        Binding("enter", "open", "Open", show=False),
+        Binding("r", "retry", "Retry"),
+        Binding("c", "cancel", "Cancel"),
+        Binding("y", "yank", "Yank id", show=False),
+        Binding("o", "browse", "Open in browser", show=False),
+        Binding("question_mark", "help", "Keys"),
+        Binding("q", "quit", "Quit"),
+    ]
+
+    def __init__(self, client: AsyncClient, url: str) -> None:
+        super().__init__()
+        self.source = Source(client, url)
+        self.redraws = 0
+        """How often a view was refreshed."""
+        self._started: subprocess.Popen[bytes] | None = None
+
+    def compose(self) -> ComposeResult:
+        """Tabs, the view, the command line, the status line, the keys."""
+        yield Static(id="tabs")
+        with ContentSwitcher(initial=Overview.__name__):
+            for view in ALL:
+                made = view()
+                made.id = view.__name__
+                yield made
+        yield Input(id="command", placeholder="jobs, failures, queues, job ID, retry ID, q")
+        yield Static(id="status")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begin to read."""
+        self.query_one("#command", Input).display = False
+        self._show_tabs()
+        self.view.rows.focus()
+        self._follow()
+        self._keep_fresh()
+
+    # Reading
+
+    @work(exclusive=True, group="follow")
+    async def _follow(self) -> None:
+        await self.source.follow(lambda: None)
+
+    @work(exclusive=True, group="fresh")
+    async def _keep_fresh(self) -> None:
+        first = True
+        while True:
+            self.source.news.clear()
+            await self.refresh_now()
+            if first and self.source.read_at is None:
+                self._offer_start()
+            first = False
+            try:
+                await asyncio.wait_for(self.source.news.wait(), _AGAIN_S)
+            except TimeoutError:
+                pass
+            await asyncio.sleep(_REDRAW_S)
+
+    async def refresh_now(self) -> None:
+        """Read what is shown, and show it."""
+        self.redraws += 1
+        shown: Any = self.screen if isinstance(self.screen, JobScreen) else self.view
+        if isinstance(shown, View | JobScreen):
+            await shown.refresh_from(self.source)
+        self._show_status()
+
+    def _show_status(self) -> None:
+        source = self.source
+        told = Text(f" {source.url}  ", style="dim")
+        if source.trouble:
+            since = source.read_at
+            old = "" if since is None else f", old {time.monotonic() - since:.0f} s"
+            told.append(str(line(f"STALE{old}: {source.trouble}", 160)), style="bold red")
+        else:
+            told.append("live" if source.live else "connecting", style="green")
+            if source.latency_s is not None:
+                told.append(f"  {source.latency_s * 1000:.0f} ms", style="dim")
+        for status in self.screen.query("#status").results(Static):
+            status.update(told)
+
+    # Moving
+
+    @property
+    def view(self) -> View:
+        """The view that is shown."""
+        name = self.query_one(ContentSwitcher).current or Overview.__name__
+        return self.query_one(f"#{name}", View)
+
+    def _show_tabs(self) -> None:
+        told = Text()
+        for view in ALL:
+            style = "reverse bold" if isinstance(self.view, view) else ""
+            told.append(f" {view.key} {view.name_} ", style=style)
+        self.query_one("#tabs", Static).update(told)
+
+    async def action_view(self, name: str) -> None:
+        """To a view."""
+        while isinstance(self.screen, JobScreen):
+            self.pop_screen()
+        self.query_one(ContentSwitcher).current = name
+        self._show_tabs()
+        self.view.rows.focus()
+        await self.refresh_now()
+
+    async def action_filter(self) -> None:
+        """To the filter of the jobs."""
+        await self.action_view(Jobs.__name__)
+        self.query_one("#filter", Input).focus()
+
+    def action_command(self) -> None:
+        """Type a command."""
+        box = self.query_one("#command", Input)
+        box.display = True
+        box.value = ""
+        box.focus()
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Do what was typed."""
+        if event.input.id != "command":
+            return
+        event.input.display = False
+        self.view.rows.focus()
+        await self._command(event.value.strip())
+
+    async def _command(self, text: str) -> None:
+        name, _, rest = text.partition(" ")
+        for view in ALL:
+            if view.name_.lower() == name.lower():
+                await self.action_view(view.__name__)
+                if rest and view is Jobs:
+                    self.query_one("#filter", Input).value = rest
+                return
+        if name in ("q", "quit"):
+            self.exit(0)
+        elif name == "job" and rest:
+            self._open_job(rest.strip())
+        elif name in ("retry", "cancel") and rest:
+            self._ask(name, rest.strip())
+        elif name:
+            self.notify(f"no such command: {name[:40]}", severity="warning", markup=False)
+
+    def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
+        """Enter, or a click, on a row."""
+        self.call_later(self.action_open)
+
+    async def action_open(self) -> None:
+        """From a row to what is behind it."""
+        row = self.view.rows.current
+        if row is None or isinstance(self.screen, JobScreen):
+            return
+        view = self.view
+        if isinstance(view, Jobs):
+            self._open_job(row)
+        elif isinstance(view, Overview | Failures):
+            self._open_job(row, "Traceback")
+        elif isinstance(view, Events):
+            event = next((one for one in self.source.events if one["id"] == row), None)
+            if event is not None and str(event["type"]).startswith("job."):
+                self._open_job(str(event["subject"]))
+        elif isinstance(view, Queues):
+            await self.action_view(Jobs.__name__)
+            self.query_one("#filter", Input).value = f"queue:{row}"
+            await self.refresh_now()
+
+    def _open_job(self, job_id: str, tab: str = "Summary") -> None:
+        self.push_screen(JobScreen(job_id, tab))
+        self.source.news.set()
+
+    def action_help(self) -> None:
+        """Every key."""
+        keys: dict[str, str] = {view.key: f"to {view.name_}" for view in ALL}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.description:
+                keys.setdefault(binding.key_display or binding.key, binding.description)
+        self.push_screen(Help(list(keys.items())))
+
+    # Doing
+
+    def _job_meant(self) -> str | None:
+        if isinstance(self.screen, JobScreen):
+            return self.screen.job_id
+        if isinstance(self.view, Jobs | Failures | Overview):
+            return self.view.rows.current
+        return None
+
+    def action_retry(self) -> None:
+        """Run the job again, after a question."""
+        self._ask("retry", self._job_meant())
+
+    def action_cancel(self) -> None:
+        """Cancel the job, after a question."""
+        self._ask("cancel", self._job_meant())
+
+    @work
+    async def _ask(self, verb: str, job_id: str | None) -> None:
+        if job_id is None:
+            self.notify(f"no job to {verb} here", severity="warning")
+            return
+        if not await self.push_screen_wait(Confirm(Text(f"{verb.capitalize()} job {job_id}?"))):
+            return
+        client = self.source.client
+        try:
+            if verb == "retry":
+                await client.retry(job_id)
+            else:
+                await client.cancel(job_id)
+        except ObservatoryError as error:
+            self.notify(str(line(error)), severity="error", markup=False)
+        else:
+            self.notify(f"{'queued again' if verb == 'retry' else 'cancelled, or told to stop'}")
+        await self.refresh_now()
+
+    @work
+    async def action_pause(self) -> None:
+        """Pause or resume the queue in the row, after a question."""
+        name = self.view.rows.current
+        answer: dict[str, Any] = self.source.values.get("/queues") or {"items": []}
+        queues: list[dict[str, Any]] = answer["items"]
+        queue = next((one for one in queues if one["name"] == name), None)
+        if queue is None:
+            return
+        verb = "Resume" if queue["paused"] else "Pause"
+        if not await self.push_screen_wait(Confirm(Text(f"{verb} queue {name}?"))):
+            return
+        client = self.source.client
+        try:
+            await (client.resume_queue if queue["paused"] else client.pause_queue)(str(name))
+        except ObservatoryError as error:
+            self.notify(str(line(error)), severity="error", markup=False)
+        await self.refresh_now()
+
+    def action_yank(self) -> None:
+        """Copy the job's id."""
+        if job_id := self._job_meant():
+            self.copy_to_clipboard(job_id)
+            self.notify(f"copied {job_id}")
+
+    def action_browse(self) -> None:
+        """Open the page where one is."""
+        job_id = self._job_meant()
+        self.open_url(f"{self.source.url}/#/jobs/{job_id}" if job_id else self.source.url)
+
+    # Where nothing answers
+
+    @work
+    async def _offer_start(self) -> None:
+        choice = await self.push_screen_wait(Launcher(self.source.url, self.source.trouble or ""))
+        if choice == "quit":
+            self.exit(1)
+        elif choice == "demo":
+            self._start_demo()
+            await self._wait_until_there()
+        else:
+            await self.refresh_now()
+            if self.source.read_at is None:
+                self._offer_start()
+
+    def _start_demo(self) -> None:
+        command = [sys.executable, "-m", "observatory.interfaces.cli.main", "up", "--demo"]
+        port = self.source.url.rpartition(":")[2].rstrip("/")
+        if port.isdecimal():
+            command += ["--port", port]
+        self._started = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"NO_COLOR": "1"},
+        )
+
+    async def _wait_until_there(self) -> None:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while self.source.read_at is None and time.monotonic() < deadline:
+            await self.refresh_now()
+            await asyncio.sleep(0.2)
+
+    async def on_unmount(self) -> None:
+        """End what was started here."""
+        if self._started is not None and self._started.poll() is None:
+            self._started.terminate()
+            await asyncio.to_thread(self._started.wait, 30)

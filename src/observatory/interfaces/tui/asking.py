@@ -1,0 +1,83 @@
+"""Questions and lists that stand over a view: confirm, help, launcher."""
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+
+class Confirm(ModalScreen[bool]):
+    """Asks before something is done that is hard to undo."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes"),
+        Binding("n,escape", "answer(False)", "No"),
+    ]
+
+    def __init__(self, question: Text) -> None:
+        super().__init__()
+        self._question = question
+
+    def compose(self) -> ComposeResult:
+        """The question."""
+        with Vertical(classes="dialog"):
+            yield Static(self._question)
+            yield Static("[y] yes   [n] no", markup=False, classes="keys")
+
+    def action_answer(self, answer: bool) -> None:
+        """Close with the answer."""
+        self.dismiss(answer)
+
+
+class Help(ModalScreen[None]):
+    """Every key, from where it is declared."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q", "dismiss", "Close"),
+    ]
+
+    def __init__(self, keys: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def compose(self) -> ComposeResult:
+        """Key by key."""
+        told = "\n".join(f"{key:>8}  {about}" for key, about in self._keys)
+        with Vertical(classes="dialog"):
+            yield Static("Keys", classes="title")
+            yield Static(told, markup=False)
+
+
+class Launcher(ModalScreen[str]):
+    """Nothing answers: says so, and offers to start the embedded system."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d", "choose('demo')", "Start the demo"),
+        Binding("r", "choose('again')", "Try again"),
+        Binding("q,escape", "choose('quit')", "Quit"),
+    ]
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__()
+        self._url = url
+        self._why = why
+
+    def compose(self) -> ComposeResult:
+        """What was tried, and what may be done."""
+        with Vertical(classes="dialog"):
+            yield Static(f"Nothing answers at {self._url}", markup=False, classes="title")
+            yield Static(self._why, markup=False)
+            yield Static(
+                "\n[d] start the embedded system here, with its demo\n[r] try again\n[q] quit\n\n"
+                "Your own jobs: observatory up MODULE",
+                markup=False,
+                classes="keys",
+            )
+
+    def action_choose(self, choice: str) -> None:
+        """Close with what was chosen."""
+        self.dismiss(choice)

@@ -1,0 +1,78 @@
+"""The filter that one types, in the page's own grammar (`web/src/filter.ts`).
+
+state:failed queue:mail since:2h connection refused
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+STATES: Final = ("scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled")
+
+_NAMES: Final = {
+    "type": "type",
+    "queue": "queue",
+    "worker": "worker",
+    "error": "fingerprint",
+    "correlation": "correlationId",
+    "parent": "parentId",
+    "since": "since",
+    "until": "until",
+}
+"""What stands before the colon, and which parameter of ``GET /jobs`` it is."""
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
+
+
+class Filter(NamedTuple):
+    """What was typed, as the API takes it, and what could not be understood."""
+
+    params: dict[str, str]
+    faults: tuple[str, ...]
+
+    def members(self) -> dict[str, Any]:
+        """As the `filter` of ``POST /jobs/actions``."""
+        states = self.params.get("state")
+        return {**self.params, **({"state": states.split(",")} if states else {})}
+
+
+def parse(text: str, now: datetime | None = None) -> Filter:
+    """Read a filter; spans such as 2h are counted back from now."""
+    params: dict[str, str] = {}
+    faults: list[str] = []
+    words: list[str] = []
+    states: list[str] = []
+    for word in text.split():
+        name, colon, value = word.partition(":")
+        name = name.lower()
+        if colon and name == "state":
+            for one in filter(None, value.split(",")):
+                if one in STATES:
+                    states.append(one)
+                else:
+                    faults.append(f"{one} is no state; there are {', '.join(STATES)}")
+        elif colon and name in _NAMES:
+            read = _instant(value, now) if name in ("since", "until") else value
+            if read is None:
+                faults.append(f"{word} is no time; write 15m, 2h, 7d or 2026-01-31T12:00:00Z")
+            elif read:
+                params[_NAMES[name]] = read
+        else:
+            words.append(word)
+    if states:
+        params["state"] = ",".join(one for one in STATES if one in states)
+    if words:
+        params["q"] = " ".join(words)
+    return Filter(params, tuple(faults))
+
+
+def _instant(value: str, now: datetime | None) -> str | None:
+    if not value:
+        return ""
+    if span := _SPAN.fullmatch(value):
+        back = timedelta(**{_UNITS[span[2]]: int(span[1])})
+        then = (now or datetime.now(UTC)) - back
+        return then.isoformat().replace("+00:00", "Z")
+    return value if _TIME.fullmatch(value) else None

@@ -1,0 +1,164 @@
+"""One job: where it stands, its attempts, traceback, values, log lines and events."""
+
+import json
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, Static, TabbedContent, TabPane
+
+from observatory.interfaces.tui.source import Source
+from observatory.interfaces.tui.views import now_of
+from observatory.interfaces.tui.words import age, duration, line, lines, state_text
+
+_TABS = ("Summary", "Attempts", "Traceback", "Values", "Logs", "Events")
+_LOG_LINES = 200
+
+
+class JobScreen(Screen[None]):
+    """A job, read again while it is shown."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.pop_screen", "Back"),
+        Binding("t", "tab('Traceback')", "Traceback"),
+        Binding("r", "app.retry", "Retry"),
+        Binding("c", "app.cancel", "Cancel"),
+        Binding("y", "app.yank", "Yank id"),
+        Binding("o", "app.browse", "Open in browser", show=False),
+    ]
+
+    def __init__(self, job_id: str, tab: str = "Summary") -> None:
+        super().__init__()
+        self.job_id = job_id
+        self.state: str | None = None
+        """The job's, once it was read."""
+        self._first = tab
+
+    def compose(self) -> ComposeResult:
+        """A tab for each part."""
+        yield Static(id="job-head")
+        with TabbedContent(initial=f"tab-{self._first}"):
+            for name in _TABS:
+                with TabPane(name, id=f"tab-{name}"), VerticalScroll():
+                    yield Static(id=f"job-{name}")
+        yield Static(id="status")
+        yield Footer()
+
+    def action_tab(self, name: str) -> None:
+        """To a part."""
+        self.query_one(TabbedContent).active = f"tab-{name}"
+
+    async def refresh_from(self, source: Source) -> None:
+        """Read the job and what belongs to it."""
+        path = f"/jobs/{self.job_id}"
+        job = await source.read(path)
+        if not job:
+            self._tell("Summary", line(source.trouble or "reading…"))
+            return
+        self.state = job["state"]
+        attempts = await source.read(f"{path}/attempts")
+        logs = await source.read(f"{path}/logs", {"limit": str(_LOG_LINES)})
+        events = await source.read(f"{path}/events")
+        named = ("  ", line(job["type"], 80), f"  {job['id']}")
+        head = Text.assemble(state_text(job["state"]), *named)
+        self.query_one("#job-head", Static).update(head)
+        self._tell("Summary", _summary(job, now_of(attempts or {})))
+        if attempts:
+            self._tell("Attempts", _attempts(attempts["items"]))
+        self._tell("Traceback", _traceback(job))
+        self._tell("Values", _values(job))
+        if logs:
+            self._tell("Logs", _logs(logs["items"]))
+        if events:
+            told = [json.dumps(one, indent=2, ensure_ascii=False) for one in events["items"]]
+            self._tell("Events", lines("\n\n".join(told)))
+
+    def _tell(self, part: str, text: Text) -> None:
+        self.query_one(f"#job-{part}", Static).update(text)
+
+
+def _summary(job: dict[str, Any], now: Any) -> Text:
+    progress: dict[str, Any] = job["progress"] or {}
+    fraction: float | None = progress.get("fraction")
+    facts = {
+        "queue": f"{job['queue']} ({job['priority']})",
+        "attempt": f"{job['attempt']} of {job['maxAttempts']}",
+        "progress": None
+        if not progress
+        else " ".join(
+            filter(None, [None if fraction is None else f"{fraction:.0%}", progress["message"]])
+        ),
+        "created": f"{job['createdAt']}, {age(job['createdAt'], now)} ago",
+        "due": job["scheduledAt"],
+        "started": job["startedAt"],
+        "finished": job["finishedAt"],
+        "worker": job["worker"],
+        "failures": job["failures"] or None,
+        "lost workers": job["crashes"] or None,
+        "cancel asked": job["cancelRequestedAt"],
+        "cancel reason": job["cancelReason"],
+        "correlation": job["correlationId"],
+        "made from": job["parentId"],
+        "trace": job.get("traceId"),
+    }
+    told = Text()
+    for name, value in facts.items():
+        if value is not None:
+            told.append(f"{name:<14}", style="bold")
+            told.append(line(value))
+            told.append("\n")
+    if job["error"]:
+        told.append("\n")
+        told.append(lines(f"{job['error']['type']}: {job['error']['message']}"))
+    return told
+
+
+def _attempts(attempts: list[dict[str, Any]]) -> Text:
+    if not attempts:
+        return Text("not started yet")
+    told = Text()
+    for one in reversed(attempts):
+        outcome = one["outcome"] or "running"
+        told.append(f"#{one['attempt']:<4}{outcome:<11}", style="bold")
+        told.append(f"waited {duration(one['waitSeconds'])}, ran {duration(one['runSeconds'])}")
+        told.append(f"  {one['startedAt']}  ")
+        told.append(line(one["worker"] or ""))
+        told.append("\n")
+        if one["error"]:
+            told.append("     ")
+            told.append(line(f"{one['error']['type']}: {one['error']['message']}"))
+            told.append("\n")
+    return told
+
+
+def _traceback(job: dict[str, Any]) -> Text:
+    error = job["error"]
+    if not error:
+        return Text("no error")
+    return lines(error.get("traceback") or f"{error['type']}: {error['message']}")
+
+
+def _values(job: dict[str, Any]) -> Text:
+    told = Text("payload\n", style="bold")
+    told.append(lines(json.dumps(job["payload"], indent=2, ensure_ascii=False)))
+    if job["state"] == "completed":
+        told.append("\n\nresult\n", style="bold")
+        told.append(lines(json.dumps(job["result"], indent=2, ensure_ascii=False)))
+    return told
+
+
+def _logs(items: list[dict[str, Any]]) -> Text:
+    if not items:
+        return Text("its handler has logged nothing")
+    told = Text()
+    for one in items:
+        told.append(f"{one['at']} #{one['attempt']} {one['level']:<7} ", style="dim")
+        told.append(line(one["message"], 2000))
+        if one["fields"]:
+            told.append(" ")
+            told.append(line(json.dumps(one["fields"], ensure_ascii=False), 500))
+        told.append("\n")
+    return told

@@ -1,0 +1,60 @@
+"""A table whose rows change in place: the cursor stays on its row, whatever comes above it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.text import Text
+from textual.coordinate import Coordinate
+from textual.widgets import DataTable
+
+Cell = str | Text
+
+
+class Rows(DataTable[Cell]):
+    """A table of rows with keys."""
+
+    def __init__(self, *columns: str, **options: Any) -> None:
+        super().__init__(cursor_type="row", zebra_stripes=False, **options)
+        self._names = columns
+        self._shown: dict[str, tuple[Cell, ...]] = {}
+
+    def on_mount(self) -> None:
+        """Make the columns."""
+        for name in self._names:
+            self.add_column(name, key=name)
+
+    def show(self, rows: Sequence[tuple[str, tuple[Cell, ...]]]) -> None:
+        """Show these rows: key and cells."""
+        wanted = dict(rows)
+        if list(wanted) == list(self._shown):
+            for key, cells in wanted.items():
+                self._change(key, cells)
+        else:
+            self._replace(wanted)
+        self._shown = wanted
+
+    def _change(self, key: str, cells: tuple[Cell, ...]) -> None:
+        for name, before, after in zip(self._names, self._shown[key], cells, strict=True):
+            if before != after:
+                self.update_cell(key, name, after, update_width=True)
+
+    def _replace(self, wanted: dict[str, tuple[Cell, ...]]) -> None:
+        here = self.current
+        at = self.cursor_row
+        offset = self.scroll_y
+        self.clear()
+        for key, cells in wanted.items():
+            self.add_row(*cells, key=key)
+        keys = list(wanted)
+        if here in wanted:
+            at = keys.index(here)
+        if keys:
+            self.cursor_coordinate = Coordinate(min(at, len(keys) - 1), 0)
+        self.scroll_to(y=offset, animate=False)
+
+    @property
+    def current(self) -> str | None:
+        """The key of the row with the cursor."""
+        if not self.row_count:
+            return None
+        return self.coordinate_to_cell_key(Coordinate(self.cursor_row, 0)).row_key.value

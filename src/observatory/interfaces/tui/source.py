@@ -1,0 +1,69 @@
+"""Where the terminal's views come from: the HTTP interface, read again and again while shown."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from observatory.client import AsyncClient, ObservatoryError
+
+_EVENTS_KEPT: Final = 500
+_PAUSE_S: Final = 1.0
+
+
+class Source:
+    """Reads routes; remembers what was read last, since when that is old, and why."""
+
+    def __init__(self, client: AsyncClient, url: str) -> None:
+        self.client = client
+        self.url = url
+        self.values: dict[str, Any] = {}
+        """By route: the last answer. A request that failed leaves it as it was."""
+        self.trouble: str | None = None
+        """Why the last request failed; None when it did not."""
+        self.read_at: float | None = None
+        """When anything was last read, by the monotonic clock."""
+        self.latency_s: float | None = None
+        self.events: list[dict[str, Any]] = []
+        """The newest events, the newest first."""
+        self.live = False
+        self.news = asyncio.Event()
+        """Something happened since this was cleared."""
+
+    async def read(self, route: str, params: dict[str, str] | None = None) -> Any:
+        """What a route answers now; what it answered last where it does not answer."""
+        key = route if not params else f"{route}?{sorted(params.items())}"
+        began = time.monotonic()
+        try:
+            self.values[key] = await self.client.read(route, params)
+        except ObservatoryError as error:
+            self.trouble = str(error)
+        else:
+            self.trouble = None
+            self.read_at = time.monotonic()
+            self.latency_s = self.read_at - began
+        return self.values.get(key)
+
+    async def follow(self, told: Callable[[], None]) -> None:
+        """Follow the events until cancelled, over restarts of the server."""
+        known: set[str] = set()
+        while True:
+            try:
+                async for record in self.client.events(follow=True, on_lost=lambda _: self._lost()):
+                    self.live = True
+                    event = record.event
+                    if event["id"] in known:
+                        continue
+                    known.add(event["id"])
+                    self.events.insert(0, event)
+                    for old in self.events[_EVENTS_KEPT:]:
+                        known.discard(old["id"])
+                    del self.events[_EVENTS_KEPT:]
+                    self.news.set()
+            except ObservatoryError:
+                self._lost()
+            told()
+            await asyncio.sleep(_PAUSE_S)
+
+    def _lost(self) -> None:
+        self.live = False

@@ -1,0 +1,323 @@
+"""The views of the terminal: each reads its routes and shows them. Keys are declared here once."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input, Sparkline, Static
+
+from observatory.interfaces.tui.filter import Filter, parse
+from observatory.interfaces.tui.rows import Cell, Rows
+from observatory.interfaces.tui.source import Source
+from observatory.interfaces.tui.words import age, duration, line, number, rate, state_text
+
+_ROWS_MAX = 200
+
+
+def now_of(answer: dict[str, Any]) -> datetime:
+    """The server's time, when it answered."""
+    return datetime.fromisoformat(answer["asOf"]) if "asOf" in answer else datetime.now(UTC)
+
+
+class View(Vertical):
+    """One view. `name_` stands in the tabs, `key` opens it."""
+
+    name_: ClassVar[str]
+    key: ClassVar[str]
+
+    async def refresh_from(self, source: Source) -> None:
+        """Read what it shows, and show it."""
+        raise NotImplementedError
+
+    @property
+    def rows(self) -> Rows:
+        """The table that has the cursor."""
+        return self.query_one(Rows)
+
+
+class Overview(View):
+    """Is it healthy, is it keeping up, what is failing."""
+
+    name_, key = "Overview", "1"
+
+    def compose(self) -> ComposeResult:
+        """Tiles, throughput, queues, failing groups."""
+        yield Static(id="tiles")
+        yield Sparkline([], id="throughput")
+        yield Static(id="figures", classes="note")
+        with Horizontal():
+            with Vertical():
+                yield Static("Queues", classes="title")
+                yield Rows("queue", "queued", "running", "oldest", "out/s", id="overview-queues")
+            with Vertical():
+                yield Static("Failing", classes="title")
+                yield Rows("jobs", "error", id="overview-failing")
+
+    @property
+    def rows(self) -> Rows:
+        """The failing groups, from which one goes on."""
+        return self.query_one("#overview-failing", Rows)
+
+    async def refresh_from(self, source: Source) -> None:
+        """Read the figures."""
+        if stats := await source.read("/stats"):
+            tiles = Text("  ").join(
+                Text.assemble(state_text(state), f" {number(count)}")
+                for state, count in stats["states"].items()
+            )
+            self.query_one("#tiles", Static).update(tiles)
+            overall = stats["overall"]
+            wait: dict[str, float] = overall["waitSeconds"] or {}
+            run: dict[str, float] = overall["runSeconds"] or {}
+            self.query_one("#figures", Static).update(
+                Text(
+                    f"finished {rate(overall['finishedPerSecond'])}/s   "
+                    f"p95 wait {duration(wait.get('p95'))}   p95 run {duration(run.get('p95'))}   "
+                    "(last 15 min)"
+                )
+            )
+        if series := await source.read("/stats/series"):
+            finished = [one["completed"] + one["failed"] for one in series["items"]]
+            self.query_one("#throughput", Sparkline).data = finished[-120:]
+        if queues := await source.read("/queues"):
+            shown = [_queue(one)[1] for one in queues["items"][:_ROWS_MAX]]
+            names = [one["name"] for one in queues["items"][:_ROWS_MAX]]
+            picked = [(cells[0], cells[2], cells[3], cells[4], cells[6]) for cells in shown]
+            self.query_one("#overview-queues", Rows).show(list(zip(names, picked, strict=True)))
+        if failures := await source.read("/failures", {"limit": "20"}):
+            self.rows.show(
+                [
+                    (
+                        group["sampleJobId"],
+                        (number(group["count"]), line(f"{group['errorType']}: {group['message']}")),
+                    )
+                    for group in failures["items"]
+                ]
+            )
+
+
+class Jobs(View):
+    """The jobs of a filter."""
+
+    name_, key = "Jobs", "2"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = Filter({}, ())
+
+    def compose(self) -> ComposeResult:
+        """The filter, what is wrong with it, the list."""
+        yield Input(placeholder="state:failed queue:mail since:2h connection refused", id="filter")
+        yield Static(id="faults", classes="bad")
+        yield Rows("state", "type", "queue", "attempt", "age", "error", id="jobs")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """What is typed holds at once where it can be understood."""
+        read = parse(event.value)
+        self.query_one("#faults", Static).update(Text("; ".join(read.faults)))
+        if not read.faults:
+            self.filter = read
+
+    def on_input_submitted(self, _: Input.Submitted) -> None:
+        """Back to the list."""
+        self.rows.focus()
+
+    async def refresh_from(self, source: Source) -> None:
+        """Read the first page."""
+        answer = await source.read("/jobs", {**self.filter.params, "limit": "100"})
+        if answer:
+            now = now_of(answer)
+            self.rows.show([(job["id"], _job(job, now)) for job in answer["items"]])
+
+
+class Failures(View):
+    """What fails, grouped by error."""
+
+    name_, key = "Failures", "3"
+
+    def compose(self) -> ComposeResult:
+        """The groups."""
+        yield Rows("failed", "retrying", "last hour", "last", "type", "error", id="failures")
+
+    async def refresh_from(self, source: Source) -> None:
+        """Read the groups."""
+        if answer := await source.read("/failures", {"limit": str(_ROWS_MAX)}):
+            now = now_of(answer)
+            self.rows.show([(one["sampleJobId"], _failure(one, now)) for one in answer["items"]])
+
+
+class Queues(View):
+    """Every queue."""
+
+    name_, key = "Queues", "4"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "app.pause", "Pause/resume"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """The queues."""
+        yield Rows(
+            "queue", "", "queued", "running", "oldest", "in/s", "out/s", "p95 wait", id="queues"
+        )
+
+    async def refresh_from(self, source: Source) -> None:
+        """Read the queues."""
+        if answer := await source.read("/queues"):
+            self.rows.show([_queue(one) for one in answer["items"][:_ROWS_MAX]])
+
+
+class Workers(View):
+    """Who runs the jobs."""
+
+    name_, key = "Workers", "5"
+
+    def compose(self) -> ComposeResult:
+        """The workers."""
+        yield Rows("state", "worker", "busy", "queues", "started", "seen", id="workers")
+
+    async def refresh_from(self, source: Source) -> None:
+        """Read the workers."""
+        if answer := await source.read("/workers"):
+            now = now_of(answer)
+            self.rows.show([(one["id"], _worker(one, now)) for one in answer["items"]])
+
+
+class Events(View):
+    """The events as they happen."""
+
+    name_, key = "Events", "6"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "freeze", "Freeze"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = False
+
+    def compose(self) -> ComposeResult:
+        """The tail."""
+        yield Static(id="frozen", classes="note")
+        yield Rows("at", "event", "about", "told", id="events")
+
+    def action_freeze(self) -> None:
+        """Hold the events still, or let them go on."""
+        self.frozen = not self.frozen
+        told = "held still; space lets them go on" if self.frozen else ""
+        self.query_one("#frozen", Static).update(told)
+
+    async def refresh_from(self, source: Source) -> None:
+        """Show the newest."""
+        if not self.frozen:
+            self.rows.show([(one["id"], _event(one)) for one in source.events[:_ROWS_MAX]])
+
+
+class Alerts(View):
+    """Alerts that fire."""
+
+    name_, key = "Alerts", "7"
+
+    def compose(self) -> ComposeResult:
+        """Who knows, and the alerts."""
+        yield Static(id="known", classes="note")
+        yield Rows("severity", "alert", "since", "what", id="alerts")
+
+    async def refresh_from(self, source: Source) -> None:
+        """Read the alerts."""
+        if answer := await source.read("/alerts"):
+            now = now_of(answer)
+            told = {
+                "none": "nobody here knows of alerts",
+                "embedded": "as the system finds them itself",
+                "alertmanager": "as Alertmanager tells them",
+            }[answer["source"]]
+            self.query_one("#known", Static).update(Text(f"{told}. {answer['detail'] or ''}"))
+            self.rows.show(list(_alerts(answer["items"], now)))
+
+
+ALL: tuple[type[View], ...] = (Overview, Jobs, Failures, Queues, Workers, Events, Alerts)
+
+
+def _job(job: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
+    error = job["error"]
+    told = f"{error['type']}: {error['message']}" if error and job["state"] != "completed" else ""
+    return (
+        state_text(job["state"]),
+        line(job["type"], 40),
+        line(job["queue"], 24),
+        f"{job['attempt']}/{job['maxAttempts']}",
+        age(job["createdAt"], now),
+        line(told),
+    )
+
+
+def _failure(group: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
+    last, before = group["recent"]["lastHour"], group["recent"]["hourBefore"]
+    trend = "more" if last > before else "fewer" if last < before else "same"
+    return (
+        number(group["states"]["failed"]),
+        number(group["states"]["retrying"]),
+        f"{last:,} {trend}",
+        age(group["lastSeenAt"], now),
+        line(group["type"], 40),
+        line(f"{group['errorType']}: {group['message']}"),
+    )
+
+
+def _queue(queue: dict[str, Any]) -> tuple[str, tuple[Cell, ...]]:
+    wait = queue["waitSeconds"]
+    return queue["name"], (
+        line(queue["name"], 40),
+        Text("‖ paused", style="yellow") if queue["paused"] else "",
+        number(queue["states"]["queued"]),
+        number(queue["states"]["running"]),
+        duration(queue["oldestAgeSeconds"]),
+        rate(queue["createdPerSecond"]),
+        rate(queue["finishedPerSecond"]),
+        duration(wait["p95"] if wait else None),
+    )
+
+
+def _worker(worker: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
+    state = worker["state"]
+    if state == "active":
+        state = "busy" if worker["running"] else "idle"
+    style = "red" if state == "stale" else ""
+    return (
+        Text("rescued" if worker["rescued"] else state, style=style),
+        line(f"{worker['host']}:{worker['pid']}", 60),
+        f"{worker['running']} of {worker['concurrency']}",
+        line(", ".join(worker["queues"]) or "every queue", 60),
+        age(worker["startedAt"], now),
+        age(worker["lastSeenAt"], now),
+    )
+
+
+def _event(event: dict[str, Any]) -> tuple[Cell, ...]:
+    data: dict[str, Any] = event.get("data") or {}
+    told = [data.get("jobType"), data.get("queue"), data.get("reason")]
+    at = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
+    return (
+        at,
+        line(event["type"], 40),
+        line(event.get("subject") or "", 40),
+        line(" · ".join(str(one) for one in told if one), 100),
+    )
+
+
+def _alerts(items: list[dict[str, Any]], now: datetime) -> Iterable[tuple[str, tuple[Cell, ...]]]:
+    for one in items:
+        key = " ".join([one["name"], *map(str, one["labels"].values())])
+        style = {"critical": "bold red", "warning": "yellow"}.get(one["severity"], "")
+        yield (
+            key,
+            (
+                Text(one["severity"], style=style),
+                line(one["name"], 60),
+                age(one["since"], now),
+                line(one["summary"]),
+            ),
+        )

@@ -1,0 +1,90 @@
+"""How the terminal says things: states, ages, text from elsewhere."""
+
+import os
+from datetime import datetime
+from typing import Any, Final
+
+from rich.text import Text
+
+from observatory.core.safe_text import safe
+
+GLYPHS: Final = {
+    "scheduled": ("◷", "magenta"),
+    "queued": ("◔", "cyan"),
+    "running": ("▶", "blue"),
+    "retrying": ("↻", "yellow"),
+    "completed": ("✔", "green"),
+    "failed": ("✖", "red"),
+    "cancelled": ("⊘", "bright_black"),
+}
+"""Shape and colour of each state; the word always stands beside them."""
+
+_PLAIN: Final = {
+    "scheduled": "z", "queued": ".", "running": ">", "retrying": "~",
+    "completed": "+", "failed": "!", "cancelled": "x",
+}  # fmt: skip
+
+
+def plain_glyphs() -> bool:
+    """Whether this terminal should be given ASCII only."""
+    encoding = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG", "")
+    return "utf" not in encoding.lower()
+
+
+def state_text(state: str) -> Text:
+    """A state as shape, colour and word."""
+    glyph, colour = GLYPHS.get(state, ("?", "white"))
+    shape = _PLAIN.get(state, "?") if plain_glyphs() else glyph
+    return Text(f"{shape} {state}", style=colour)
+
+
+def line(text: object, limit: int = 200) -> Text:
+    """Text from elsewhere on one line, never as markup and never as control codes."""
+    shown = safe(str(text).replace("\n", "↵"))
+    return Text(shown if len(shown) <= limit else shown[: limit - 1] + "…", no_wrap=True)
+
+
+def lines(text: object) -> Text:
+    """Text from elsewhere with its line breaks."""
+    return Text(safe(text, lines=True))
+
+
+def duration(seconds: float | None) -> str:
+    """A duration in the unit a reader would choose."""
+    if seconds is None:
+        return "–"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def age(then: str | None, now: datetime) -> str:
+    """How long ago, in the largest unit."""
+    if then is None:
+        return "–"
+    seconds = max(0, int((now - datetime.fromisoformat(then)).total_seconds()))
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def number(value: Any) -> str:
+    """A count with its thousands apart; a dash for what is not known."""
+    return "–" if value is None else f"{value:,}"
+
+
+def rate(per_second: float | None) -> str:
+    """A rate, never 0 for what is not."""
+    if per_second is None:
+        return "–"
+    if 0 < per_second < 0.1:
+        return f"{per_second:.2g}"
+    return f"{per_second:,.1f}" if per_second else "0"

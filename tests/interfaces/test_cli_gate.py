@@ -1,0 +1,138 @@
+"""The integration gate: passes on a system that is well, and names the part that is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from test_cli import cli
+
+from observatory.client import Client
+from observatory.interfaces.cli.gate import CHECKS, Visit, _made
+from real import RunningSystem, running_system
+from shapes import embedded_only, on_both_shapes
+
+pytestmark = on_both_shapes
+
+JOBS = """
+from observatory import Observatory
+
+app = Observatory()
+
+@app.job("broken", max_attempts=1)
+def broken(n: int) -> None:
+    raise ValueError("no")
+
+@app.job("nothing")
+async def nothing() -> None: ...
+"""
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory, shape: str) -> Iterator[RunningSystem]:
+    with running_system(JOBS, tmp_path_factory.mktemp("gate")) as running:
+        yield running
+
+
+def test_a_system_that_is_well_passes(system: RunningSystem) -> None:
+    told = cli("gate", "--json", url=system.url)
+
+    found = json.loads(told.stdout)
+    assert [one for one in found["checks"] if one["verdict"] != "PASS"] == []
+    assert (told.returncode, found["ok"]) == (0, True)
+    assert [one["check"] for one in found["checks"]] == [name for name, _ in CHECKS]
+
+
+def test_jobs_that_fail_are_told_by_their_own_line(system: RunningSystem) -> None:
+    told = cli("gate", "--type", "broken", "--payload", '{"n": 1}', url=system.url)
+
+    assert told.returncode == 1
+    failing = [line for line in told.stdout.splitlines() if line.startswith("FAIL")]
+    assert any("end" in line and "20 failed" in line for line in failing)
+
+
+def test_nobody_there_fails_every_check_and_says_so() -> None:
+    told = cli("gate", "--json", url="http://127.0.0.1:1")
+
+    found = json.loads(told.stdout)
+    assert told.returncode == 1
+    assert {one["verdict"] for one in found["checks"]} == {"FAIL"}
+
+
+Answer = Callable[[httpx.Request, httpx.Response], httpx.Response]
+
+
+@contextmanager
+def altered(url: str, path: str, change: Callable[[Any], Any]) -> Iterator[Client]:
+    """A client of a system of which one answer is other than it should be."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as real:
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            answer = real.send(
+                real.build_request(
+                    request.method,
+                    request.url.raw_path.decode(),
+                    content=request.read(),
+                    headers={
+                        name: value
+                        for name, value in request.headers.items()
+                        if name in ("content-type", "idempotency-key", "prefer", "accept")
+                    },
+                )
+            )
+            headers = {"content-type": answer.headers.get("content-type", "")}
+            if "preference-applied" in answer.headers:
+                headers["preference-applied"] = answer.headers["preference-applied"]
+            content = answer.content
+            if request.method == "GET" and request.url.path == path and answer.is_success:
+                kind = headers["content-type"]
+                read = answer.json() if "json" in kind else answer.text
+                made = change(read)
+                content = (json.dumps(made) if "json" in kind else made).encode()
+            return httpx.Response(answer.status_code, headers=headers, content=content)
+
+        with Client(url, transport=httpx.MockTransport(handle)) as client:
+            yield client
+
+
+def newest_gone(read: Any) -> Any:
+    return read | {"items": read["items"][1:]}
+
+
+def no_start(read: Any) -> Any:
+    kept = [one for one in read["items"] if one["event"]["type"] != "job.started"]
+    return read | {"items": kept}
+
+
+BROKEN: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "ready": ("/readyz", lambda read: read | {"status": "failing"}),
+    "contracts": ("/openapi.json", lambda read: read | {"openapi": "2.0"}),
+    "events": ("/events", no_start),
+    "numbers": ("/stats", lambda read: read | {"states": dict.fromkeys(read["states"], 0)}),
+    "lists": ("/jobs", newest_gone),
+    "workers": ("/workers", lambda read: read | {"items": []}),
+    "alerts": ("/alerts", lambda read: read | {"items": [{"name": "A", "severity": "critical"}]}),
+    "health": ("/system", lambda read: read | {"deadLetters": 3}),
+    "metrics": ("/metrics", lambda read: read.replace("observatory_", "other_")),
+    "page": ("/", lambda read: "<title>Welcome to nginx!</title>"),
+}
+
+
+@embedded_only
+@pytest.mark.parametrize("check", BROKEN)
+def test_each_part_that_is_broken_is_named(
+    check: str, tmp_path: Path, system: RunningSystem
+) -> None:
+    path, change = BROKEN[check]
+    with altered(system.url, path, change) as client:
+        visit = Visit(client, "nothing", {}, 3, 2.0)
+        failed = [name for name, made in CHECKS if _made(name, made, visit).verdict == "FAIL"]
+
+    assert check in failed
+    # Numbers are what the starting point is made of, too; nothing else may be taken along.
+    assert set(failed) <= {check, "numbers"}

@@ -1,0 +1,208 @@
+"""The terminal view, driven by keys in Textual's pilot against a real system."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+from watching import JOBS, finished, submit
+
+from observatory.client import AsyncClient
+from observatory.interfaces.tui.app import Tui
+from observatory.interfaces.tui.asking import Confirm, Help, Launcher
+from observatory.interfaces.tui.filter import parse
+from observatory.interfaces.tui.job import JobScreen
+from observatory.interfaces.tui.rows import Rows
+from observatory.interfaces.tui.views import ALL
+from real import RunningSystem, running_system
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def system(tmp_path: Any) -> Iterator[RunningSystem]:
+    with running_system(JOBS, tmp_path) as running:
+        yield running
+
+
+@asynccontextmanager
+async def opened(url: str, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[Any]]:
+    async with AsyncClient(url, patience=0.5) as client:
+        app = Tui(client, url)
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            yield pilot
+
+
+def text(pilot: Pilot[Any], selector: str) -> str:
+    return str(pilot.app.screen.query_one(selector, Static).render())
+
+
+async def seen(pilot: Pilot[Any], condition: Any) -> None:
+    """Wait until something is on the screen."""
+    for _ in range(200):
+        if condition():
+            return
+        await pilot.pause(0.05)
+    raise AssertionError("it did not come")
+
+
+def rows(pilot: Pilot[Any], name: str) -> Rows:
+    return pilot.app.query_one(f"#{name}", Rows)
+
+
+async def test_the_overview_tells_counts_and_what_fails(system: RunningSystem) -> None:
+    finished(system, submit(system, "double", n=1))
+    finished(system, submit(system, "break", why="the mail server said no"))
+    async with opened(system.url) as pilot:
+        await seen(pilot, lambda: "1" in text(pilot, "#tiles"))
+        await seen(pilot, lambda: rows(pilot, "overview-failing").row_count == 1)
+        assert "✔ completed 1" in text(pilot, "#tiles")
+
+
+async def test_from_the_failing_group_to_its_traceback_with_one_key(system: RunningSystem) -> None:
+    finished(system, submit(system, "break", why="the mail server said no"))
+    async with opened(system.url) as pilot:
+        await seen(pilot, lambda: rows(pilot, "overview-failing").row_count == 1)
+        await pilot.press("enter")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, JobScreen))
+        await seen(pilot, lambda: "the mail server said no" in text(pilot, "#job-Traceback"))
+        await pilot.press("escape")
+        assert not isinstance(pilot.app.screen, JobScreen)
+
+
+async def test_every_view_opens_by_its_key(system: RunningSystem) -> None:
+    finished(system, submit(system, "double", n=1))
+    async with opened(system.url) as pilot:
+        for view in ALL:
+            await pilot.press(view.key)
+            await seen(pilot, lambda view=view: isinstance(pilot.app.view, view))
+        await pilot.press("2")
+        await seen(pilot, lambda: rows(pilot, "jobs").row_count == 1)
+        await pilot.press("5")
+        await seen(pilot, lambda: rows(pilot, "workers").row_count == 1)
+
+
+async def test_a_filter_is_typed_and_a_job_retried(system: RunningSystem) -> None:
+    finished(system, submit(system, "double", n=1))
+    job = finished(system, submit(system, "break", why="no"))
+    async with opened(system.url) as pilot:
+        await pilot.press("slash")
+        await pilot.press(*"state:failed")
+        await pilot.press("enter")
+        await seen(pilot, lambda: rows(pilot, "jobs").row_count == 1)
+        await pilot.press("r")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        await pilot.press("y")
+        path = f"/jobs/{job['id']}/attempts"
+        await seen(pilot, lambda: len(system.http.get(path).json()["items"]) == 2)
+
+
+async def test_nothing_is_done_without_a_yes(system: RunningSystem) -> None:
+    job = finished(system, submit(system, "break", why="no"))
+    async with opened(system.url) as pilot:
+        await pilot.press("2")
+        await seen(pilot, lambda: rows(pilot, "jobs").row_count == 1)
+        await pilot.press("r")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        await pilot.press("escape")
+        await pilot.pause(0.3)
+        assert len(system.http.get(f"/jobs/{job['id']}/attempts").json()["items"]) == 1
+
+
+async def test_a_queue_is_paused(system: RunningSystem) -> None:
+    finished(system, submit(system, "echo", text="x"))
+    async with opened(system.url) as pilot:
+        await pilot.press("4")
+        await seen(pilot, lambda: rows(pilot, "queues").row_count >= 1)
+        await pilot.press("p")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        await pilot.press("y")
+
+        def paused() -> bool:
+            return any(one["paused"] for one in system.http.get("/queues").json()["items"])
+
+        await seen(pilot, paused)
+
+
+async def test_events_come_and_are_held_still(system: RunningSystem) -> None:
+    async with opened(system.url) as pilot:
+        await pilot.press("6")
+        await seen(pilot, lambda: pilot.app.source.live)
+        finished(system, submit(system, "double", n=1))
+        await seen(pilot, lambda: rows(pilot, "events").row_count >= 3)
+        await pilot.press("space")
+        before = rows(pilot, "events").row_count
+        finished(system, submit(system, "double", n=2))
+        await pilot.pause(1.5)
+        assert rows(pilot, "events").row_count == before
+
+
+async def test_commands_and_help(system: RunningSystem) -> None:
+    job = finished(system, submit(system, "double", n=1))
+    async with opened(system.url) as pilot:
+        await pilot.press("colon")
+        await pilot.press(*"queues")
+        await pilot.press("enter")
+        await seen(pilot, lambda: pilot.app.view.name_ == "Queues")
+        await pilot.press("question_mark")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, Help))
+        await pilot.press("escape")
+        await pilot.press("colon")
+        pilot.app.query_one("#command", Input).value = f"job {job['id']}"
+        await pilot.press("enter")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, JobScreen))
+        await seen(pilot, lambda: "double" in text(pilot, "#job-head"))
+
+
+async def test_it_survives_a_restart_and_says_so_meanwhile(system: RunningSystem) -> None:
+    finished(system, submit(system, "double", n=1))
+    async with opened(system.url) as pilot:
+        await seen(pilot, lambda: "✔ completed 1" in text(pilot, "#tiles"))
+        system.kill()
+        await seen(pilot, lambda: "STALE" in text(pilot, "#status"))
+        assert "✔ completed 1" in text(pilot, "#tiles")
+        system.start()
+        await seen(pilot, lambda: "STALE" not in text(pilot, "#status"))
+
+
+async def test_where_nothing_answers_it_offers_to_start_something() -> None:
+    async with opened("http://127.0.0.1:1") as pilot:
+        await seen(pilot, lambda: isinstance(pilot.app.screen, Launcher))
+        await pilot.press("q")
+        await pilot.pause(0.2)
+        assert pilot.app.return_code in (0, 1)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+async def test_hostile_text_stays_text(system: RunningSystem, size: tuple[int, int]) -> None:
+    hostile = "\x1b[2J\x9b31m\u202egnp [bold]x[/bold] [link=http://a]"
+    job = finished(system, submit(system, "break", why=hostile))
+    async with opened(system.url, size) as pilot:
+        await pilot.press("2")
+        await seen(pilot, lambda: rows(pilot, "jobs").row_count == 1)
+        await pilot.press("enter")
+        await seen(pilot, lambda: "ValueError" in text(pilot, "#job-Traceback"))
+        shown = text(pilot, "#job-Traceback") + text(pilot, "#job-Values")
+        assert "\x1b" not in shown
+        assert "\x9b" not in shown
+        assert "\u202e" not in shown
+        assert "[bold]x[/bold]" in shown
+        assert job["id"] in text(pilot, "#job-head")
+
+
+def test_the_filter_is_the_pages_own() -> None:
+    read = parse("state:failed,queued queue:mail  connection refused worker:a:1:x")
+    assert read.params == {
+        "state": "queued,failed",
+        "queue": "mail",
+        "worker": "a:1:x",
+        "q": "connection refused",
+    }
+    assert parse("state:broken").faults[0].startswith("broken is no state")
+    assert "is no time" in parse("since:yesterday").faults[0]
+    assert parse("http://host/path").params == {"q": "http://host/path"}
