@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,22 @@ _ENDED = "('completed', 'failed', 'cancelled')"
 Advance = Callable[[int], None]
 """Shows how many jobs of a step have ended."""
 
+Beside = Callable[[Server], AbstractContextManager[Any]]
+"""What is done to a system while it is measured."""
 
-def end_to_end(folder: Path, jobs: int, size: int, concurrency: int | None, show: Advance) -> dict:
-    """From the first request until the last job's outcome is on disk."""
-    with serving(folder, concurrency) as server:
+
+def end_to_end(
+    folder: Path,
+    jobs: int,
+    size: int,
+    concurrency: int | None,
+    show: Advance,
+    *,
+    settings: Mapping[str, str] | None = None,
+    beside: Beside = nullcontext,
+) -> dict:
+    """From the first request until the last outcome is on disk; `beside` happens meanwhile."""
+    with serving(folder, concurrency, settings) as server, beside(server):
         before, cpu_before = server.transactions(), server.cpu_s()
         client = _client(server, "batches", jobs=jobs, size=size, connections=CONNECTIONS)
         _wait_until_ended(server, jobs, show)

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -23,7 +23,9 @@ _WAL_INDEX_CHANGES = slice(8, 12)
 class Server:
     """A running system, its address, its record and its cost."""
 
-    def __init__(self, folder: Path, concurrency: int | None) -> None:
+    def __init__(
+        self, folder: Path, concurrency: int | None, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.data = folder / "data"
         with closing(socket.create_server(("127.0.0.1", 0))) as probe:
             self.port: int = probe.getsockname()[1]
@@ -31,6 +33,7 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OBSERVATORY_")}
         if concurrency is not None:
             environment["OBSERVATORY_CONCURRENCY"] = str(concurrency)
+        environment |= settings or {}
         command = [sys.executable, "-m", "observatory.interfaces.cli.main", "up"]
         command += ["benchmarks.jobs", "--port", str(self.port), "--data", str(self.data)]
         self._output = folder / "output.txt"
@@ -86,9 +89,11 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, concurrency: int | None) -> Iterator[Server]:
+def serving(
+    folder: Path, concurrency: int | None, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """A system for one measurement, on an empty folder; stopped and complete afterwards."""
-    server = Server(folder, concurrency)
+    server = Server(folder, concurrency, settings)
     try:
         server.wait_until_ready()
         yield server

@@ -1,0 +1,240 @@
+"""The page under load: does it answer, does its memory stay flat, does it lose or double a row?
+
+python -m benchmarks.page [--jobs 1000000] [--minutes 10] [--rate 170] [--json]
+
+Fills a private PostgreSQL, starts each service in a process of its own behind nginx, submits jobs
+at a fixed rate (each makes three transitions), and keeps the page open in Chromium. Exit code 1
+where it does not hold.
+"""
+
+import argparse
+import http.client
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page, sync_playwright
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.embedded import machine
+from benchmarks.load import job
+from benchmarks.reads.__main__ import Reader, rebuilt
+from benchmarks.reads.filling import fill
+from benchmarks.reads.services import Servers, command, service
+from development.nginx import NginxServer
+
+INPUT_LIMIT_MS: Final = 100.0
+UPDATES_LIMIT: Final = 10.0
+GROWTH_LIMIT: Final = 1.2
+"""Memory at the end, of that after the first minute."""
+
+_CHROMIUM: Final = "/usr/bin/chromium"
+_BATCHES_PER_S: Final = 10
+_WARM_UP_S: Final = 60
+_VIEWS: Final = ("#/", "#/jobs", "#/events", "#/failures")
+
+_PAGES_LOADED: Final = 20
+
+_WATCH: Final = """
+window.frames_changed = [];
+window.inputs = [];
+new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) window.inputs.push(entry.duration);
+}).observe({ type: 'event', durationThreshold: 16, buffered: true });
+addEventListener('DOMContentLoaded', () => {
+    let changed = false;
+    new MutationObserver(() => (changed = true)).observe(document.body, {
+        subtree: true, childList: true, characterData: true, attributes: true });
+    const frame = () => {
+        if (changed) window.frames_changed.push(performance.now());
+        changed = false;
+        requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+});
+"""
+"""Counts frames in which something changed, and how long an input waits for its next paint (Event
+Timing: entries shorter than 16 ms are not told, and fast enough)."""
+
+
+@contextmanager
+def submitting(url: str, rate: float) -> Iterator[dict[str, int]]:
+    """Submit jobs at a fixed rate until the block ends; how many were accepted."""
+    told = {"accepted": 0, "refused": 0}
+    ended = threading.Event()
+    size = max(1, round(rate / _BATCHES_PER_S))
+    body = json.dumps([job(n) for n in range(size)])
+
+    def work() -> None:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+        due = time.monotonic()
+        while not ended.is_set():
+            connection.request("POST", "/jobs/batch", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            told["accepted" if answer.status == 202 else "refused"] += size
+            due += size / rate
+            ended.wait(max(0.0, due - time.monotonic()))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        ended.set()
+        thread.join(60)
+
+
+def heap_mb(page: Page) -> float:
+    """What the page's script holds, after a collection."""
+    session = page.context.new_cdp_session(page)
+    try:
+        session.send("HeapProfiler.collectGarbage")
+        session.send("Performance.enable")
+        metrics = session.send("Performance.getMetrics")["metrics"]
+    finally:
+        session.detach()
+    (used,) = (one["value"] for one in metrics if one["name"] == "JSHeapUsedSize")
+    return used / (1 << 20)
+
+
+def shown_ids(page: Page) -> list[str]:
+    """The jobs of the table, in order."""
+    return page.eval_on_selector_all(
+        "table.jobs tbody tr[data-job]", "rows => rows.map((row) => row.dataset.job)"
+    )
+
+
+def show_many(page: Page) -> None:
+    """Load more until thousands of rows are shown."""
+    more = page.get_by_role("button", name="Load more")
+    for _ in range(_PAGES_LOADED):
+        before = len(shown_ids(page))
+        more.click()
+        while len(shown_ids(page)) == before:
+            page.wait_for_timeout(50)
+
+
+def visit(page: Page, origin: str, seconds: float, told: dict[str, Any], console: Console) -> None:
+    """Open each view for its share of the time, pressing keys as a reader would."""
+    for view in _VIEWS:
+        page.goto(f"{origin}/{view}")
+        page.wait_for_selector('.connection[data-phase="live"]', timeout=30_000)
+        if view == "#/jobs":
+            show_many(page)
+        page.evaluate("window.frames_changed.length = 0")
+        began = time.monotonic()
+        ticks = range(max(1, int(seconds / len(_VIEWS))))
+        for _ in track(ticks, f"looking at {view}", console=console, transient=True):
+            page.keyboard.press("j")
+            rows = shown_ids(page)
+            told["doubled"] += len(rows) - len(set(rows))
+            due = 1.0 - (time.monotonic() - began) % 1.0
+            page.wait_for_timeout(due * 1000)
+        elapsed = time.monotonic() - began
+        changed = page.evaluate("window.frames_changed.length")
+        told["updates_per_s"][view] = changed / elapsed
+        told["inputs_ms"] += page.evaluate("window.inputs.splice(0)")
+
+
+def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """All of it."""
+    told: dict[str, Any] = {"doubled": 0, "updates_per_s": {}, "inputs_ms": []}
+    with (
+        tempfile.TemporaryDirectory(prefix="observatory-page-", dir=options.folder) as temporary,
+        ExitStack() as stack,
+    ):
+        folder = Path(temporary)
+        folder.chmod(0o711)
+        servers = Servers(folder)
+        stack.enter_context(servers.running())
+        command(servers.settings, "migrate")
+        console.print(f"filling PostgreSQL with {options.jobs:,} jobs")
+        fill(servers.postgres.url(), options.jobs)
+        began = time.monotonic()
+        engine = stack.enter_context(service(folder, servers.settings, "metrics-engine"))
+        rebuilt(engine, began)
+        gateway = stack.enter_context(service(folder, servers.settings, "gateway"))
+        stack.enter_context(service(folder, servers.settings, "processor", "benchmarks.jobs"))
+        reads = stack.enter_context(service(folder, servers.settings, "read-model"))
+        edge = stack.enter_context(
+            NginxServer(folder / "edge", urlsplit(gateway.url).netloc, urlsplit(reads.url).netloc)
+        )
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+        stack.callback(browser.close)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.add_init_script(_WATCH)
+        with submitting(edge.url(), options.rate) as load:
+            visit(page, edge.url(), _WARM_UP_S, {**told, "updates_per_s": {}}, console)
+            told["inputs_ms"].clear()
+            told["heap_mb"] = [heap_mb(page)]
+            visit(page, edge.url(), options.minutes * 60 - _WARM_UP_S, told, console)
+            told["heap_mb"].append(heap_mb(page))
+            page.goto(f"{edge.url()}/#/jobs")
+            page.wait_for_timeout(3000)
+        told |= load
+        told["lost_rows"] = lost_rows(page, Reader(reads.url))
+    return told | {"machine": machine(), "jobs": options.jobs, "rate": options.rate}
+
+
+def lost_rows(page: Page, reader: Reader) -> int:
+    """Once quiet: rows that the API has and the page has not, or in another order."""
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement?.blur()")
+    for _ in range(20):
+        wanted = [one["id"] for one in reader.json("/jobs?limit=50")["items"]]
+        shown = shown_ids(page)[: len(wanted)]
+        if shown == wanted:
+            return 0
+        time.sleep(0.5)
+    return sum(a != b for a, b in zip(shown, wanted, strict=False)) or len(wanted)
+
+
+def verdicts(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """What was measured, its limit, and whether it holds."""
+    inputs = sorted(found["inputs_ms"]) or [0.0]
+    first, last = found["heap_mb"]
+    fastest = max(found["updates_per_s"].values())
+    return [
+        (f"longest input {inputs[-1]:.0f} ms", f"{INPUT_LIMIT_MS:.0f} ms",
+         inputs[-1] <= INPUT_LIMIT_MS),
+        (f"memory {first:.1f} to {last:.1f} MB", f"{GROWTH_LIMIT:g} times",
+         last <= first * GROWTH_LIMIT),
+        (f"{fastest:.1f} updates a second", f"{UPDATES_LIMIT:g}", fastest < UPDATES_LIMIT),
+        (f"{found['doubled']} rows doubled", "none", found["doubled"] == 0),
+        (f"{found['lost_rows']} rows lost", "none", found["lost_rows"] == 0),
+    ]  # fmt: skip
+
+
+def main() -> int:
+    """Run as a program."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1_000_000, help="that have ended before")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--rate", type=float, default=170.0, help="jobs submitted a second")
+    parser.add_argument("--folder", help="where the data goes")
+    parser.add_argument("--json", action="store_true", help="the figures on stdout")
+    options = parser.parse_args()
+    console = Console(stderr=True)
+    found = run(options, console)
+    judged = verdicts(found)
+    if options.json:
+        json.dump(found, sys.stdout, indent=2)
+    else:
+        for measured, limit, holds in judged:
+            print(f"{'holds' if holds else 'FAILS'}  {measured} (limit: {limit})")
+        print(", ".join(f"{name} {value}" for name, value in found["machine"].items()))
+    return 0 if all(holds for _, _, holds in judged) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
