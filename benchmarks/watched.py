@@ -1,10 +1,12 @@
 """What it costs to be watched: the embedded system's throughput alone, and while it is scraped.
 
-python -m benchmarks.watched [--rounds 5] [--jobs 60000] [--every 1] [--json]
+python -m benchmarks.watched [--rounds 5] [--jobs 60000] [--every 5] [--json]
 
 In turn, on an empty data folder each: alone; and with a scrape of /metrics and a heartbeat job
-every second, which is fifteen times as often as the files in monitoring/ ask for. Exit code 1 where
-the median of the rounds' ratios is below 97 %.
+every five seconds, which is three times as often as the files in monitoring/ ask for. One process
+does all the work, so what that costs is told by its processor time a job, which varies less from run
+to run than speed does. Exit code 1 where a job alone takes less than 97 % of what it takes watched,
+at the median of the rounds.
 """
 
 import argparse
@@ -57,7 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.watched", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=60_000, help="of each measurement")
-    parser.add_argument("--every", type=float, default=1.0, help="seconds between two scrapes")
+    parser.add_argument("--every", type=float, default=5.0, help="seconds between two scrapes")
     parser.add_argument("--folder", help="where the data goes")
     parser.add_argument("--json", action="store_true", help="the figures on stdout")
     options = parser.parse_args()
@@ -81,7 +83,7 @@ def main() -> int:
                     folder, options.jobs, _BATCH, None, lambda _: None, **more
                 )
             rounds.append(measured)
-    shares = [one["watched"]["jobs_per_s"] / one["alone"]["jobs_per_s"] for one in rounds]
+    shares = [one["alone"]["cpu_s_per_1000"] / one["watched"]["cpu_s_per_1000"] for one in rounds]
     share = statistics.median(shares)
     if options.json:
         json.dump({"machine": machine(), "rounds": rounds, "told": told}, sys.stdout, indent=2)
@@ -96,7 +98,7 @@ def main() -> int:
         )
         spread = f"{min(shares):.1%} to {max(shares):.1%}"
         verdict = "met" if share >= LEAST_SHARE else "NOT MET"
-        print(f"{verdict}: {share:.1%} of the throughput alone ({spread}; 97 % is asked for)")
+        print(f"{verdict}: {share:.1%} of the jobs a processor second ({spread}; 97 % asked for)")
     return 0 if share >= LEAST_SHARE else 1
 
 
