@@ -202,11 +202,12 @@ def lost_rows(page: Page, reader: Reader) -> int:
 def verdicts(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
     """What was measured, its limit, and whether it holds."""
     inputs = sorted(found["inputs_ms"]) or [0.0]
+    p99 = inputs[round((len(inputs) - 1) * 0.99)]
     first, last = found["heap_mb"]
     fastest = max(found["updates_per_s"].values())
     return [
-        (f"longest input {inputs[-1]:.0f} ms", f"{INPUT_LIMIT_MS:.0f} ms",
-         inputs[-1] <= INPUT_LIMIT_MS),
+        (f"input p99 {p99:.0f} ms, longest {inputs[-1]:.0f} ms, of {len(inputs)} over 16 ms",
+         f"{INPUT_LIMIT_MS:.0f} ms", inputs[-1] <= INPUT_LIMIT_MS),
         (f"memory {first:.1f} to {last:.1f} MB", f"{GROWTH_LIMIT:g} times",
          last <= first * GROWTH_LIMIT),
         (f"{fastest:.1f} updates a second", f"{UPDATES_LIMIT:g}", fastest < UPDATES_LIMIT),

@@ -4,8 +4,8 @@ python -m benchmarks.watched [--rounds 5] [--jobs 60000] [--every 5] [--json]
 
 In turn, on an empty data folder each: alone; and with a scrape of /metrics and a heartbeat job
 every five seconds, which is three times as often as the files in monitoring/ ask for. One process
-does all the work, so what that costs is told by its processor time a job, which varies less from run
-to run than speed does. Exit code 1 where a job alone takes less than 97 % of what it takes watched,
+does all the work, so what that costs is told by its processor time a job, which varies less than
+speed does. Exit code 1 where a job alone takes less than 97 % of what it takes watched,
 at the median of the rounds.
 """
 

@@ -64,6 +64,7 @@ OVERVIEW: Final = Dashboard(
             unit="s",
             about="How long ago a heartbeat job was last seen at each stage.",
             limit=known.HEARTBEAT_STALLED.limit,
+            link=known.HEARTBEAT_STALLED.runbook,
         ),
         Panel(
             "How much comes in, how much is done?",
@@ -73,7 +74,7 @@ OVERVIEW: Final = Dashboard(
             },
             unit="ops",
         ),
-        Panel("What waits, what runs?", {"{{state}}": _STATES}, link="/jobs"),
+        Panel("What waits, what runs?", {"{{state}}": _STATES}, link="/#/jobs"),
         Panel(
             "How many of those that end fail?",
             {
@@ -82,7 +83,7 @@ OVERVIEW: Final = Dashboard(
             },
             unit="percentunit",
             limit=known.FAILURE_RATIO_HIGH.limit,
-            link="/jobs?state=failed",
+            link="/#/jobs?state=failed",
         ),
         Panel("How long do jobs wait?", _quantiles("queue_wait"), unit="s"),
         Panel(
@@ -90,6 +91,7 @@ OVERVIEW: Final = Dashboard(
             _quantiles("end_to_end"),
             unit="s",
             limit=known.LATENCY_HIGH.limit,
+            link=known.LATENCY_HIGH.runbook,
         ),
     ),
 )
@@ -101,13 +103,14 @@ QUEUES: Final = Dashboard(
         Panel(
             "How many wait in each queue?",
             {"{{queue}}": f'queue_state:observatory_jobs:max{{state="queued",{_QUEUE}}}'},
-            link="/jobs?state=queued",
+            link="/#/jobs?state=queued",
         ),
         Panel(
             "How long has the oldest waited?",
             {"{{queue}}": f"queue:observatory_oldest_ready_job_age_seconds:max{{{_QUEUE}}}"},
             unit="s",
             limit=known.BACKLOG_GROWING.limit,
+            link=known.BACKLOG_GROWING.runbook,
         ),
         Panel(
             "How much comes into each queue?",
@@ -128,7 +131,7 @@ PROCESSORS: Final = Dashboard(
     "observatory-processors",
     "Observatory / Processors",
     (
-        Panel("Who is at work?", {"{{state}}": f"{_ONE} (observatory_workers)"}, link="/health"),
+        Panel("Who is at work?", {"{{state}}": f"{_ONE} (observatory_workers)"}, link="/#/workers"),
         Panel("Are there slots free?", {"{{state}}": f"{_ONE} (observatory_worker_slots)"}),
         Panel(
             "How often are attempts repeated?",

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from observatory.core import alert as known
 from observatory.core.alert import AlertRule, Severity
+from observatory.core.canary import HEARTBEAT_JOB
 
 TARGETS: Final = 'job="observatory"'
 """How the scrape configurations call the system's own processes."""
@@ -32,6 +33,9 @@ _SHOWN_AS: Final = {
 
 # What several processes tell of the same thing counts once.
 _ONE: Final = "max without (instance, pod, service)"
+
+# Heartbeat jobs go well while all else fails, and would hide it.
+_USERS: Final = f'job_type!="{HEARTBEAT_JOB}"'
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def _recording(pace: Pace) -> list[dict[str, str]]:
         found.append(
             _recorded(
                 f"queue_le:{metric}_bucket:rate5m",
-                f"sum without (job_type) ({_ONE} (rate({metric}_bucket[{five}])))",
+                f"sum without (job_type) ({_ONE} (rate({metric}_bucket{{{_USERS}}}[{five}])))",
             )
         )
     for window in sorted({w for rule in _RATIOS for w in (rule.window_s, rule.short_window_s)}):
@@ -118,8 +122,8 @@ def _recording(pace: Pace) -> list[dict[str, str]]:
 
 def _failures(pace: Pace, window_s: int) -> list[dict[str, str]]:
     span, label = pace.time(window_s), REAL_TIME.time(window_s)
-    finished = f"increase(observatory_jobs_finished_total[{span}])"
-    failed = f'increase(observatory_jobs_finished_total{{outcome="failed"}}[{span}])'
+    finished = f"increase(observatory_jobs_finished_total{{{_USERS}}}[{span}])"
+    failed = f'increase(observatory_jobs_finished_total{{outcome="failed",{_USERS}}}[{span}])'
     both = {"failed": failed, "finished": finished}
     # Numerator and denominator apart: a ratio of ratios is no ratio.
     sums = {
@@ -152,10 +156,13 @@ def _expressions(pace: Pace) -> dict[str, str]:
     newest = "observatory_projection_last_event_timestamp_seconds"
     return {
         known.SERVICE_DOWN.name: f"up{{{TARGETS}}} == 0",
+        known.NUMBERS_MISSING.name: "absent(observatory_log_applied_offset)",
         known.NO_PROCESSORS.name: (f'{_ONE} (observatory_workers{{state="active"}}) == 0'),
         known.BACKLOG_GROWING.name: (
-            f"{oldest} > {age(backlog.limit)} and on (queue) "
-            f"(deriv({queued}[{time(backlog.window_s)}]) > 0)"
+            f"({oldest} > {age(backlog.limit)} and on (queue, namespace) "
+            f"(deriv({queued}[{time(backlog.window_s)}]) > 0))"
+            # What nobody takes need not grow.
+            f" or {oldest} > {age(known.STUCK_S)}"
         ),
         known.LATENCY_HIGH.name: (
             "histogram_quantile(0.95, queue_le:observatory_job_end_to_end_seconds_bucket:rate5m)"
@@ -179,7 +186,7 @@ def _expressions(pace: Pace) -> dict[str, str]:
             # An engine that has applied nothing since it started tells no time.
             f"{_ONE} (min_over_time(observatory_projection_lag_messages"
             f"[{time(known.PROJECTION_LAGGING.limit)}])) > 0"
-            f" unless on () (time() - max({newest}) < {age(known.PROJECTION_LAGGING.limit)})"
+            f" unless time() - {_ONE} ({newest}) < {age(known.PROJECTION_LAGGING.limit)}"
         ),
         known.HEARTBEAT_STALLED.name: (
             f"time() - {_ONE} (observatory_heartbeat_last_seen_timestamp_seconds)"

@@ -11,6 +11,7 @@ PORTS: Final[Mapping[str, int]] = {
     "read-model": 8083,
 }
 """Ports of the services in the examples; `file_sd` takes any others."""
+KEY_FILE: Final = "/etc/prometheus/secrets/observatory-key"
 
 
 def prometheus(
@@ -79,17 +80,22 @@ def kubernetes() -> dict[str, Any]:
 
     pods = {
         "job_name": "observatory",
+        # Beyond the loopback the system has keys; a key with the scope `read` is mounted there.
+        "authorization": {"credentials_file": KEY_FILE},
         "kubernetes_sd_configs": [{"role": "pod"}],
         "relabel_configs": [
             keep(f"{prefix}_part_of", "observatory"),
             keep("__meta_kubernetes_pod_container_port_name", "http"),
+            keep("__meta_kubernetes_pod_phase", "Pending|Running"),
             named(f"{prefix}_component", "service"),
             named("__meta_kubernetes_namespace", "namespace"),
             named("__meta_kubernetes_pod_name", "pod"),
         ],
     }
-    found = {"kubernetes_sd_configs": [{"role": "service"}], "relabel_configs": [
+    # Each replica by itself: they gossip, and nothing may balance between them.
+    found = {"kubernetes_sd_configs": [{"role": "endpoints"}], "relabel_configs": [
         keep("__meta_kubernetes_service_name", "alertmanager"),
+        keep("__meta_kubernetes_endpoint_port_name", "http"),
     ]}  # fmt: skip
     return _configuration(f"{INTERVAL_S}s", "rules.yml", [found], [pods])
 
@@ -97,8 +103,7 @@ def kubernetes() -> dict[str, Any]:
 def alertmanager(
     webhook: str = "http://127.0.0.1:9095/", *, wait: str = "30s", again: str = "4h"
 ) -> dict[str, Any]:
-    """Alertmanager's configuration: everything to one webhook, critical alerts again each hour,
-    and what is only the consequence of another alert is left out.
+    """Alertmanager's configuration: everything to one webhook, critical alerts again each hour.
 
     Args:
         webhook: who is told.
@@ -125,13 +130,6 @@ def alertmanager(
                 },
             ],
         },
-        "inhibit_rules": [
-            {
-                # Without its store nothing works, and everything says so.
-                "source_matchers": ['alertname="ObservatoryBackendUnreachable"', 'backend="store"'],
-                "target_matchers": ['alertname=~"ObservatoryNoProcessors|ObservatoryOutboxStuck"'],
-            }
-        ],
         "receivers": [
             {"name": "on-call", "webhook_configs": [{"url": webhook, "send_resolved": True}]},
             {"name": "watchdog", "webhook_configs": [{"url": webhook, "send_resolved": False}]},

@@ -114,3 +114,13 @@ def test_what_no_service_would_take_is_refused_by_the_edge(http: httpx.Client) -
     )
 
     assert answer.status_code == 413
+    assert "nginx" in answer.text
+
+
+def test_who_waits_for_a_job_for_a_minute_is_answered(http: httpx.Client) -> None:
+    item = {"type": "double", "payload": {"n": 1}, "delaySeconds": 3600}
+    job_id = http.post("/jobs", json=item).json()["jobId"]
+
+    answer = http.get(f"/jobs/{job_id}", headers={"Prefer": "wait=60"}, timeout=90)
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "scheduled")

@@ -53,7 +53,7 @@ def test_jobs_of_a_filter_are_counted_and_nothing_is_changed(system: RunningSyst
     told = cli("jobs", "retry-all", "--type", "break", "--dry-run", url=system.url)
 
     assert (told.returncode, told.stdout) == (0, "3 jobs would run again\n")
-    as_json = cli("jobs", "retry-all", "--dry-run", "--json", url=system.url)
+    as_json = cli("jobs", "retry-all", "--all", "--dry-run", "--json", url=system.url)
     assert json.loads(as_json.stdout)["matched"] == 3
     assert [attempts(system, one) for one in ids] == [1, 1, 1]
 
@@ -61,7 +61,7 @@ def test_jobs_of_a_filter_are_counted_and_nothing_is_changed(system: RunningSyst
 def test_nothing_is_done_where_nobody_can_be_asked(system: RunningSystem) -> None:
     ids = failed(system, 1)
 
-    refused = cli("jobs", "retry-all", url=system.url)
+    refused = cli("jobs", "retry-all", "--type", "break", url=system.url)
 
     assert refused.returncode == 2
     assert "1 job will run again; nobody can be asked here: --yes does it" in refused.stderr
@@ -91,7 +91,28 @@ def test_jobs_of_a_filter_are_cancelled_with_a_reason(system: RunningSystem) -> 
     assert {system.http.get(f"/jobs/{one}").json()["cancelReason"] for one in ids} == {"typo"}
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2026-01-31", "2h30", "-1h"])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ((), "say which jobs, or --all"),
+        (("--queue", ""), "--queue is empty"),
+        (("--since", ""), "--since is empty"),
+    ],
+)
+def test_an_empty_filter_does_not_come_to_mean_every_job(
+    given: tuple[str, ...], told: str, system: RunningSystem
+) -> None:
+    item = {"type": "fine", "payload": {}, "delaySeconds": 3600}
+    job_id = system.http.post("/jobs", json=item).json()["jobId"]
+
+    refused = cli("jobs", "cancel-all", *given, "--yes", url=system.url)
+
+    assert refused.returncode == 2
+    assert told in refused.stderr
+    assert system.http.get(f"/jobs/{job_id}").json()["state"] == "scheduled"
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-01-31", "2h30", "-1h", "9999999d"])
 def test_a_time_that_is_none_is_refused_in_words(text: str) -> None:
     refused = cli("jobs", "retry-all", f"--since={text}", url="http://127.0.0.1:1")
 
@@ -128,7 +149,8 @@ def test_workers_are_told(system: RunningSystem) -> None:
 def test_no_alert_is_said_as_such_and_one_that_fires_is_told(system: RunningSystem) -> None:
     until(lambda: system.http.get("/alerts").json()["sourceAsOf"])
 
-    assert cli("alerts", url=system.url).stdout == "no alert fires\n"
+    told = cli("alerts", url=system.url).stdout
+    assert told.startswith("no alert fires\nknown by embedded, ")
     assert json.loads(cli("alerts", "--json", url=system.url).stdout)["source"] == "embedded"
 
 

@@ -78,12 +78,14 @@ def test_all_jobs_of_a_filter_are_counted_and_run_again(
     watched = watch(system.url)
     page = watched.open("#/jobs?state=failed,completed")
     page.get_by_role("button", name="Retry all of this filter…").click()
-    expect(page.locator(".bulk")).to_contain_text("4 jobs will run again")
-    page.get_by_role("button", name="No", exact=True).click()
+    expect(page.locator(".bulk-panel")).to_contain_text("4 jobs will run again")
+    expect(page.get_by_role("button", name="No", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".bulk-panel")).to_have_count(0)
     page.goto(f"{system.url}/#/jobs?state=failed")
     page.get_by_role("button", name="Retry all of this filter…").click()
     page.get_by_role("button", name="Run again 3 jobs").click()
-    expect(page.locator(".bulk [role=status]")).to_contain_text("Queued again: 3 jobs")
+    expect(page.locator(".bulk-panel [role=status]")).to_contain_text("Queued again: 3 jobs")
     for job_id in ids:
         attempts = until(
             lambda job_id=job_id: (
@@ -110,7 +112,8 @@ def test_selected_jobs_are_cancelled_and_no_others(
         page.get_by_label(f"Select job {job_id}").check()
     page.get_by_role("button", name="Cancel 2 selected…").click()
     page.get_by_role("button", name="Cancel 2 jobs").click()
-    until(lambda: [state_of(system, one) for one in later[:2]] == ["cancelled", "cancelled"])
+    expect(page.locator(".bulk-panel [role=status]")).to_contain_text("told to stop: 2 jobs")
+    assert [state_of(system, one) for one in later[:2]] == ["cancelled", "cancelled"]
     assert state_of(system, later[2]) == "scheduled"
     watched.assert_clean()
 
@@ -125,7 +128,7 @@ def test_a_group_of_failures_is_run_again(
     expect(group).to_have_count(1)
     expect(group.locator(".trend")).to_contain_text("2")
     group.get_by_role("button", name="Retry them…").click()
-    group.get_by_role("button", name="Run again 2 jobs").click()
+    page.get_by_role("button", name="Run again 2 jobs").click()
     for job_id in ids:
         until(
             lambda job_id=job_id: (

@@ -223,6 +223,13 @@ def service_dies(at: Site) -> Callable[[], None]:
     return victim.start
 
 
+def no_numbers(at: Site) -> Callable[[], None]:
+    """The metrics engine ends, and nobody takes its place."""
+    engine = at.on.services["metrics-engine"]
+    engine.stop()
+    return engine.start
+
+
 def no_processors(at: Site) -> Callable[[], None]:
     """Every processor ends."""
     for name in PROCESSORS:
@@ -439,6 +446,7 @@ def edge_dies(at: Site) -> Callable[[], None]:
 
 DRILLS: Final[dict[str, Cause]] = {
     "ObservatoryServiceDown": service_dies,
+    "ObservatoryNumbersMissing": no_numbers,
     "ObservatoryNoProcessors": no_processors,
     "ObservatoryHeartbeatStalled": frozen,
     "ObservatoryBackendUnreachable": backend_away,

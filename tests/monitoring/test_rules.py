@@ -1,5 +1,6 @@
 """The rules, as Prometheus itself evaluates them: each alert fires when it should and else not."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -168,6 +169,26 @@ CASES = (
         False,
         {engine("queue_paused_since_timestamp_seconds", 'queue="default",'): "60x120"},
         at="50m",
+    ),
+    Case("ObservatoryNumbersMissing", True, {"any": "0x60"}),
+    Case("ObservatoryNumbersMissing", False, {engine("log_applied_offset"): "0+1x60"}),
+    Case(
+        "ObservatoryBacklogGrowing",
+        True,
+        {QUEUED: "10000x120", OLDEST: "0x120"},
+        at="2h",
+        why="nobody takes from it, and it does not grow",
+    ),
+    Case(
+        "ObservatoryJobFailureRatioHigh",
+        True,
+        finished("0+1x120", "0x120")
+        | {
+            f'{FINISHED}{{queue="default",job_type="observatory.heartbeat",outcome="completed",'
+            f"{ENGINE}}}": "0+4x120"
+        },
+        at="2h",
+        why="heartbeat jobs go well and hide nothing",
     ),
     Case("ObservatoryWatchdog", True, {"any": "0x60"}),
     Case("ObservatoryBrokerAlarm", True, {"rabbitmq_alarms_memory_used_watermark": "1x60"}),
@@ -348,7 +369,13 @@ def test_prometheus_accepts_the_file_for_kubernetes(tmp_path: Path) -> None:
     configuration: Any = yaml.safe_load((HERE / "prometheus/kubernetes.yml").read_text())
     found = [*configuration["alerting"]["alertmanagers"], *configuration["scrape_configs"]]
     for one in found:
-        assert one.pop("kubernetes_sd_configs")[0]["role"] in {"pod", "service"}
+        assert one.pop("kubernetes_sd_configs")[0]["role"] in {"pod", "endpoints"}
+    # A key is mounted there; promtool wants to see the file.
+    key = tmp_path / "key"
+    key.touch()
+    for one in configuration["scrape_configs"]:
+        assert one["authorization"].pop("credentials_file") == scraping.KEY_FILE
+        one["authorization"]["credentials_file"] = str(key)
     file = tmp_path / "kubernetes.yml"
     file.write_text(dumped(configuration))
     (tmp_path / "rules.yml").write_text((HERE / "prometheus/rules.yml").read_text())
@@ -369,6 +396,10 @@ def test_time_may_pass_faster(factor: int, tmp_path: Path) -> None:
     assert waits == ({"0s", "1m", "2m", "5m", "15m"} if factor == 1 else {"0s", "5s", "15s"})
 
 
-def test_services_are_where_the_examples_say() -> None:
+def test_services_are_where_the_guide_starts_them() -> None:
+    guide = (ROOT / "docs" / "guide" / "distributed.md").read_text()
+    started = dict(re.findall(r"^observatory ([a-z-]+).* --port (\d+)$", guide, re.MULTILINE))
     text = (HERE / "prometheus/services.yml").read_text()
-    assert all(f"127.0.0.1:{port}" in text for port in scraping.PORTS.values())
+
+    assert {name: str(port) for name, port in scraping.PORTS.items()} == started
+    assert all(f"127.0.0.1:{port}" in text for port in started.values())

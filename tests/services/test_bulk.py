@@ -6,10 +6,16 @@ from typing import Any
 import pytest
 
 from observatory import Observatory, Retry
+from observatory.core.errors import StoreUnavailable
+from observatory.core.job import Job
+from observatory.core.lifecycle import State
+from observatory.core.store import JobFilter
 from services.embedding import Served, served, until
 from shapes import on_both_shapes
 
 pytestmark = [pytest.mark.anyio, on_both_shapes]
+
+UNKNOWN = "019363a7-2c1d-7b52-9d3e-6f1c2a3b4c5d"
 
 
 def application() -> Observatory:
@@ -70,18 +76,96 @@ async def test_the_jobs_of_a_filter_are_counted_and_then_run_again(
 
         counted = await act(on, "retry", filter=filter, dryRun=True)
 
-        nothing = {"changed": 0, "skipped": 0, "next": None}
-        assert counted == nothing | {
-            "action": "retry", "dryRun": True, "matched": 7, "complete": True,
+        begin = counted.pop("next")
+        assert counted == {
+            "action": "retry", "dryRun": True, "matched": 7, "complete": True, "changed": 0,
+            "skipped": 0,
         }  # fmt: skip
         assert await states(on) == {"failed": 7, "completed": 3}
 
         app.mended = True  # type: ignore[attr-defined]
-        done = await act(on, "retry", filter=filter)
+        await submit_many(on, "retried", 1)
+        done = await act(on, "retry", filter=filter, cursor=begin)
 
         assert (done["matched"], done["changed"], done["skipped"]) == (7, 7, 0)
         assert (done["complete"], done["next"]) == (True, None)
-        await reached(on, completed=10)
+        await reached(on, completed=10, retrying=1)
+
+
+async def test_what_came_after_the_count_is_not_taken_along(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with served(application(), tmp_path, empty_database) as on:
+        counted = await submit_many(on, "broken", 2)
+        await reached(on, failed=2)
+        begin = (await act(on, "retry", filter={}, dryRun=True))["next"]
+        later = await submit_many(on, "broken", 3)
+        await reached(on, failed=5)
+
+        assert (await act(on, "retry", filter={}, cursor=begin))["changed"] == 2
+        again = [
+            [t.move for t in await on.history(id)].count("requeue_by_operator")
+            for id in (*counted, *later)
+        ]
+        assert again == [1, 1, 0, 0, 0]
+
+
+async def test_a_job_that_has_changed_since_it_was_found_is_left_alone(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(application(), tmp_path, empty_database) as on:
+        (changed, same) = await submit_many(on, "broken", 2)
+        await reached(on, failed=2)
+        store = on.system.store
+        found = await store.list_jobs(JobFilter(states=(State.FAILED,)), None, 10)
+
+        async def as_before(*_: Any) -> list[Job]:
+            return found
+
+        # It is run again by somebody else, and fails again, between finding and changing.
+        await on.http.post(f"/jobs/{changed}/retry")
+
+        async def failed_again() -> bool:
+            return len(await on.history(changed)) == 6
+
+        await until(failed_again)
+        monkeypatch.setattr(store, "list_jobs", as_before)
+        done = await act(on, "retry", filter={"state": ["failed"]})
+
+        assert (done["matched"], done["changed"], done["skipped"]) == (2, 1, 1)
+        moves = [t.move for t in await on.history(changed)]
+        assert moves.count("requeue_by_operator") == 1
+        assert "requeue_by_operator" in [t.move for t in await on.history(same)]
+
+
+async def test_what_was_done_before_the_store_went_away_is_told_and_gone_on_from(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(application(), tmp_path, empty_database) as on:
+        await submit_many(on, "broken", 120)
+        await reached(on, failed=120)
+        store, left = on.system.store, [70]
+        requeue = store.requeue
+
+        async def sometimes(*arguments: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise StoreUnavailable("the disk is full")
+            return await requeue(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "requeue", sometimes)
+            told = await act(on, "retry", filter={})
+            nothing = await on.http.post(
+                "/jobs/actions", json={"action": "retry", "filter": {}, "cursor": told["next"]}
+            )
+        assert (told["matched"], told["changed"], told["complete"]) == (50, 50, False)
+        assert nothing.status_code == 503
+
+        rest = await act(on, "retry", filter={}, cursor=told["next"])
+        # Twenty of the second fifty had been changed when the store went away.
+        assert rest["matched"] >= 50
+        assert rest["complete"]
 
 
 async def test_what_went_well_is_not_run_again_unless_it_is_asked_for(
@@ -132,9 +216,8 @@ async def test_jobs_are_named_by_their_ids(tmp_path: Path, empty_database: Path)
         broken = await submit_many(on, "broken", 3)
         (fine,) = await submit_many(on, "fine", 1)
         await reached(on, failed=3, completed=1)
-        unknown = "019363a7-2c1d-7b52-9d3e-6f1c2a3b4c5d"
 
-        named = [broken[0], broken[0].upper(), broken[2], unknown]
+        named = [broken[0], broken[0].upper(), broken[2], UNKNOWN]
         done = await act(on, "retry", ids=named)
 
         assert (done["matched"], done["changed"]) == (2, 2)
@@ -181,7 +264,7 @@ async def test_many_jobs_are_changed_in_stretches_each_of_them_once(
     ("body", "status", "told"),
     [
         ({"action": "retry"}, 422, "needs one of filter, ids"),
-        ({"action": "retry", "filter": {}, "ids": ["019363a7-2c1d-7b52-9d3e-6f1c2a3b4c5d"]}, 422,
+        ({"action": "retry", "filter": {}, "ids": [UNKNOWN]}, 422,
          "exclude one another"),
         ({"action": "delete", "filter": {}}, 422, "/action"),
         ({"action": "retry", "filter": {"states": ["failed"]}}, 422, "/filter/states"),
@@ -190,7 +273,8 @@ async def test_many_jobs_are_changed_in_stretches_each_of_them_once(
         ({"action": "retry", "filter": {"since": "2026-02-30T00:00:00Z"}}, 422, "/filter/since"),
         ({"action": "retry", "ids": []}, 422, "/ids"),
         ({"action": "retry", "ids": ["me"]}, 422, "/ids/0"),
-        ({"action": "retry", "filter": {}, "cursor": "elsewhere"}, 400, "start without one"),
+        ({"action": "retry", "filter": {}, "cursor": "elsewhere"}, 422, "/cursor"),
+        ({"action": "retry", "ids": [UNKNOWN], "cursor": UNKNOWN}, 422, "together"),
     ],
 )  # fmt: skip
 async def test_what_is_not_meant_is_refused_with_its_place(

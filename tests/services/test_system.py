@@ -50,8 +50,13 @@ async def test_without_heartbeat_jobs_there_is_none(tmp_path: Path, empty_databa
 async def test_what_is_away_is_told_and_hides_nothing(
     tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with served(Observatory(), tmp_path, empty_database) as on:
+    async with served(Observatory(), tmp_path, empty_database, canary_seconds=0.2) as on:
         system = on.system
+
+        async def beating() -> Any:
+            return (await looked(on))["heartbeat"]
+
+        await until(beating)
 
         def away(error: Exception) -> Any:
             async def refuses(*_: Any, **__: Any) -> Any:

@@ -73,7 +73,7 @@ async function ask(method: string, path: string, init: RequestInit = {}): Promis
     });
   } catch (reason) {
     const late = reason instanceof DOMException && reason.name === "TimeoutError";
-    throw new Unreachable(late ? `no answer in ${PATIENCE_MS / 1000} s` : "no connection");
+    throw new Unreachable(late ? "no answer in time" : "no connection");
   }
   if (response.ok) {
     noticeClock(response.headers.get("date"));
@@ -123,14 +123,21 @@ export async function get<T>(path: string): Promise<T> {
 }
 
 /** `sent` is put into JSON here. */
-export function post<T>(path: string, sent?: unknown): Promise<T> {
-  return postText<T>(path, sent === undefined ? undefined : JSON.stringify(sent));
+export function post<T>(path: string, sent?: unknown, patienceMs = PATIENCE_MS): Promise<T> {
+  return postText<T>(path, sent === undefined ? undefined : JSON.stringify(sent), patienceMs);
 }
 
 /** JSON that stands as text, whose numbers must stay what they are. */
-export async function postText<T>(path: string, text?: string): Promise<T> {
-  const init: RequestInit =
-    text === undefined ? {} : { body: text, headers: { "Content-Type": "application/json" } };
+export async function postText<T>(
+  path: string,
+  text?: string,
+  patienceMs = PATIENCE_MS,
+): Promise<T> {
+  const init: RequestInit = { signal: AbortSignal.timeout(patienceMs) };
+  if (text !== undefined) {
+    init.body = text;
+    init.headers = { "Content-Type": "application/json" };
+  }
   return parsed<T>(await body(await ask("POST", path, init)));
 }
 

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Bulk } from "./bulk";
 import type { BulkOutcome } from "./contracts";
 
@@ -32,35 +32,43 @@ describe("one action on many jobs", () => {
     expect(bulk.state.value).toMatchObject({ phase: "asking", count: 12, complete: true });
   });
 
-  it("goes on until nothing is left, from where each answer ended", async () => {
+  it("begins with what was counted, and goes on until nothing is left", async () => {
     const { bulk, sent } = answering([
-      outcome({ dryRun: true, matched: 700 }),
+      outcome({ dryRun: true, matched: 700, next: "z" }),
       outcome({ changed: 499, skipped: 1, next: "a" }),
       outcome({ changed: 200 }),
     ]);
-    await bulk.ask("retry", { filter: {} });
+    const after = vi.fn();
+    await bulk.ask("retry", { filter: {} }, after);
     await bulk.confirm();
     expect(sent.slice(1)).toEqual([
-      { action: "retry", filter: {} },
+      { action: "retry", filter: {}, cursor: "z" },
       { action: "retry", filter: {}, cursor: "a" },
     ]);
     expect(bulk.state.value).toEqual({ phase: "done", action: "retry", changed: 699, skipped: 1 });
+    expect(after).toHaveBeenCalledOnce();
   });
 
-  it("says how far it came when it fails", async () => {
-    const { bulk } = answering([
-      outcome({ dryRun: true, matched: 700 }),
+  it("says how far it came when it fails, and goes on from there", async () => {
+    const { bulk, sent } = answering([
+      outcome({ dryRun: true, matched: 700, next: "z" }),
       outcome({ changed: 500, next: "a" }),
       new Error("no connection"),
+      outcome({ changed: 200 }),
     ]);
-    await bulk.ask("cancel", { filter: {} });
+    const after = vi.fn();
+    await bulk.ask("cancel", { filter: {} }, after);
     await bulk.confirm();
-    expect(bulk.state.value).toMatchObject({ phase: "failed", changed: 500 });
+    expect(bulk.state.value).toMatchObject({ phase: "stopped", changed: 500 });
+    expect(after).not.toHaveBeenCalled();
+    await bulk.goOn();
+    expect(sent.at(-1)).toEqual({ action: "cancel", filter: {}, cursor: "a" });
+    expect(bulk.state.value).toMatchObject({ phase: "done", changed: 700 });
   });
 
-  it("is stopped between stretches", async () => {
+  it("is stopped between stretches, and says so", async () => {
     const { bulk, sent } = answering([
-      outcome({ dryRun: true, matched: 9 }),
+      outcome({ dryRun: true, matched: 9, next: "z" }),
       outcome({ changed: 5, next: "a" }),
     ]);
     await bulk.ask("cancel", { filter: {} });
@@ -68,6 +76,15 @@ describe("one action on many jobs", () => {
     bulk.stop();
     await done;
     expect(sent).toHaveLength(2);
-    expect(bulk.state.value).toMatchObject({ phase: "done", changed: 5 });
+    expect(bulk.state.value).toMatchObject({ phase: "stopped", changed: 5, error: null });
+  });
+
+  it("does one thing at a time", async () => {
+    const { bulk, sent } = answering([outcome({ dryRun: true, matched: 9 }), outcome({})]);
+    await bulk.ask("cancel", { filter: {} });
+    const done = bulk.confirm();
+    await bulk.ask("retry", { filter: {} });
+    await done;
+    expect(sent).toHaveLength(2);
   });
 });

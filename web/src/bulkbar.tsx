@@ -1,9 +1,10 @@
-/** Retry and cancel for many jobs: the buttons, the question with the exact count, the progress. */
-import { useMemo } from "preact/hooks";
+/** Retry and cancel for many jobs: the buttons, and the panel that asks, tells and stays. */
+import { useEffect, useRef } from "preact/hooks";
 import { key, url } from "./api";
-import { Bulk, type Target } from "./bulk";
+import { bulk, type Target } from "./bulk";
 import type { BulkAction } from "./contracts";
 import { count, shellQuoted } from "./format";
+import { bind } from "./keyboard";
 import { Copy } from "./text";
 
 const VERB: Record<BulkAction, { will: string; button: string; does: string; did: string }> = {
@@ -13,85 +14,126 @@ const VERB: Record<BulkAction, { will: string; button: string; does: string; did
 
 const jobs = (n: number) => (n === 1 ? "1 job" : `${count(n)} jobs`);
 
-interface BulkBarProps {
-  /** "these", "of this filter": what the buttons act on, in words. */
+interface BulkButtonsProps {
+  /** "them", "all of this filter": what the buttons act on, in words. */
   what: string;
   target: () => Target;
   actions?: readonly BulkAction[];
   after: () => void;
 }
 
-export function BulkBar({ what, target, actions = ["retry", "cancel"], after }: BulkBarProps) {
-  const bulk = useMemo(() => new Bulk(), []);
-  const state = bulk.state.value;
-  const confirm = async () => {
-    await bulk.confirm();
-    after();
-  };
-  const buttons = state.phase === "idle" || state.phase === "done" || state.phase === "failed";
+export function BulkButtons({ what, target, actions = ["retry", "cancel"], after }: BulkButtonsProps) {
+  const busy = bulk.state.value.phase === "doing";
   return (
-    <div class="bulk" role="group" aria-label={`Actions on ${what}`}>
-      {buttons &&
-        actions.map((action) => (
-          <button key={action} type="button" onClick={() => void bulk.ask(action, target())}>
-            {action === "retry" ? "Retry" : "Cancel"} {what}…
-          </button>
-        ))}
-      {state.phase === "counting" && <span class="faint">Counting…</span>}
-      {state.phase === "asking" && state.count === 0 && (
-        <span class="asking">
-          {state.complete
-            ? `No job of these can ${VERB[state.action].will}.`
-            : `None found among the jobs that were looked into.`}{" "}
-          <button type="button" onClick={() => bulk.stop()}>
-            Well
-          </button>
-        </span>
+    <span class="bulk" role="group" aria-label={`Actions on ${what}`}>
+      {actions.map((action) => (
+        <button
+          key={action}
+          type="button"
+          disabled={busy}
+          onClick={() => void bulk.ask(action, target(), after)}
+        >
+          {action === "retry" ? "Retry" : "Cancel"} {what}…
+        </button>
+      ))}
+    </span>
+  );
+}
+
+/** Above every view, so that what goes on is told wherever the reader is. */
+export function BulkPanel() {
+  const { phase } = bulk.state.value;
+  useEffect(() => {
+    if (phase === "idle" || phase === "doing") return undefined;
+    return bind([{ keys: "Escape", about: "No", run: () => bulk.stop() }]);
+  }, [phase]);
+  if (phase === "idle") return null;
+  return (
+    <section class="bulk-panel" aria-label="Many jobs at once">
+      {phase === "counting" && <span role="status">Counting…</span>}
+      {phase === "asking" && <Question />}
+      {phase === "doing" && <Doing />}
+      {(phase === "done" || phase === "stopped") && <Outcome />}
+    </section>
+  );
+}
+
+function Question() {
+  const state = bulk.state.value;
+  const no = useRef<HTMLButtonElement>(null);
+  useEffect(() => no.current?.focus(), []);
+  if (state.phase !== "asking") return null;
+  const { action, complete } = state;
+  const none = state.count === 0 && complete;
+  return (
+    <div role="alertdialog" aria-labelledby="bulk-question" class="asking">
+      <strong id="bulk-question">
+        {none
+          ? `No job of these can ${VERB[action].will}.`
+          : `${complete ? "" : "More than "}${jobs(state.count)} will ${VERB[action].will}.`}
+      </strong>
+      {!none && (
+        <button
+          type="button"
+          class={action === "cancel" ? "danger" : undefined}
+          onClick={() => void bulk.confirm()}
+        >
+          {VERB[action].button} {complete ? jobs(state.count) : "all of them"}
+        </button>
       )}
-      {state.phase === "asking" && state.count > 0 && (
-        <span class="asking" role="group" aria-label="Sure?">
-          <strong>
-            {state.complete ? jobs(state.count) : `More than ${jobs(state.count)}`} will{" "}
-            {VERB[state.action].will}.
-          </strong>
-          <button
-            type="button"
-            class={state.action === "cancel" ? "danger" : undefined}
-            onClick={() => void confirm()}
-          >
-            {VERB[state.action].button} {state.complete ? jobs(state.count) : "all of them"}
-          </button>
-          <button type="button" onClick={() => bulk.stop()}>
-            No
-          </button>
-          <details class="by-hand">
-            <summary>The same from a shell</summary>
-            <Curl action={state.action} target={state.target} />
-          </details>
-        </span>
+      <button type="button" ref={no} onClick={() => bulk.stop()}>
+        {none ? "Well" : "No"}
+      </button>
+      {!none && (
+        <details class="by-hand">
+          <summary>The same from a shell</summary>
+          <Curl action={action} target={state.target} />
+        </details>
       )}
-      {state.phase === "doing" && (
-        <span class="asking">
-          {VERB[state.action].does}: {count(state.changed)}
-          {state.of !== null && <> of {count(state.of)}</>}
-          <progress
-            max={state.of ?? undefined}
-            value={state.of === null ? undefined : state.changed + state.skipped}
-            aria-label="Done so far"
-          />
-          <button type="button" onClick={() => bulk.stop()}>
-            Stop
-          </button>
-        </span>
-      )}
-      <span role="status" class={state.phase === "failed" ? "warning" : "answer"}>
-        {state.phase === "done" &&
-          `${VERB[state.action].did}: ${jobs(state.changed)}${
-            state.skipped ? `; ${count(state.skipped)} had changed meanwhile` : ""
-          }.`}
-        {state.phase === "failed" &&
-          `${state.changed ? `${jobs(state.changed)} done, then: ` : ""}${state.error.message}`}
+    </div>
+  );
+}
+
+function Doing() {
+  const state = bulk.state.value;
+  if (state.phase !== "doing") return null;
+  const { of } = state;
+  return (
+    <div class="asking">
+      {VERB[state.action].does}: {count(state.changed)}
+      {of !== null && <> of {count(of)}</>}
+      <progress
+        max={of ?? undefined}
+        value={of === null ? undefined : state.changed + state.skipped}
+        aria-label="Done so far"
+      />
+      <button type="button" onClick={() => bulk.stop()}>
+        Stop
+      </button>
+    </div>
+  );
+}
+
+function Outcome() {
+  const state = bulk.state.value;
+  if (state.phase !== "done" && state.phase !== "stopped") return null;
+  const meanwhile = state.skipped ? `; ${count(state.skipped)} had changed meanwhile` : "";
+  const error = state.phase === "stopped" ? state.error : null;
+  return (
+    <div class="asking">
+      <span role="status" class={error ? "warning" : "answer"}>
+        {state.phase === "stopped" && "Stopped. "}
+        {`${VERB[state.action].did}: ${jobs(state.changed)}${meanwhile}.`}
+        {error && ` Then: ${error.message}`}
       </span>
+      {bulk.mayGoOn && (
+        <button type="button" onClick={() => void bulk.goOn()}>
+          Go on
+        </button>
+      )}
+      <button type="button" class="quiet" onClick={() => bulk.stop()}>
+        Close
+      </button>
     </div>
   );
 }
@@ -101,8 +143,14 @@ function Curl({ action, target }: { action: BulkAction; target: Target }) {
   const sent = shellQuoted(JSON.stringify({ action, ...target }));
   const command = `curl -sS -H "Content-Type: application/json"${auth} -d ${sent} ${shellQuoted(url("jobs/actions"))}`;
   return (
-    <p class="command">
-      <code>{command}</code> <Copy text={command} what="the command" />
-    </p>
+    <>
+      <p class="command">
+        <code>{command}</code> <Copy text={command} what="the command" />
+      </p>
+      <p class="note">
+        500 jobs a call: send <code>next</code> of the answer as <code>cursor</code> until it is null.{" "}
+        <code>observatory jobs {action}-all</code> does that.
+      </p>
+    </>
   );
 }

@@ -4,7 +4,7 @@ import { eventsHref, jobHref } from "./address";
 import type { CloudEvent } from "./contracts";
 import { clock, count, moment, visible } from "./format";
 import { bind } from "./keyboard";
-import { listen } from "./session";
+import { listen, live } from "./session";
 import { Tail } from "./tail";
 import { Block, Text } from "./text";
 import { Again, Unread } from "./unread";
@@ -16,9 +16,12 @@ export function Events({ type, subject }: { type: string; subject: string }) {
   const frozen = tail.frozen.value;
   useEffect(() => {
     const stop = listen((events) => tail.hear(events));
-    void tail.begin();
     return stop;
   }, [tail]);
+  const phase = live.connection.value.phase;
+  useEffect(() => {
+    if (phase === "live" || !tail.read.peek()) void tail.begin();
+  }, [tail, phase]);
   useEffect(
     () =>
       bind([

@@ -3,7 +3,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { jobHref, jobsHref } from "./address";
 import { get } from "./api";
 import { Age, Icon } from "./badge";
-import { BulkBar } from "./bulkbar";
+import { BulkButtons } from "./bulkbar";
 import type { FailureGroup, Page } from "./contracts";
 import { count } from "./format";
 import { Reading } from "./reading";
@@ -27,7 +27,7 @@ export function FailureTable({ items, act }: { items: readonly FailureGroup[]; a
             <th scope="col" class="number">
               Jobs
             </th>
-            <th scope="col" class="number wide" title="Jobs of the group that failed within the last hour">
+            <th scope="col" class="number wide" title="Jobs of the group that failed for good within the last hour">
               Last hour
             </th>
             <th scope="col" class="number wide">
@@ -97,7 +97,7 @@ function Group({ group, act }: { group: FailureGroup; act?: (() => void) | undef
       {act && (
         <td>
           {failed > 0 && (
-            <BulkBar
+            <BulkButtons
               what="them"
               actions={["retry"]}
               target={() => ({ filter: { state: ["failed"], fingerprint: group.fingerprint } })}

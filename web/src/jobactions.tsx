@@ -16,9 +16,11 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
   const [busy, setBusy] = useState(false);
   const [told, setTold] = useState<Told | null>(null);
   const [asking, setAsking] = useState(false);
+  const [again, setAgain] = useState(false);
   const act = async (verb: "retry" | "cancel") => {
     setBusy(true);
     setAsking(false);
+    setAgain(false);
     setTold(null);
     const path = `jobs/${encodeURIComponent(job.id)}/${verb}`;
     try {
@@ -42,10 +44,12 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
   };
   const retry = mayRetry(job.state);
   const cancel = mayCancel(job.state);
+  // What went well is not done twice by a slip.
+  const askOrRetry = () => (job.state === "completed" ? setAgain(true) : void act("retry"));
   useEffect(
     () =>
       bind([
-        { keys: "r", about: "retry this job", run: () => void act("retry"), when: () => retry && !busy },
+        { keys: "r", about: "retry this job", run: askOrRetry, when: () => retry && !busy },
         { keys: "c", about: "cancel this job, after a question", run: () => setAsking(true), when: () => cancel },
       ]),
     [retry, cancel, busy],
@@ -53,14 +57,25 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
   return (
     <section class="actions" aria-label="Actions">
       <div class="buttons">
+        {again && retry ? (
+          <span class="asking" role="group" aria-label="Run it again though it completed?">
+            <button type="button" disabled={busy} onClick={() => void act("retry")}>
+              Yes, run it again
+            </button>
+            <button type="button" onClick={() => setAgain(false)}>
+              No
+            </button>
+          </span>
+        ) : (
         <button
           type="button"
           disabled={busy || !retry}
           title={retry ? "Queue this job again" : `A ${job.state} job cannot be retried`}
-          onClick={() => void act("retry")}
+          onClick={askOrRetry}
         >
-          {job.state === "retrying" ? "Retry now" : "Retry"}
+          {job.state === "retrying" ? "Retry now" : job.state === "completed" ? "Retry…" : "Retry"}
         </button>
+        )}
         {asking && cancel ? (
           <span class="asking" role="group" aria-label="Cancel this job?">
             <button type="button" class="danger" disabled={busy} onClick={() => void act("cancel")}>

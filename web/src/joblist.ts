@@ -58,11 +58,12 @@ export class JobList {
   /** Rows a page; so many waiting means that there may be more. */
   readonly limit: number;
 
-  #query: string;
+  #query: () => string;
   #extended = false;
   #rows = new Map<string, Signal<JobSummary>>();
 
-  constructor(query: string, limit: number) {
+  /** `query` is asked for each time: spans back from now move on. */
+  constructor(query: () => string, limit: number) {
     this.#query = query;
     this.limit = limit;
     this.reading = new Reading(async () => {
@@ -113,7 +114,7 @@ export class JobList {
   }
 
   #page(cursor: string | null): Promise<Page<JobSummary>> {
-    const query = new URLSearchParams(this.#query);
+    const query = new URLSearchParams(this.#query());
     query.set("limit", String(this.limit));
     if (cursor !== null) query.set("cursor", cursor);
     return get(`jobs?${query}`);

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { apiQuery, filterMembers, filterQuery, jobsHref, type JobFilter } from "./address";
 import { Badge } from "./badge";
-import { BulkBar } from "./bulkbar";
+import { BulkButtons } from "./bulkbar";
 import type { State } from "./contracts";
 import { FilterBox } from "./filterbox";
 import { count } from "./format";
@@ -75,7 +75,8 @@ interface ActionsProps {
 
 /** On what is selected, or else on all that the filter leaves. */
 function Actions({ list, filter, filtered, selection }: ActionsProps) {
-  const chosen = [...selection.value];
+  // Of those that are shown: what left the list is not meant any more.
+  const chosen = list.ids.value.filter((id) => selection.value.has(id));
   const after = () => {
     selection.value = new Set();
     list.reading.want();
@@ -85,8 +86,7 @@ function Actions({ list, filter, filtered, selection }: ActionsProps) {
   }
   if (chosen.length) {
     return (
-      <BulkBar
-        key="selected"
+      <BulkButtons
         what={`${count(chosen.length)} selected`}
         target={() => ({ ids: chosen })}
         after={after}
@@ -94,8 +94,7 @@ function Actions({ list, filter, filtered, selection }: ActionsProps) {
     );
   }
   return (
-    <BulkBar
-      key="filter"
+    <BulkButtons
       what={filtered ? "all of this filter" : "all"}
       target={() => ({ filter: filterMembers(filter, serverNow.peek()) })}
       after={after}
@@ -104,7 +103,10 @@ function Actions({ list, filter, filtered, selection }: ActionsProps) {
 }
 
 function Listing({ filter, filtered }: { filter: JobFilter; filtered: boolean }) {
-  const list = useMemo(() => new JobList(apiQuery(filter, serverNow.peek()), ROWS_A_PAGE), []);
+  const list = useMemo(
+    () => new JobList(() => apiQuery(filter, serverNow.peek()), ROWS_A_PAGE),
+    [],
+  );
   const selection = useSignal<ReadonlySet<string>>(new Set());
   useEffect(
     () =>
@@ -129,7 +131,7 @@ function Listing({ filter, filtered }: { filter: JobFilter; filtered: boolean })
       <div class="heading">
         <span class="faint">{shown > 0 && `${count(shown)} shown, newest first`}</span>
         <NewRows list={list} />
-        {shown > 0 && (
+        {(shown > 0 || selection.value.size > 0) && (
           <Actions list={list} filter={filter} filtered={filtered} selection={selection} />
         )}
       </div>

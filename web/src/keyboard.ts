@@ -60,6 +60,8 @@ function isTyping(target: EventTarget | null): boolean {
 
 export function listenToKeys(): void {
   addEventListener("keydown", (event) => {
+    // A key that is held moves on, and does nothing twice.
+    if (event.repeat && !/^[jk]$/.test(event.key)) return;
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     // A dialog has the keys for itself.
     if (document.querySelector("dialog[open]")) return;

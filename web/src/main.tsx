@@ -3,6 +3,7 @@ import { effect, signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import { readAddress, type Address } from "./address";
+import { BulkPanel } from "./bulkbar";
 import { Contracts } from "./catalogue";
 import { Events } from "./events";
 import { Failures } from "./failures";
@@ -31,7 +32,10 @@ addEventListener("hashchange", () => {
   const same =
     before.view === next.view &&
     (next.view !== "job" || (before.view === "job" && before.id === next.id));
-  if (!same) scrollTo(0, 0);
+  if (same) return;
+  scrollTo(0, 0);
+  // Where the focus was is gone: the new view has it.
+  if (before.view !== next.view || next.view === "job") document.getElementById("main")?.focus();
 });
 
 interface Tab {
@@ -150,6 +154,7 @@ function Page() {
       </header>
       <Health />
       <main id="main" tabIndex={-1} data-stale={staleSince.value !== null ? "yes" : undefined}>
+        <BulkPanel />
         <View />
       </main>
       <footer>

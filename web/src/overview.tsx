@@ -72,7 +72,7 @@ function quantiles(steps: readonly SeriesStep[], name: "wait" | "run"): Line[] {
 }
 
 function Latest() {
-  const list = useMemo(() => new JobList("", 25), []);
+  const list = useMemo(() => new JobList(() => "", 25), []);
   const error = list.reading.error.value;
   const read = list.reading.value.value;
   const none = read !== null && !list.ids.value.length;

@@ -15,7 +15,7 @@ function point(step: number): void {
   const before = pointedRow();
   const at = before ? all.indexOf(before) + step : step > 0 ? 0 : all.length - 1;
   const row = all[Math.max(0, Math.min(all.length - 1, at))]!;
-  for (const one of all) delete one.dataset["pointed"];
+  if (before) delete before.dataset["pointed"];
   row.dataset["pointed"] = "yes";
   // The link of a row takes the focus, so that screen readers follow and Enter opens it.
   row.querySelector<HTMLElement>("a, summary, button")?.focus({ preventScroll: true });

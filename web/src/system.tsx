@@ -49,11 +49,43 @@ const LAG_BAD_S = 30;
 const OUTBOX_BAD_S = 60;
 const HEARTBEAT_BAD_S = 120;
 
+/** Of the newest one: whether it came through, or has been on its way for too long. */
+function heartbeatFact(
+  { heartbeat, backends }: SystemHealth,
+  since: (time: string) => number,
+): Fact {
+  const name = "Heartbeat job";
+  if (heartbeat === null) {
+    const away = backends.some((one) => one.name === "store" && !one.ok);
+    return {
+      name,
+      tone: "unknown",
+      told: away ? "the store does not answer" : "none is submitted",
+      about: "OBSERVATORY_CANARY_SECONDS=15 submits one every 15 s, through the whole pipeline.",
+    };
+  }
+  const { lastCompletedAt } = heartbeat;
+  const old = since(heartbeat.acceptedAt) > HEARTBEAT_BAD_S;
+  const through = heartbeat.state === "completed";
+  return {
+    name,
+    tone: through ? (old ? "unknown" : "good") : old ? "bad" : "good",
+    told: (
+      <>
+        <a href={jobHref(heartbeat.jobId)}>the newest</a> <Badge state={heartbeat.state} />{" "}
+        {lastCompletedAt === null
+          ? "none has come through"
+          : `one came through ${elapsed(since(lastCompletedAt))} ago`}
+      </>
+    ),
+    about: old && through ? "None has been submitted lately." : "A job that does nothing, through the whole pipeline.",
+  };
+}
+
 function factsOf(read: SystemHealth, at: number): Fact[] {
   const since = (time: string) => Math.max(0, (at - Date.parse(time)) / 1000);
-  const { log, outbox, heartbeat, deadLetters } = read;
+  const { log, outbox, deadLetters } = read;
   const oldest = outbox?.oldestAt ? since(outbox.oldestAt) : 0;
-  const beat = heartbeat?.lastCompletedAt ? since(heartbeat.lastCompletedAt) : null;
   return [
     {
       name: "Views",
@@ -76,23 +108,7 @@ function factsOf(read: SystemHealth, at: number): Fact[] {
             : `${count(outbox.commits)} waiting, the oldest for ${elapsed(oldest)}`,
       about: "What is recorded and not yet published to the spine.",
     },
-    {
-      name: "Heartbeat job",
-      tone: heartbeat === null ? "unknown" : beat === null || beat > HEARTBEAT_BAD_S ? "bad" : "good",
-      told:
-        heartbeat === null ? (
-          "none is submitted"
-        ) : (
-          <>
-            <a href={jobHref(heartbeat.jobId)}>the newest</a> <Badge state={heartbeat.state} />{" "}
-            {beat === null ? "none has come through" : `one came through ${elapsed(beat)} ago`}
-          </>
-        ),
-      about:
-        heartbeat === null
-          ? "OBSERVATORY_CANARY_SECONDS=15 submits one every 15 s, through the whole pipeline."
-          : "A job that does nothing, through the whole pipeline.",
-    },
+    heartbeatFact(read, since),
     {
       name: "Dead letters",
       tone: deadLetters === null ? "unknown" : deadLetters > 0 ? "bad" : "good",

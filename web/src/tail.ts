@@ -35,7 +35,7 @@ export class Tail {
     this.#wanted = wanted;
   }
 
-  /** What was before this view was opened. */
+  /** The newest there are: when this view was opened, and again after a connection was lost. */
   async begin(): Promise<void> {
     const query = new URLSearchParams({ limit: String(FIRST) });
     // The API takes whole types only; the beginning of one is looked for here.
@@ -64,7 +64,9 @@ export class Tail {
     const fresh = events.filter((one) => wants(this.#wanted, one) && !this.#known.has(one.id));
     if (!fresh.length) return;
     for (const one of fresh) this.#known.add(one.id);
-    this.#all = newer ? [...this.#all, ...fresh] : [...fresh, ...this.#all];
+    this.#all = [...this.#all, ...fresh];
+    // What was read again may belong between those that were heard.
+    if (!newer) this.#all.sort((a, b) => a.time.localeCompare(b.time));
     const dropped = this.#all.splice(0, Math.max(0, this.#all.length - KEPT));
     for (const one of dropped) this.#known.delete(one.id);
     if (this.frozen.peek()) this.waiting.value += fresh.length;

@@ -37,6 +37,8 @@ _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_RUNBOOK_PATH: Final = re.compile(r"/runbooks/[A-Za-z]{1,100}")
+"""Linked from alerts, and the same in every installation: whoever is woken may read them."""
 _OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz"})
 """Probes carry no keys."""
 _PAGE_PATH: Final = re.compile(r"/(?:assets/[A-Za-z0-9_.-]+)?")
@@ -163,8 +165,10 @@ def demand(scope: Scope, scopes: frozenset[str]) -> None:
 
 
 def _is_open(method: str, path: str) -> bool:
-    is_page = method in _READ_METHODS and _PAGE_PATH.fullmatch(path) is not None
-    return is_page or path in _OPEN_PATHS
+    if path in _OPEN_PATHS:
+        return True
+    told = _PAGE_PATH.fullmatch(path) or _RUNBOOK_PATH.fullmatch(path)
+    return method in _READ_METHODS and told is not None
 
 
 def _check_local(scope: Scope, headers: Headers) -> None:

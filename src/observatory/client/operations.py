@@ -250,7 +250,15 @@ def action_body(
     cursor: str | None = None,
     reason: str | None = None,
 ) -> Json:
-    """Body of POST /jobs/actions."""
+    """Body of POST /jobs/actions.
+
+    Raises:
+        ValueError: a filter is empty.
+    """
+    empty = [name for name, value in filters.items() if value is None or value == ""]
+    if empty:
+        # Left out it would mean every job.
+        raise ValueError(f"{', '.join(empty)}: an empty filter would leave every job")
     members: Json = dict(job_params(1, filters))
     del members["limit"]
     if "state" in members:

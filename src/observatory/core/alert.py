@@ -9,6 +9,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+STUCK_S: Final = 3600.0
+"""A job that waits for longer is left alone by everybody, whether its queue grows or not."""
+
 FEW_JOBS: Final = 10
 """A ratio of fewer jobs in its window says nothing."""
 
@@ -84,6 +87,14 @@ SERVICE_DOWN: Final = AlertRule(
     "unless another of its kind does it.",
     for_s=60,
 )
+NUMBERS_MISSING: Final = AlertRule(
+    "ObservatoryNumbersMissing",
+    Severity.CRITICAL,
+    "nobody tells the numbers of the whole system",
+    "No metrics engine is scraped, or none reaches its aggregates. Every alert about queues, jobs "
+    "and workers is blind as long as that lasts.",
+    for_s=120,
+)
 NO_PROCESSORS: Final = AlertRule(
     "ObservatoryNoProcessors",
     Severity.CRITICAL,
@@ -94,9 +105,9 @@ NO_PROCESSORS: Final = AlertRule(
 BACKLOG_GROWING: Final = AlertRule(
     "ObservatoryBacklogGrowing",
     Severity.WARNING,
-    "queue {queue} grows: its oldest job has waited {value}",
+    "queue {queue} does not get done: its oldest job has waited {value}",
     "More jobs come into queue {queue} than are run, and the oldest has waited for more than five "
-    "minutes ({value}).",
+    "minutes; or nothing is run of it at all, and the oldest has waited for an hour ({value}).",
     for_s=300,
     limit=300.0,
     window_s=600,
@@ -203,6 +214,7 @@ WATCHDOG: Final = AlertRule(
 
 RULES: Final = (
     SERVICE_DOWN,
+    NUMBERS_MISSING,
     NO_PROCESSORS,
     BACKLOG_GROWING,
     LATENCY_HIGH,

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from observatory.core.errors import IllegalTransition
 from observatory.core.failure import fingerprint
 from observatory.core.job import ClaimedJob, FinishedAttempt, Reference, Submission, Transition
 from observatory.core.job_type import Retry
@@ -209,6 +210,16 @@ def ending(job: Current, attempt: FinishedAttempt, now: int) -> tuple[Ending, Tr
         error_fingerprint=fingerprint(job.type, error.type, error.message) if error else None,
     )
     return row, transition
+
+
+def expect(job: Current, version: int | None) -> None:
+    """See that nothing has happened to a job since somebody saw it.
+
+    Raises:
+        IllegalTransition: it is not at this version any more.
+    """
+    if version is not None and job.version != version:
+        raise IllegalTransition(f"the job has changed since version {version}; it is {job.state}")
 
 
 def cancellation(job: Current, reason: str | None, now: int) -> tuple[Ending, Transition]:

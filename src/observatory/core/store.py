@@ -97,7 +97,8 @@ class FailureGroup(msgspec.Struct, frozen=True):
     last_seen_at: int
     sample_job: str
     last_hour: int
-    """Of these, those whose last failure is of the last hour."""
+    """Of the failed ones, those of the last hour. One that is retried fails again and again, and
+    would count as new each time."""
     hour_before: int
     """And those of the hour before that."""
 
@@ -194,21 +195,25 @@ class StoreWrites(Protocol):
         did. An attempt that would be retried is cancelled where that was asked for."""
         ...
 
-    async def cancel(self, job_id: str, reason: str | None) -> tuple[Cancellation, Commit | None]:
-        """Cancel a waiting job, or ask its worker to end the run.
+    async def cancel(
+        self, job_id: str, reason: str | None, version: int | None = None
+    ) -> tuple[Cancellation, Commit | None]:
+        """Cancel a waiting job, or ask its worker to end the run; where a version is given, only
+        if the job is still at it.
 
         Raises:
             NotFound: no such job.
-            IllegalTransition: the job is terminal.
+            IllegalTransition: the job is terminal, or has changed.
         """
         ...
 
-    async def requeue(self, job_id: str) -> tuple[int, Commit | None]:
-        """Run a job again by an operator's wish; its retry budget starts anew. Returns its version.
+    async def requeue(self, job_id: str, version: int | None = None) -> tuple[int, Commit | None]:
+        """Run a job again by an operator's wish; its retry budget starts anew; where a version is
+        given, only if the job is still at it. Returns its version.
 
         Raises:
             NotFound: no such job.
-            IllegalTransition: the job waits or runs already.
+            IllegalTransition: the job waits or runs already, or has changed.
         """
         ...
 

@@ -36,6 +36,7 @@ from observatory.core.change import (
     acceptance,
     cancellation,
     claimed_job,
+    expect,
     owns,
     owns_claim,
 )
@@ -198,14 +199,17 @@ class PostgresStore(PostgresLiveness):
 
     # Operating
 
-    async def cancel(self, job_id: str, reason: str | None) -> tuple[Cancellation, Commit | None]:
+    async def cancel(
+        self, job_id: str, reason: str | None, version: int | None = None
+    ) -> tuple[Cancellation, Commit | None]:
         """See `StoreWrites.cancel`."""
-        return await self._database.write(lambda db: self._cancel(db, job_id, reason))
+        return await self._database.write(lambda db: self._cancel(db, job_id, reason, version))
 
     def _cancel(
-        self, db: Transaction, job_id: str, reason: str | None
+        self, db: Transaction, job_id: str, reason: str | None, version: int | None
     ) -> tuple[Cancellation, Commit | None]:
         row = one_row(db, job_id)
+        expect(row, version)
         state = State(row.state)
         if not allows(state, Move.CANCEL):
             raise IllegalTransition(f"the job is {state} already; it cannot be cancelled")
@@ -218,11 +222,12 @@ class PostgresStore(PostgresLiveness):
         commit = record_in_order(db, FINISH, rows, [transition], self._publisher)
         return Cancellation(State.CANCELLED, transition.version, None), commit
 
-    async def requeue(self, job_id: str) -> tuple[int, Commit | None]:
+    async def requeue(self, job_id: str, version: int | None = None) -> tuple[int, Commit | None]:
         """See `StoreWrites.requeue`."""
 
         def work(db: Transaction) -> tuple[int, Commit | None]:
             row = one_row(db, job_id)
+            expect(row, version)
             transition = row.transition(
                 Move.REQUEUE_BY_OPERATOR, db.now, None, reason="retried", suspect=False
             )

@@ -21,7 +21,14 @@ from observatory.backends.sqlite.recording import (
 )
 from observatory.backends.sqlite.rows import Row, current_rows, one_row
 from observatory.backends.sqlite.sql import statement
-from observatory.core.change import acceptance, cancellation, claimed_job, owns, owns_claim
+from observatory.core.change import (
+    acceptance,
+    cancellation,
+    claimed_job,
+    expect,
+    owns,
+    owns_claim,
+)
 from observatory.core.errors import IllegalTransition, WorkerLost
 from observatory.core.job import (
     ClaimedJob,
@@ -222,15 +229,18 @@ class SqliteStore(SqliteLiveness):
 
     # Operating
 
-    async def cancel(self, job_id: str, reason: str | None) -> tuple[Cancellation, Commit | None]:
+    async def cancel(
+        self, job_id: str, reason: str | None, version: int | None = None
+    ) -> tuple[Cancellation, Commit | None]:
         """See `StoreWrites.cancel`."""
-        return await self._database.write(lambda db: self._cancel(db, job_id, reason))
+        return await self._database.write(lambda db: self._cancel(db, job_id, reason, version))
 
     def _cancel(
-        self, db: sqlite3.Connection, job_id: str, reason: str | None
+        self, db: sqlite3.Connection, job_id: str, reason: str | None, version: int | None
     ) -> tuple[Cancellation, Commit | None]:
         now = self._database.now()
         seq, job = one_row(db, job_id)
+        expect(job, version)
         state = State(job.state)
         if not allows(state, Move.CANCEL):
             raise IllegalTransition(f"the job is {state} already; it cannot be cancelled")
@@ -244,12 +254,13 @@ class SqliteStore(SqliteLiveness):
         commit = number_commit(db, [transition], now, self._publisher)
         return Cancellation(State.CANCELLED, transition.version, None), commit
 
-    async def requeue(self, job_id: str) -> tuple[int, Commit]:
+    async def requeue(self, job_id: str, version: int | None = None) -> tuple[int, Commit]:
         """See `StoreWrites.requeue`."""
 
         def work(db: sqlite3.Connection) -> tuple[int, Commit]:
             now = self._database.now()
             seq, job = one_row(db, job_id)
+            expect(job, version)
             transition = job.transition(
                 Move.REQUEUE_BY_OPERATOR, now, None, reason="retried", suspect=False
             )

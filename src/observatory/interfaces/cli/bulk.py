@@ -1,7 +1,8 @@
 """`observatory jobs retry-all` and `cancel-all`: every job of a filter, counted first."""
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 State = Literal["scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled"]
 States = Annotated[list[State] | None, Parameter(negative="")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
+All = Annotated[bool, Parameter(negative="")]
 Dry = Annotated[bool, Parameter(name="--dry-run", negative="")]
 
 _WORDS: Final[dict[Literal["cancel", "retry"], tuple[str, str]]] = {
@@ -38,6 +40,7 @@ def retry_all(
     since: str | None = None,
     until: str | None = None,
     q: str | None = None,
+    all: All = False,
     dry_run: Dry = False,
     yes: Yes = False,
     address: Address | None = None,
@@ -60,11 +63,12 @@ def retry_all(
         since: Only jobs accepted from then on: 15m, 2h, 7d ago, or a time.
         until: Only jobs accepted before then.
         q: Only jobs in which this text is found.
+        all: Every job, without a filter.
         dry_run: Count them, and change nothing.
         yes: Do not ask.
     """
     filters = _filters(
-        state=state, type=type, queue=queue, worker=worker, correlation_id=correlation_id,
+        all, state=state, type=type, queue=queue, worker=worker, correlation_id=correlation_id,
         parent_id=parent_id, fingerprint=fingerprint, since=since, until=until, q=q,
     )  # fmt: skip
     return _act("retry", filters, None, dry_run, yes, address or Address(), as_json)
@@ -82,6 +86,7 @@ def cancel_all(
     since: str | None = None,
     until: str | None = None,
     q: str | None = None,
+    all: All = False,
     reason: str | None = None,
     dry_run: Dry = False,
     yes: Yes = False,
@@ -104,34 +109,40 @@ def cancel_all(
         since: Only jobs accepted from then on: 15m, 2h, 7d ago, or a time.
         until: Only jobs accepted before then.
         q: Only jobs in which this text is found.
+        all: Every job, without a filter.
         reason: Kept with each job.
         dry_run: Count them, and change nothing.
         yes: Do not ask.
     """
     filters = _filters(
-        state=state, type=type, queue=queue, worker=worker, correlation_id=correlation_id,
+        all, state=state, type=type, queue=queue, worker=worker, correlation_id=correlation_id,
         parent_id=parent_id, fingerprint=fingerprint, since=since, until=until, q=q,
     )  # fmt: skip
     return _act("cancel", filters, reason, dry_run, yes, address or Address(), as_json)
 
 
-def _filters(**given: Any) -> dict[str, Any]:
-    for name in ("since", "until"):
-        if given[name]:
-            given[name] = _instant(name, given[name])
-    return {name: value for name, value in given.items() if value}
+def _filters(everything: bool, **given: Any) -> dict[str, Any]:
+    """The filter; an empty value or none at all must not come to mean every job."""
+    found = {name: value for name, value in given.items() if value is not None}
+    for name, value in found.items():
+        if not value:
+            raise Mistake(f"--{name.replace('_', '-')} is empty; leave it out or say which")
+        if name in ("since", "until"):
+            found[name] = _instant(name, value)
+    if not found and not everything:
+        raise Mistake("say which jobs, or --all for every one")
+    return found
 
 
 def _instant(name: str, text: str) -> Any:
     from datetime import UTC, datetime, timedelta
 
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    if text[:-1].isdecimal() and text[-1] in units and len(text) <= 7:
-        return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
-    try:
+    when: datetime | None = None
+    with suppress(ValueError, OverflowError):
+        if text[:-1].isdecimal() and text[-1] in units:
+            return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
         when = datetime.fromisoformat(text)
-    except ValueError:
-        when = None
     if when is None or when.tzinfo is None:
         raise Mistake(
             f"--{name} is a time with an offset, such as 2026-01-31T12:00:00Z, or a span back "
@@ -153,18 +164,32 @@ def _act(
     with address.client() as client:
         counted = client.act_on_jobs(action, dry_run=True, **filters)
         found = _jobs(counted["matched"], complete=counted["complete"])
-        if dry_run or not counted["matched"]:
+        # Where not all was looked into there may be some, though none was found.
+        if dry_run or (not counted["matched"] and counted["complete"]):
             print_json(counted) if as_json else say(f"{found} would {will}")
             return ExitCode.OK
         if not yes:
             _confirm(f"{found} will {will}", will)
-        done = _all_of(client, action, filters, reason, counted)
-    if as_json:
-        print_json(done)
-    else:
-        more = f"; {done['skipped']:,} had changed meanwhile" if done["skipped"] else ""
-        say(f"{_jobs(done['changed'])} {did}{more}")
+        total = Total(action)
+        try:
+            _all_of(client, filters, reason, counted, total)
+        finally:
+            # Also of what was cut off: somebody has to know.
+            if as_json:
+                print_json(asdict(total))
+            else:
+                more = f"; {total.skipped:,} had changed meanwhile" if total.skipped else ""
+                say(f"{_jobs(total.changed)} {did}{more}")
     return ExitCode.OK
+
+
+@dataclass
+class Total:
+    """What came of an action so far."""
+
+    action: Literal["cancel", "retry"]
+    changed: int = 0
+    skipped: int = 0
 
 
 def _jobs(count: int, *, complete: bool = True) -> str:
@@ -182,23 +207,22 @@ def _confirm(question: str, will: str) -> None:
 
 def _all_of(
     client: "Client",
-    action: Literal["cancel", "retry"],
     filters: dict[str, Any],
     reason: str | None,
     counted: dict[str, Any],
-) -> dict[str, Any]:
-    """Call after call until nothing is left."""
-    total = {"action": action, "changed": 0, "skipped": 0}
-    cursor: str | None = None
+    total: Total,
+) -> None:
+    """Call after call until nothing is left of what was counted."""
+    cursor: str | None = counted["next"]
     with _progress(counted["matched"] if counted["complete"] else None) as advance:
         while True:
-            done = client.act_on_jobs(action, cursor=cursor, reason=reason, **filters)
-            total["changed"] += done["changed"]
-            total["skipped"] += done["skipped"]
+            done = client.act_on_jobs(total.action, cursor=cursor, reason=reason, **filters)
+            total.changed += done["changed"]
+            total.skipped += done["skipped"]
             advance(done["matched"])
             cursor = done["next"]
             if cursor is None:
-                return total
+                return
 
 
 @contextmanager

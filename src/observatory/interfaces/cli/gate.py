@@ -63,7 +63,7 @@ class Visit:
 
 def gate(
     *,
-    type: str | None = None,
+    type: str,
     payload: Payload = "{}",
     jobs: int = 20,
     timeout: float = 60.0,
@@ -73,11 +73,11 @@ def gate(
     """Prove a running system from outside: jobs, events, numbers, views, refusals.
 
     Each line says PASS or FAIL. Exit code 1 if anything fails. It submits jobs of a type that must
-    be safe to run, and completes them; without --type, one that needs no payload.
+    be safe to run, has them completed, and cancels one more before it runs.
 
     For example:
       observatory gate --type email.check --payload '{"to": "nobody@example.com"}'
-      observatory gate --url https://jobs.example.com --json
+      observatory gate --type email.check --url https://jobs.example.com --json
 
     Args:
         type: Which job type to submit.
@@ -91,7 +91,7 @@ def gate(
         raise Mistake(f"--jobs is a number from 1 to 500, not {jobs}")
     sent = read_payload(payload, ())
     with (address or Address()).client() as client:
-        visit = Visit(client, type or "", sent, jobs, timeout)
+        visit = Visit(client, type, sent, jobs, timeout)
         findings = [_made(name, check, visit) for name, check in CHECKS]
     passed = all(one.verdict == "PASS" for one in findings)
     if as_json:
@@ -127,8 +127,6 @@ def _contracts(visit: Visit) -> str:
     kinds = [one["kind"] for one in listed]
     if "schema" not in kinds:
         raise Broken("no schema is served")
-    if not visit.type:
-        visit.type = _without_payload(visit, listed)
     names = [one["name"] for one in listed if one["kind"] == "jobType"]
     if visit.type not in names:
         raise Broken(f"no job type {visit.type!r}; known: {', '.join(names) or 'none'}")
@@ -138,25 +136,16 @@ def _contracts(visit: Visit) -> str:
     return f"{kinds.count('schema')} schemas, {len(names)} job types"
 
 
-def _without_payload(visit: Visit, listed: list[dict[str, Any]]) -> str:
-    for one in listed:
-        if one["kind"] == "jobType" and not visit.client.read(one["href"]).get("required"):
-            return str(one["name"])
-    raise Broken("every job type needs a payload: say which is safe with --type and --payload")
-
-
 def _starting_point(visit: Visit) -> str:
     newest = visit.client.read("/events", {"limit": "1"})["items"]
     visit.position = newest[0]["position"] if newest else "0-0"
-    visit.before = visit.client.stats()["states"]
-    return f"at position {visit.position}, {visit.before['completed']:,} jobs completed"
+    visit.before = _of_type(visit)
+    return f"at position {visit.position}"
 
 
 def _submit(visit: Visit) -> str:
     from observatory.client import Refused, Submission
 
-    if not visit.type:
-        raise Broken("no job type to submit")
     accepted = visit.client.submit_many(
         [Submission(visit.type, visit.payload) for _ in range(visit.count)]
     )
@@ -207,30 +196,35 @@ def _events(visit: Visit) -> str:
         time.sleep(0.2)
 
 
+def _of_type(visit: Visit) -> dict[str, int]:
+    found = visit.client.stats()["types"].get(visit.type)
+    return {} if found is None else found["states"]
+
+
 def _numbers(visit: Visit) -> str:
-    """Others may use the system meanwhile, so the numbers must have grown by at least ours."""
-    least = visit.before["completed"] + len(visit.ended())
+    """Others may use the system meanwhile, so of the type at least ours must have come."""
+    wanted = len(visit.ended())
     deadline = time.monotonic() + visit.timeout_s
     while True:
         found = visit.client.stats()
-        completed = found["states"]["completed"]
-        if completed >= least and found["complete"]:
-            of_type = found["types"][visit.type]["states"]["completed"]
-            if of_type < len(visit.ids):
-                raise Broken(f"{visit.type} has {of_type} completed, {len(visit.ids)} were")
-            return f"{completed:,} completed, {of_type:,} of {visit.type}"
+        states = found["types"].get(visit.type, {"states": {}})["states"]
+        completed = states.get("completed", 0)
+        grown = completed - visit.before.get("completed", 0)
+        if found["complete"] and completed >= wanted and grown >= wanted:
+            return f"{completed:,} of {visit.type} completed"
         if time.monotonic() > deadline:
-            raise Broken(f"{completed:,} completed, at least {least:,} must be")
+            raise Broken(f"{grown:,} more completed, {wanted} were")
         time.sleep(0.2)
 
 
 def _lists(visit: Visit) -> str:
     """The jobs are found by their type, newest first."""
-    found = [
-        one["id"]
-        for one in visit.client.items("/jobs", {"type": visit.type, "limit": "200"})
-        if one["id"] >= min(visit.submitted())
-    ]
+    oldest = min(visit.submitted())
+    found: list[str] = []
+    for one in visit.client.items("/jobs", {"type": visit.type, "limit": "200"}):
+        if one["id"] < oldest:
+            break
+        found.append(one["id"])
     missing = set(visit.ids) - set(found)
     if missing:
         raise Broken(f"{len(missing)} jobs are in no list, such as {min(missing)}")

@@ -1,7 +1,7 @@
 """`observatory failures`, `workers` and `alerts`: what the views of the page show, as tables."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
@@ -14,6 +14,9 @@ from observatory.interfaces.cli.output import (
     say,
     seconds,
 )
+
+_WATCHDOG: Final = "ObservatoryWatchdog"
+"""Fires always; that it does is nothing to be told."""
 
 
 def failures(
@@ -112,7 +115,8 @@ def alerts(*, address: Address | None = None, as_json: AsJson = False) -> int:
     if as_json:
         print_json(answer)
         return ExitCode.OK
-    firing = answer["items"]
+    firing = [one for one in answer["items"] if one["name"] != _WATCHDOG]
+    age_s = answer["ageSeconds"]
     if answer["source"] == "none":
         say("nobody here knows of alerts: set OBSERVATORY_ALERTMANAGER_URL at the read model")
     elif not firing:
@@ -124,6 +128,8 @@ def alerts(*, address: Address | None = None, as_json: AsJson = False) -> int:
             for one in firing
         ]
         print_table(("SEVERITY", "ALERT", "SINCE", "WHAT", "RUNBOOK"), rows, numbers=("SINCE",))
+    if age_s is not None:
+        say(f"known by {answer['source']}, {seconds(round(age_s))} ago")
     if answer["detail"]:
         say(f"alerts may be missing: {answer['detail']}")
     return ExitCode.OK

@@ -11,6 +11,7 @@ from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import Key
 from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
 
 from observatory.client import AsyncClient, ObservatoryError
@@ -77,7 +78,7 @@ class Tui(App[int]):
 
     @work(exclusive=True, group="follow")
     async def _follow(self) -> None:
-        await self.source.follow(lambda: None)
+        await self.source.follow()
 
     @work(exclusive=True, group="fresh")
     async def _keep_fresh(self) -> None:
@@ -85,7 +86,7 @@ class Tui(App[int]):
         while True:
             self.source.news.clear()
             await self.refresh_now()
-            if first and self.source.read_at is None:
+            if first and self.source.read_at is None and self.source.unreachable:
                 self._offer_start()
             first = False
             try:
@@ -136,6 +137,7 @@ class Tui(App[int]):
         while isinstance(self.screen, JobScreen):
             self.pop_screen()
         self.query_one(ContentSwitcher).current = name
+        self.source.looked_away()
         self._show_tabs()
         self.view.rows.focus()
         await self.refresh_now()
@@ -147,6 +149,8 @@ class Tui(App[int]):
 
     def action_command(self) -> None:
         """Type a command."""
+        while isinstance(self.screen, JobScreen):
+            self.pop_screen()
         box = self.query_one("#command", Input)
         box.display = True
         box.value = ""
@@ -160,13 +164,22 @@ class Tui(App[int]):
         self.view.rows.focus()
         await self._command(event.value.strip())
 
+    def on_key(self, event: Key) -> None:
+        """Escape leaves whatever is typed into."""
+        box = self.focused
+        if event.key == "escape" and isinstance(box, Input):
+            if box.id == "command":
+                box.display = False
+            self.view.rows.focus()
+            event.stop()
+
     async def _command(self, text: str) -> None:
         name, _, rest = text.partition(" ")
         for view in ALL:
             if view.name_.lower() == name.lower():
                 await self.action_view(view.__name__)
                 if rest and view is Jobs:
-                    self.query_one("#filter", Input).value = rest
+                    await self._filter_jobs(rest)
                 return
         if name in ("q", "quit"):
             self.exit(0)
@@ -187,7 +200,9 @@ class Tui(App[int]):
         if row is None or isinstance(self.screen, JobScreen):
             return
         view = self.view
-        if isinstance(view, Jobs):
+        if view.rows.id == "overview-queues":
+            await self._filter_jobs(f"queue:{row}")
+        elif isinstance(view, Jobs):
             self._open_job(row)
         elif isinstance(view, Overview | Failures):
             self._open_job(row, "Traceback")
@@ -196,9 +211,11 @@ class Tui(App[int]):
             if event is not None and str(event["type"]).startswith("job."):
                 self._open_job(str(event["subject"]))
         elif isinstance(view, Queues):
-            await self.action_view(Jobs.__name__)
-            self.query_one("#filter", Input).value = f"queue:{row}"
-            await self.refresh_now()
+            await self._filter_jobs(f"queue:{row}")
+
+    async def _filter_jobs(self, text: str) -> None:
+        self.query_one(Jobs).filter_by(text)
+        await self.action_view(Jobs.__name__)
 
     def _open_job(self, job_id: str, tab: str = "Summary") -> None:
         self.push_screen(JobScreen(job_id, tab))
@@ -218,8 +235,9 @@ class Tui(App[int]):
     def _job_meant(self) -> str | None:
         if isinstance(self.screen, JobScreen):
             return self.screen.job_id
-        if isinstance(self.view, Jobs | Failures | Overview):
-            return self.view.rows.current
+        rows = self.view.rows
+        if isinstance(self.view, Jobs | Failures | Overview) and rows.id != "overview-queues":
+            return rows.current
         return None
 
     def action_retry(self) -> None:

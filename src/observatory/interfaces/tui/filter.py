@@ -5,7 +5,7 @@ state:failed queue:mail since:2h connection refused
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 STATES: Final = ("scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled")
 
@@ -31,11 +31,6 @@ class Filter(NamedTuple):
 
     params: dict[str, str]
     faults: tuple[str, ...]
-
-    def members(self) -> dict[str, Any]:
-        """As the `filter` of ``POST /jobs/actions``."""
-        states = self.params.get("state")
-        return {**self.params, **({"state": states.split(",")} if states else {})}
 
 
 def parse(text: str, now: datetime | None = None) -> Filter:
@@ -72,7 +67,10 @@ def _instant(value: str, now: datetime | None) -> str | None:
     if not value:
         return ""
     if span := _SPAN.fullmatch(value):
-        back = timedelta(**{_UNITS[span[2]]: int(span[1])})
-        then = (now or datetime.now(UTC)) - back
+        try:
+            back = timedelta(**{_UNITS[span[2]]: int(span[1])})
+            then = (now or datetime.now(UTC)) - back
+        except OverflowError:
+            return None
         return then.isoformat().replace("+00:00", "Z")
     return value if _TIME.fullmatch(value) else None

@@ -33,9 +33,8 @@ class JobScreen(Screen[None]):
     def __init__(self, job_id: str, tab: str = "Summary") -> None:
         super().__init__()
         self.job_id = job_id
-        self.state: str | None = None
-        """The job's, once it was read."""
         self._first = tab
+        self._told: dict[str, Text] = {}
 
     def compose(self) -> ComposeResult:
         """A tab for each part."""
@@ -55,13 +54,16 @@ class JobScreen(Screen[None]):
         """Read the job and what belongs to it."""
         path = f"/jobs/{self.job_id}"
         job = await source.read(path)
+        if not self.is_attached:
+            return  # left while it was read
         if not job:
             self._tell("Summary", line(source.trouble or "reading…"))
             return
-        self.state = job["state"]
         attempts = await source.read(f"{path}/attempts")
         logs = await source.read(f"{path}/logs", {"limit": str(_LOG_LINES)})
         events = await source.read(f"{path}/events")
+        if not self.is_attached:
+            return
         named = ("  ", line(job["type"], 80), f"  {job['id']}")
         head = Text.assemble(state_text(job["state"]), *named)
         self.query_one("#job-head", Static).update(head)
@@ -77,7 +79,10 @@ class JobScreen(Screen[None]):
             self._tell("Events", lines("\n\n".join(told)))
 
     def _tell(self, part: str, text: Text) -> None:
-        self.query_one(f"#job-{part}", Static).update(text)
+        # A payload of a megabyte is not laid out again because another job has moved.
+        if self._told.get(part) != text:
+            self._told[part] = text
+            self.query_one(f"#job-{part}", Static).update(text)
 
 
 def _summary(job: dict[str, Any], now: Any) -> Text:

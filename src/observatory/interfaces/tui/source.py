@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
-from observatory.client import AsyncClient, ObservatoryError
+from observatory.client import AsyncClient, ObservatoryError, Unreachable
 
 _EVENTS_KEPT: Final = 500
+_VALUES_KEPT: Final = 50
 _PAUSE_S: Final = 1.0
 
 
@@ -19,8 +19,10 @@ class Source:
         self.url = url
         self.values: dict[str, Any] = {}
         """By route: the last answer. A request that failed leaves it as it was."""
-        self.trouble: str | None = None
-        """Why the last request failed; None when it did not."""
+        self._troubles: dict[str, str] = {}
+        """By route: why it was not answered."""
+        self.unreachable = False
+        """Whether that was because nobody answered."""
         self.read_at: float | None = None
         """When anything was last read, by the monotonic clock."""
         self.latency_s: float | None = None
@@ -37,14 +39,28 @@ class Source:
         try:
             self.values[key] = await self.client.read(route, params)
         except ObservatoryError as error:
-            self.trouble = str(error)
+            self._troubles[route] = str(error)
+            self.unreachable = isinstance(error, Unreachable)
         else:
-            self.trouble = None
+            self._troubles.pop(route, None)
             self.read_at = time.monotonic()
             self.latency_s = self.read_at - began
+            # The newest last; what was looked at long ago is not kept for ever.
+            self.values[key] = self.values.pop(key)
+            while len(self.values) > _VALUES_KEPT:
+                del self.values[next(iter(self.values))]
         return self.values.get(key)
 
-    async def follow(self, told: Callable[[], None]) -> None:
+    @property
+    def trouble(self) -> str | None:
+        """Why something that is shown could not be read; None where all could."""
+        return next(iter(self._troubles.values()), None)
+
+    def looked_away(self) -> None:
+        """Another view is opened: what the last one lacked is no trouble of it."""
+        self._troubles.clear()
+
+    async def follow(self) -> None:
         """Follow the events until cancelled, over restarts of the server."""
         known: set[str] = set()
         while True:
@@ -61,8 +77,8 @@ class Source:
                     del self.events[_EVENTS_KEPT:]
                     self.news.set()
             except ObservatoryError:
-                self._lost()
-            told()
+                pass
+            self._lost()
             await asyncio.sleep(_PAUSE_S)
 
     def _lost(self) -> None:

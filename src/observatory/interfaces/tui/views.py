@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Sparkline, Static
 
-from observatory.interfaces.tui.filter import Filter, parse
+from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.rows import Cell, Rows
 from observatory.interfaces.tui.source import Source
 from observatory.interfaces.tui.words import age, duration, line, number, rate, state_text
@@ -59,8 +59,9 @@ class Overview(View):
 
     @property
     def rows(self) -> Rows:
-        """The failing groups, from which one goes on."""
-        return self.query_one("#overview-failing", Rows)
+        """The table with the focus; the failing groups where none has it."""
+        queues = self.query_one("#overview-queues", Rows)
+        return queues if queues.has_focus else self.query_one("#overview-failing", Rows)
 
     async def refresh_from(self, source: Source) -> None:
         """Read the figures."""
@@ -89,7 +90,7 @@ class Overview(View):
             picked = [(cells[0], cells[2], cells[3], cells[4], cells[6]) for cells in shown]
             self.query_one("#overview-queues", Rows).show(list(zip(names, picked, strict=True)))
         if failures := await source.read("/failures", {"limit": "20"}):
-            self.rows.show(
+            self.query_one("#overview-failing", Rows).show(
                 [
                     (
                         group["sampleJobId"],
@@ -107,7 +108,14 @@ class Jobs(View):
 
     def __init__(self) -> None:
         super().__init__()
-        self.filter = Filter({}, ())
+        self._text = ""
+
+    def filter_by(self, text: str) -> None:
+        """Show the jobs of a filter from now on."""
+        self._text = text
+        box = self.query_one("#filter", Input)
+        if box.value != text:
+            box.value = text
 
     def compose(self) -> ComposeResult:
         """The filter, what is wrong with it, the list."""
@@ -117,10 +125,10 @@ class Jobs(View):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """What is typed holds at once where it can be understood."""
-        read = parse(event.value)
-        self.query_one("#faults", Static).update(Text("; ".join(read.faults)))
-        if not read.faults:
-            self.filter = read
+        faults = parse(event.value).faults
+        self.query_one("#faults", Static).update(Text("; ".join(faults)))
+        if not faults:
+            self._text = event.value
 
     def on_input_submitted(self, _: Input.Submitted) -> None:
         """Back to the list."""
@@ -128,8 +136,10 @@ class Jobs(View):
 
     async def refresh_from(self, source: Source) -> None:
         """Read the first page."""
-        answer = await source.read("/jobs", {**self.filter.params, "limit": "100"})
-        if answer:
+        text = self._text
+        # Spans back from now move on, so it is read anew each time.
+        answer = await source.read("/jobs", {**parse(text).params, "limit": "100"})
+        if answer and text == self._text:
             now = now_of(answer)
             self.rows.show([(job["id"], _job(job, now)) for job in answer["items"]])
 

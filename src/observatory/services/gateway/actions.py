@@ -31,13 +31,15 @@ class Operator:
         self._acceptor = acceptor
         self._reader = reader
 
-    async def cancel(self, job_id: str, reason: str | None) -> Cancellation:
+    async def cancel(
+        self, job_id: str, reason: str | None, version: int | None = None
+    ) -> Cancellation:
         """Cancel a job; raises what `StoreWrites.cancel` raises."""
-        return await self._to_the_end(self._store.cancel(job_id, reason))
+        return await self._to_the_end(self._store.cancel(job_id, reason, version))
 
-    async def retry(self, job_id: str) -> int:
+    async def retry(self, job_id: str, version: int | None = None) -> int:
         """Run a job again; returns its version. Raises what `StoreWrites.requeue` raises."""
-        return await self._to_the_end(self._store.requeue(job_id))
+        return await self._to_the_end(self._store.requeue(job_id, version))
 
     async def retry_with(self, job_id: str, payload: Any, context: Context) -> str:
         """Run a descendant of a job with another payload; returns the new job's id.

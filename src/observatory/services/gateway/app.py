@@ -30,7 +30,7 @@ from observatory.core.trace_context import read_trace_context
 from observatory.runtime.dispatch import Dispatcher
 from observatory.services.gateway.accept import Acceptor, refusal
 from observatory.services.gateway.actions import Operator
-from observatory.services.gateway.bulk import Action, Bulk, read_cursor, read_selection
+from observatory.services.gateway.bulk import Action, Bulk, read_selection
 from observatory.services.gateway.canary import Canary
 from observatory.services.gateway.queues import Queues
 from observatory.services.gateway.submission import HTTP, Context, JobTypes, Reader
@@ -170,9 +170,9 @@ class Gateway:
         self._action_contract.check(body, "the body")
         action, dry = Action(body["action"]), body.get("dryRun", False)
         selection = read_selection(action, body)
-        before = read_cursor(body.get("cursor"))
+        before = body["cursor"].lower() if "cursor" in body else None
         if dry:
-            done = await self._bulk.count(selection)
+            done = await self._bulk.count(selection, before)
         else:
             self._acceptor.admit()
             by: str = request.scope["observatory.principal"]
@@ -184,7 +184,7 @@ class Gateway:
             "changed": done.changed,
             "skipped": done.skipped,
             "complete": done.complete,
-            "next": done.reached,
+            "next": done.next,
         }
         return _json(answer, 200)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from enum import StrEnum
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -11,11 +12,10 @@ import structlog
 from observatory.core.errors import (
     Fault,
     IllegalTransition,
-    InvalidCursor,
     NotFound,
+    StoreUnavailable,
     ValidationFailed,
 )
-from observatory.core.event import is_uuid
 from observatory.core.instant import from_rfc3339
 from observatory.core.job import Job
 from observatory.core.lifecycle import Move, State, allows
@@ -57,6 +57,8 @@ class Selection(msgspec.Struct, frozen=True):
     where: JobFilter
     text: str | None = None
     ids: tuple[str, ...] = ()
+    as_seen: bool = True
+    """A job that has changed since it was found is not meant any more."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -65,9 +67,9 @@ class Done(msgspec.Struct, frozen=True):
     matched: int
     changed: int
     skipped: int
-    reached: str | None
-    """The id down to which it went; None where nothing is left."""
     complete: bool
+    next: str | None
+    """Where to go on; of a count, where to begin so that nothing newer is taken along."""
 
 
 class Bulk:
@@ -77,71 +79,100 @@ class Bulk:
         self._store = store
         self._operator = operator
 
-    async def count(self, selection: Selection) -> Done:
-        """How many jobs there are, up to `COUNTED_MAX`."""
-        found, pages, reached = 0, 0, None
-        async for jobs, further in self._pages(selection, None):
+    async def count(self, selection: Selection, before: str | None) -> Done:
+        """How many jobs there are with ids below `before`, up to `COUNTED_MAX`."""
+        found, pages = 0, 0
+        newest, reached = None, None
+        async for jobs, further in self._pages(selection, before, COUNTED_MAX):
             found, pages, reached = found + len(jobs), pages + 1, further
+            if newest is None and jobs:
+                newest = jobs[0].id
             if found >= COUNTED_MAX or (selection.text is not None and pages >= _STRETCHES_MAX):
                 break
-        return Done(min(found, COUNTED_MAX), 0, 0, None, reached is None)
+        begin = None if newest is None or selection.ids else _just_above(newest)
+        return Done(found, 0, 0, reached is None, begin)
 
     async def act(
         self, action: Action, selection: Selection, before: str | None, reason: str | None, by: str
     ) -> Done:
         """Change the next `ACTED_ON_MAX` jobs with ids below `before`.
 
-        A job that has changed its state before its turn comes is skipped.
-
         Raises:
-            StoreUnavailable: some may have been changed; the same call goes on with the rest.
+            StoreUnavailable: and nothing was changed. Where something was, that is told, with the
+                place to go on from.
         """
-        matched, changed, pages, reached = 0, 0, 0, None
-        async for jobs, further in self._pages(selection, before):
-            matched, pages, reached = matched + len(jobs), pages + 1, further
-            for first in range(0, len(jobs), _AT_ONCE):
-                some = jobs[first : first + _AT_ONCE]
-                changed += sum(
-                    await asyncio.gather(*(self._change(action, one.id, reason) for one in some))
-                )
-            if matched >= ACTED_ON_MAX or pages >= _STRETCHES_MAX:
-                break
-        _log.info("jobs.acted_on", action=action, by=by, matched=matched, changed=changed)
-        return Done(matched, changed, matched - changed, reached, reached is None)
+        matched, changed, pages, reached = 0, 0, 0, before
+        complete = False
+        try:
+            async for jobs, further in self._pages(selection, before, ACTED_ON_MAX):
+                for first in range(0, len(jobs), _AT_ONCE):
+                    some = jobs[first : first + _AT_ONCE]
+                    done = await asyncio.gather(
+                        *(self._change(action, job, selection.as_seen, reason) for job in some)
+                    )
+                    matched, changed = matched + len(some), changed + sum(done)
+                    reached = some[-1].id
+                reached, pages, complete = further, pages + 1, further is None
+                if matched >= ACTED_ON_MAX or pages >= _STRETCHES_MAX:
+                    break
+        except StoreUnavailable:
+            if not changed:
+                raise
+        finally:
+            _log.info(
+                "jobs.acted_on",
+                action=action,
+                by=by,
+                filter=_told(selection),
+                matched=matched,
+                changed=changed,
+            )
+        return Done(matched, changed, matched - changed, complete, reached)
 
-    async def _change(self, action: Action, job_id: str, reason: str | None) -> bool:
+    async def _change(self, action: Action, job: Job, as_seen: bool, reason: str | None) -> bool:
+        version = job.version if as_seen else None
         try:
             if action is Action.CANCEL:
-                await self._operator.cancel(job_id, reason)
+                await self._operator.cancel(job.id, reason, version)
             else:
-                await self._operator.retry(job_id)
+                await self._operator.retry(job.id, version)
         except (NotFound, IllegalTransition):
             return False
         return True
 
     async def _pages(
-        self, selection: Selection, before: str | None
+        self, selection: Selection, before: str | None, most: int
     ) -> AsyncGenerator[tuple[list[Job], str | None]]:
-        """Jobs by the page, and the id to go on from; None with the last."""
+        """Jobs by the page, `most` together, and the id to go on from; None with the last."""
         states = selection.where.states
         if selection.ids:
             jobs = await self._store.jobs(selection.ids)
             yield [job for job in jobs if job.state in states], None
+            return
         # No state at all would mean every state.
-        more = bool(states) and not selection.ids
-        while more:
+        more, left = bool(states), most
+        while more and left > 0:
+            size = min(LIST_MAX, left)
             if selection.text is None:
-                # A divisor of the most that one call may change.
-                size = min(LIST_MAX, ACTED_ON_MAX // 5)
                 jobs = await self._store.list_jobs(selection.where, before, size)
                 before = jobs[-1].id if len(jobs) == size else None
             else:
-                found = await self._store.search_jobs(
-                    selection.where, selection.text, before, LIST_MAX
-                )
+                found = await self._store.search_jobs(selection.where, selection.text, before, size)
                 jobs, before = found.jobs, found.reached
+            left -= len(jobs)
             yield jobs, before
             more = before is not None
+
+
+def _just_above(job_id: str) -> str:
+    return str(UUID(int=UUID(job_id).int + 1))
+
+
+def _told(selection: Selection) -> dict[str, Any]:
+    given = msgspec.structs.asdict(selection.where) | {"q": selection.text}
+    if selection.ids:
+        return {"ids": len(selection.ids)}
+    return {name: value for name, value in given.items() if value}
 
 
 def read_selection(action: Action, body: Mapping[str, Any]) -> Selection:
@@ -156,6 +187,8 @@ def read_selection(action: Action, body: Mapping[str, Any]) -> Selection:
         return Selection(JobFilter(states=allowed), ids=ids)
     given: Mapping[str, Any] = body["filter"]
     states = given.get("state", _UNASKED[action])
+    # Whoever cancels everything means a job also when it has begun to run meanwhile.
+    as_seen = action is Action.RETRY or "state" in given
     where = JobFilter(
         states=tuple(one for one in allowed if one in states),
         type=given.get("type"),
@@ -167,18 +200,7 @@ def read_selection(action: Action, body: Mapping[str, Any]) -> Selection:
         since=_instant("since", given),
         until=_instant("until", given),
     )
-    return Selection(where, given.get("q"))
-
-
-def read_cursor(cursor: str | None) -> str | None:
-    """Where to go on.
-
-    Raises:
-        InvalidCursor: not one of ours.
-    """
-    if cursor is not None and not is_uuid(cursor):
-        raise InvalidCursor("this is not a cursor of this service; start without one")
-    return cursor
+    return Selection(where, given.get("q"), as_seen=as_seen)
 
 
 def _instant(name: str, given: Mapping[str, Any]) -> int | None:

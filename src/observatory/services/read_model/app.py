@@ -12,6 +12,7 @@ from prometheus_client.core import Metric
 from starlette.requests import Request
 from starlette.responses import Response
 
+from observatory.asgi.keys import OPEN
 from observatory.asgi.parameters import Parameters
 from observatory.asgi.paths import JOB_PATH
 from observatory.asgi.routes import ScopedRoute
@@ -95,15 +96,17 @@ class ReadModel:
             "/workers": self.workers,
             "/alerts": self.alerts,
             "/system": self.system,
-            "/runbooks/{name}": self.runbook,
             "/events": self.events,
             "/events/stream": self.stream,
             "/contracts": self.contracts,
             "/contracts/{path:path}": self.contract,
         }
         return [
-            ScopedRoute(path, endpoint, method="GET", scopes=("read",))
-            for path, endpoint in paths.items()
+            ScopedRoute("/runbooks/{name}", self.runbook, method="GET", scopes=(OPEN,)),
+            *(
+                ScopedRoute(path, endpoint, method="GET", scopes=("read",))
+                for path, endpoint in paths.items()
+            ),
         ]
 
     def metrics(self) -> list[Metric]:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from observatory.core import alert as known
 from observatory.core.aggregates import ALL_TIME, KEPT_S, RESOLUTIONS_S, Aggregates, percentile
 from observatory.core.alert import Alert, AlertRule
+from observatory.core.canary import HEARTBEAT_JOB
 from observatory.core.errors import (
     AggregatesUnavailable,
     ObservatoryError,
@@ -90,6 +91,8 @@ class Conditions:
         self._now = now
         self._buckets = {width: Buckets(aggregates, width) for width in RESOLUTIONS_S}
         self._samples: deque[_Totals] = deque()
+        self._found: dict[str, list[Finding]] = {}
+        """By what was looked at."""
         self._since: dict[tuple[str, ...], int] = {}
         self._known = Known("embedded", detail="the conditions have not been looked at yet")
         self.loops = (Loop("alerts", self.look, EVERY_S),)
@@ -99,40 +102,37 @@ class Conditions:
         return self._known
 
     async def look(self) -> None:
-        """Look once."""
+        """Look once. What could not be looked at is as it was at the last look."""
         now = self._now()
-        findings, unreachable = await self._findings(now)
-        since = {one.key: self._since.get(one.key, now) for one in findings}
-        if unreachable:
-            # What was not looked at goes on as it was.
-            seen = {one.rule.name for one in findings}
-            since |= {key: at for key, at in self._since.items() if key[0] not in seen}
-        self._since = since
-        firing = [
-            _alert(one, since[one.key])
-            for one in findings
-            if now - since[one.key] >= one.rule.for_s * MICROSECONDS
-        ]
-        detail = f"{', '.join(unreachable)} did not answer" if unreachable else None
-        self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail)
-
-    async def _findings(self, now: int) -> tuple[list[Finding], list[str]]:
-        findings: list[Finding] = []
         unreachable: list[str] = []
         for backend, looking in (
             ("aggregates", lambda: self._of_aggregates(now)),
             ("store", lambda: self._of_store(now)),
             ("spine", self._of_spine),
         ):
+            away = self._away(backend)
             try:
-                findings += await looking()
+                self._found[backend] = await looking()
+                self._found[away] = []
             except (StoreUnavailable, SpineUnavailable, AggregatesUnavailable):
                 unreachable.append(backend)
                 labels = {"service": "this process", "backend": backend}
-                findings.append(Finding(known.BACKEND_UNREACHABLE, "", labels))
+                self._found[away] = [Finding(known.BACKEND_UNREACHABLE, "", labels)]
             except ObservatoryError:
                 unreachable.append(backend)
-        return findings, unreachable
+        findings = [finding for found in self._found.values() for finding in found]
+        self._since = {one.key: self._since.get(one.key, now) for one in findings}
+        firing = [
+            _alert(one, self._since[one.key])
+            for one in findings
+            if now - self._since[one.key] >= one.rule.for_s * MICROSECONDS
+        ]
+        detail = f"{', '.join(unreachable)} did not answer" if unreachable else None
+        self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail)
+
+    @staticmethod
+    def _away(backend: str) -> str:
+        return f"{backend} away"
 
     async def _of_store(self, now: int) -> list[Finding]:
         found: list[Finding] = []
@@ -150,7 +150,8 @@ class Conditions:
                 found.append(Finding(known.QUEUE_PAUSED_LONG, _duration(paused_s), labels))
         for queue, since in (await self._store.oldest_queued()).items():
             waited_s = (now - since) / MICROSECONDS
-            if waited_s > known.BACKLOG_GROWING.limit and self._grows(queue, now):
+            late = waited_s > known.BACKLOG_GROWING.limit and self._grows(queue, now)
+            if late or waited_s > known.STUCK_S:
                 labels = {"queue": queue}
                 found.append(Finding(known.BACKLOG_GROWING, _duration(waited_s), labels))
         return found
@@ -189,6 +190,8 @@ class Conditions:
         queued: dict[str, int] = {}
         for row in totals:
             key = row.key
+            if key.type == HEARTBEAT_JOB:
+                continue  # goes well while all else fails, and would hide it
             if key.measure == "lost":
                 lost += row.count
             elif key.measure == "end_to_end":
@@ -228,8 +231,8 @@ class Conditions:
         buckets = self._buckets[min(w for w, kept in KEPT_S.items() if window_s <= kept)]
         await buckets.refresh(now_s, window_s)
         counts = dict.fromkeys(_FINISHED, 0)
-        for (_, _, measure, _), count in buckets.total(now_s, window_s).items():
-            if measure in counts:
+        for (type, _, measure, _), count in buckets.total(now_s, window_s).items():
+            if measure in counts and type != HEARTBEAT_JOB:
                 counts[measure] += count
         finished = sum(counts.values())
         return (counts["failed"] / finished if finished else 0.0), finished

@@ -72,9 +72,11 @@ class SystemHealth:
 
     async def _heartbeat(self) -> dict[str, Any] | None:
         """The newest heartbeat job, and when one last came through."""
-        newest, _ = await _asked(self._store.list_jobs(JobFilter(type=HEARTBEAT_JOB), None, 1))
         through = JobFilter(type=HEARTBEAT_JOB, states=(State.COMPLETED,))
-        completed, _ = await _asked(self._store.list_jobs(through, None, 1))
+        (newest, _), (completed, _) = await asyncio.gather(
+            _asked(self._store.list_jobs(JobFilter(type=HEARTBEAT_JOB), None, 1)),
+            _asked(self._store.list_jobs(through, None, 1)),
+        )
         if not newest:
             return None
         last: Job | None = completed[0] if completed else None

@@ -1,8 +1,8 @@
 SELECT error_fingerprint, max(error_type), min(error_message), max(type),
        count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'retrying'),
        min(at), max(at), max(id::text COLLATE "C"),
-       count(*) FILTER (WHERE at >= $3),
-       count(*) FILTER (WHERE at >= $4 AND at < $3)
+       count(*) FILTER (WHERE state = 'failed' AND at >= $3),
+       count(*) FILTER (WHERE state = 'failed' AND at >= $4 AND at < $3)
 FROM (
     SELECT id, type, state, error_fingerprint, error_type, error_message,
            coalesce(finished_at, started_at) AS at

@@ -1,8 +1,8 @@
 SELECT error_fingerprint, max(error_type), min(error_message), max(type),
        count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state = 'retrying'),
        min(at), max(at), max(id),
-       count(*) FILTER (WHERE at >= :last_hour),
-       count(*) FILTER (WHERE at >= :hour_before AND at < :last_hour)
+       count(*) FILTER (WHERE state = 'failed' AND at >= :last_hour),
+       count(*) FILTER (WHERE state = 'failed' AND at >= :hour_before AND at < :last_hour)
 FROM (
     SELECT id, type, state, error_fingerprint, error_type, error_message,
            coalesce(finished_at, started_at) AS at
