@@ -114,7 +114,7 @@ function Group({ group, act }: { group: FailureGroup; act?: (() => void) | undef
 function Trend({ group }: { group: FailureGroup }) {
   const { lastHour, hourBefore } = group.recent;
   const way = lastHour > hourBefore ? "more" : lastHour < hourBefore ? "fewer" : "as many";
-  const arrow = { more: "▲", fewer: "▼", "as many": "＝" }[way];
+  const arrow = { more: "▲", fewer: "▼", "as many": "=" }[way];
   return (
     <span
       class="trend"
