@@ -1,5 +1,5 @@
 /** Retry and cancel for many jobs: the buttons, and the panel that asks, tells and stays. */
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { key, url } from "./api";
 import { bulk, type Target } from "./bulk";
 import type { BulkAction } from "./contracts";
@@ -43,7 +43,7 @@ export function BulkButtons({ what, target, actions = ["retry", "cancel"], after
 /** Above every view, so that what goes on is told wherever the reader is. */
 export function BulkPanel() {
   const { phase } = bulk.state.value;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (phase === "idle" || phase === "doing") return undefined;
     return bind([{ keys: "Escape", about: "No", run: () => bulk.stop() }]);
   }, [phase]);

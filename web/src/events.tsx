@@ -1,5 +1,5 @@
 /** The events as they happen, with a filter and a way to hold them still. */
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { eventsHref, jobHref } from "./address";
 import type { CloudEvent } from "./contracts";
 import { clock, count, moment, visible } from "./format";
@@ -22,7 +22,7 @@ export function Events({ type, subject }: { type: string; subject: string }) {
   useEffect(() => {
     if (phase === "live" || !tail.read.peek()) void tail.begin();
   }, [tail, phase]);
-  useEffect(
+  useLayoutEffect(
     () =>
       bind([
         { keys: " ", about: "hold the events still, or let them go on", run: () => tail.freeze(!tail.frozen.peek()) },

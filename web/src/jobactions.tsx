@@ -1,5 +1,5 @@
 /** What may be done with a job: run it again, also with another payload; cancel it. */
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { jobHref } from "./address";
 import { key, post, postText, url } from "./api";
 import type { Accepted, CancelAccepted, Job } from "./contracts";
@@ -46,7 +46,7 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
   const cancel = mayCancel(job.state);
   // What went well is not done twice by a slip.
   const askOrRetry = () => (job.state === "completed" ? setAgain(true) : void act("retry"));
-  useEffect(
+  useLayoutEffect(
     () =>
       bind([
         { keys: "r", about: "retry this job", run: askOrRetry, when: () => retry && !busy },

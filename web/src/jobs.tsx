@@ -1,6 +1,6 @@
 /** The list of jobs. The whole filter is in the address. */
 import { useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { apiQuery, filterMembers, filterQuery, jobsHref, type JobFilter } from "./address";
 import { Badge } from "./badge";
 import { BulkButtons } from "./bulkbar";
@@ -21,7 +21,7 @@ const SELECTED_MAX = 200;
 
 function Filter({ filter }: { filter: JobFilter }) {
   const box = useRef<HTMLInputElement>(null);
-  useEffect(
+  useLayoutEffect(
     () => bind([{ keys: "/", about: "filter", run: () => (box.current?.focus(), box.current?.select()) }]),
     [],
   );
@@ -108,7 +108,7 @@ function Listing({ filter, filtered }: { filter: JobFilter; filtered: boolean })
     [],
   );
   const selection = useSignal<ReadonlySet<string>>(new Set());
-  useEffect(
+  useLayoutEffect(
     () =>
       bind([
         {
