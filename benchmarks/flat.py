@@ -58,6 +58,7 @@ def main() -> int:
     ):
         console = Console(stderr=True)
         part = options.jobs // options.parts
+        looked(server)  # from then on it has series of being scraped itself
         for number in track(range(options.parts), "parts", console=console, transient=True):
             batches(server.url, part, _BATCH, CONNECTIONS)
             wanted = [((number + 1) * part,)]

@@ -32,7 +32,7 @@ def system(tmp_path: Any) -> Iterator[RunningSystem]:
 @asynccontextmanager
 async def opened(url: str, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[Any]]:
     async with AsyncClient(url, patience=0.5) as client:
-        app = Tui(client, url)
+        app = Tui(client)
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
             yield pilot
@@ -176,6 +176,15 @@ async def test_where_nothing_answers_it_offers_to_start_something() -> None:
         await pilot.press("q")
         await pilot.pause(0.2)
         assert pilot.app.return_code in (0, 1)
+
+
+async def test_a_demo_is_offered_only_where_it_could_be_seen() -> None:
+    async with opened("http://nowhere.invalid:1") as pilot:
+        await seen(pilot, lambda: isinstance(pilot.app.screen, Launcher))
+        await pilot.press("d")
+        await pilot.pause(0.2)
+        assert isinstance(pilot.app.screen, Launcher)
+        assert pilot.app._started is None
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])

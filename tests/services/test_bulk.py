@@ -138,6 +138,29 @@ async def test_a_job_that_has_changed_since_it_was_found_is_left_alone(
         assert "requeue_by_operator" in [t.move for t in await on.history(same)]
 
 
+async def test_named_jobs_that_were_cut_off_are_named_again(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(application(), tmp_path, empty_database) as on:
+        ids = await submit_many(on, "broken", 60)
+        await reached(on, failed=60)
+        store, left = on.system.store, [55]
+        requeue = store.requeue
+
+        async def sometimes(*arguments: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise StoreUnavailable("the disk is full")
+            return await requeue(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "requeue", sometimes)
+            told = await act(on, "retry", ids=ids)
+
+        # A place to go on from would be refused beside ids.
+        assert (told["changed"], told["complete"], told["next"]) == (50, False, None)
+
+
 async def test_what_was_done_before_the_store_went_away_is_told_and_gone_on_from(
     tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

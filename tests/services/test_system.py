@@ -87,3 +87,10 @@ async def test_what_is_away_is_told_and_hides_nothing(
             shown = await looked(on)
         assert backends(shown) == {"store": False, "spine": True, "aggregates": True}
         assert (shown["outbox"], shown["heartbeat"]) == (None, None)
+
+        with monkeypatch.context() as patched:
+            # The clock of an embedded store is the machine's, and goes on without it.
+            patched.setattr(system.store, "check", away(StoreUnavailable("the disk is full")))
+            shown = await looked(on)
+        (store,) = (one for one in shown["backends"] if one["name"] == "store")
+        assert (store["ok"], store["detail"]) == (False, "the disk is full")

@@ -35,7 +35,7 @@ describe("one action on many jobs", () => {
   it("begins with what was counted, and goes on until nothing is left", async () => {
     const { bulk, sent } = answering([
       outcome({ dryRun: true, matched: 700, next: "z" }),
-      outcome({ changed: 499, skipped: 1, next: "a" }),
+      outcome({ changed: 499, skipped: 1, complete: false, next: "a" }),
       outcome({ changed: 200 }),
     ]);
     const after = vi.fn();
@@ -52,7 +52,7 @@ describe("one action on many jobs", () => {
   it("says how far it came when it fails, and goes on from there", async () => {
     const { bulk, sent } = answering([
       outcome({ dryRun: true, matched: 700, next: "z" }),
-      outcome({ changed: 500, next: "a" }),
+      outcome({ changed: 500, complete: false, next: "a" }),
       new Error("no connection"),
       outcome({ changed: 200 }),
     ]);
@@ -69,7 +69,7 @@ describe("one action on many jobs", () => {
   it("is stopped between stretches, and says so", async () => {
     const { bulk, sent } = answering([
       outcome({ dryRun: true, matched: 9, next: "z" }),
-      outcome({ changed: 5, next: "a" }),
+      outcome({ changed: 5, complete: false, next: "a" }),
     ]);
     await bulk.ask("cancel", { filter: {} });
     const done = bulk.confirm();
@@ -77,6 +77,19 @@ describe("one action on many jobs", () => {
     await done;
     expect(sent).toHaveLength(2);
     expect(bulk.state.value).toMatchObject({ phase: "stopped", changed: 5, error: null });
+  });
+
+  it("is no end where an answer was cut off", async () => {
+    const { bulk } = answering([
+      outcome({ dryRun: true, matched: 90 }),
+      outcome({ changed: 50, complete: false }),
+    ]);
+    const after = vi.fn();
+    await bulk.ask("retry", { ids: ["a"] }, after);
+    await bulk.confirm();
+    expect(bulk.state.value).toMatchObject({ phase: "stopped", changed: 50 });
+    expect(bulk.mayGoOn).toBe(false);
+    expect(after).not.toHaveBeenCalled();
   });
 
   it("does one thing at a time", async () => {

@@ -93,8 +93,8 @@ export class Bulk {
         changed += done.changed;
         skipped += done.skipped;
         this.#cursor = done.next;
-        if (this.#cursor === null) break;
-        if (this.#stopped) {
+        if (done.complete) break;
+        if (this.#stopped || this.#cursor === null) {
           this.state.value = { phase: "stopped", action, changed, skipped, error: null };
           return;
         }

@@ -12,6 +12,9 @@ from observatory.runtime.tracing import current_ids
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 """Where `observatory up` listens when nothing else is said."""
 
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+"""This machine, under its own names."""
+
 DEFAULT_PATIENCE_S: Final = 5.0
 """How long to go on trying, where that is safe, while nothing answers: a restart takes 2 s."""
 
@@ -25,7 +28,7 @@ def connection(url: str | None, key: str | None) -> dict[str, Any]:
         "base_url": url,
         "headers": {"authorization": f"Bearer {key}"} if key else {},
         # A proxy from the environment knows nothing of this machine's own loopback.
-        "trust_env": host not in ("127.0.0.1", "::1", "localhost"),
+        "trust_env": host not in LOOPBACK,
     }
 
 

@@ -36,6 +36,9 @@ BATCH_ITEMS: Final = 500
 BATCH_BYTES: Final = 1_000_000
 """Bytes in one batch request, unless a single job is larger; keeps below the body limit."""
 
+_STRETCH_S: Final = 120.0
+"""How long 500 jobs may take to be changed."""
+
 LONGEST_POLL_S: Final = 60
 """The longest `Prefer: wait=N` the read model honours."""
 
@@ -158,7 +161,12 @@ class Operations:
         repeatable = bool(body.get("dryRun"))
         content = encoded(body)
         request = Request(
-            "POST", "/jobs/actions", headers=_JSON, content=content, repeatable=repeatable
+            "POST",
+            "/jobs/actions",
+            headers=_JSON,
+            content=content,
+            repeatable=repeatable,
+            timeout_s=_STRETCH_S,
         )
         return body_of((yield from self.exchange(request)))
 

@@ -1,7 +1,7 @@
 """`observatory jobs retry-all` and `cancel-all`: every job of a filter, counted first."""
 
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -10,37 +10,79 @@ from cyclopts import Parameter
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
+from observatory.interfaces.since import WORDS, read_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from datetime import datetime
 
     from observatory.client import Client
+    from observatory.client.operations import Action
 
 State = Literal["scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled"]
-States = Annotated[list[State] | None, Parameter(negative="")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
-All = Annotated[bool, Parameter(negative="")]
 Dry = Annotated[bool, Parameter(name="--dry-run", negative="")]
 
-_WORDS: Final[dict[Literal["cancel", "retry"], tuple[str, str]]] = {
+_DID: Final = {
     "retry": ("run again", "queued again"),
     "cancel": ("be cancelled", "cancelled or asked to stop"),
 }
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Which:
+    """Options that say which jobs are meant; all of them hold together.
+
+    Args:
+        state: Only these states; may be given more than once.
+        type: Only this job type.
+        queue: Only this queue.
+        worker: Only what this worker runs or ran last.
+        correlation_id: Only what belongs together.
+        parent_id: Only what was made from this job.
+        fingerprint: Only this group of failures; `observatory failures` lists them.
+        since: Only jobs accepted from then on: 15m, 2h, 7d ago, or a time.
+        until: Only jobs accepted before then.
+        q: Only jobs in which this text is found.
+        all: Every job, without a filter.
+    """
+
+    state: Annotated[list[State] | None, Parameter(negative="")] = None
+    type: str | None = None
+    queue: str | None = None
+    worker: str | None = None
+    correlation_id: str | None = None
+    parent_id: str | None = None
+    fingerprint: str | None = None
+    since: str | None = None
+    until: str | None = None
+    q: str | None = None
+    all: Annotated[bool, Parameter(negative="")] = False
+
+    def filters(self) -> dict[str, Any]:
+        """As the client takes them. An empty value, or none at all, must not come to mean every
+        job.
+
+        Raises:
+            Mistake: it would.
+        """
+        given = asdict(self)
+        everything = given.pop("all")
+        found = {name: value for name, value in given.items() if value is not None}
+        for name, value in found.items():
+            if not value:
+                raise Mistake(f"--{name.replace('_', '-')} is empty; leave it out or say which")
+            if name in ("since", "until"):
+                found[name] = _instant(name, value)
+        if not found and not everything:
+            raise Mistake("say which jobs, or --all for every one")
+        return found
+
+
 def retry_all(
     *,
-    state: States = None,
-    type: str | None = None,
-    queue: str | None = None,
-    worker: str | None = None,
-    correlation_id: str | None = None,
-    parent_id: str | None = None,
-    fingerprint: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    q: str | None = None,
-    all: All = False,
+    which: Which | None = None,
     dry_run: Dry = False,
     yes: Yes = False,
     address: Address | None = None,
@@ -53,40 +95,16 @@ def retry_all(
       observatory jobs retry-all --fingerprint 9f2c1a7be0d34455 --yes
 
     Args:
-        state: Only these states; may be given more than once.
-        type: Only this job type.
-        queue: Only this queue.
-        worker: Only what this worker ran last.
-        correlation_id: Only what belongs together.
-        parent_id: Only what was made from this job.
-        fingerprint: Only this group of failures; `observatory failures` lists them.
-        since: Only jobs accepted from then on: 15m, 2h, 7d ago, or a time.
-        until: Only jobs accepted before then.
-        q: Only jobs in which this text is found.
-        all: Every job, without a filter.
         dry_run: Count them, and change nothing.
         yes: Do not ask.
     """
-    filters = _filters(
-        all, state=state, type=type, queue=queue, worker=worker, correlation_id=correlation_id,
-        parent_id=parent_id, fingerprint=fingerprint, since=since, until=until, q=q,
-    )  # fmt: skip
+    filters = (which or Which()).filters()
     return _act("retry", filters, None, dry_run, yes, address or Address(), as_json)
 
 
 def cancel_all(
     *,
-    state: States = None,
-    type: str | None = None,
-    queue: str | None = None,
-    worker: str | None = None,
-    correlation_id: str | None = None,
-    parent_id: str | None = None,
-    fingerprint: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    q: str | None = None,
-    all: All = False,
+    which: Which | None = None,
     reason: str | None = None,
     dry_run: Dry = False,
     yes: Yes = False,
@@ -99,60 +117,25 @@ def cancel_all(
       observatory jobs cancel-all --queue mail --reason "sent by hand" --dry-run
 
     Args:
-        state: Only these states; may be given more than once.
-        type: Only this job type.
-        queue: Only this queue.
-        worker: Only what this worker runs.
-        correlation_id: Only what belongs together.
-        parent_id: Only what was made from this job.
-        fingerprint: Only this group of failures; `observatory failures` lists them.
-        since: Only jobs accepted from then on: 15m, 2h, 7d ago, or a time.
-        until: Only jobs accepted before then.
-        q: Only jobs in which this text is found.
-        all: Every job, without a filter.
         reason: Kept with each job.
         dry_run: Count them, and change nothing.
         yes: Do not ask.
     """
-    filters = _filters(
-        all, state=state, type=type, queue=queue, worker=worker, correlation_id=correlation_id,
-        parent_id=parent_id, fingerprint=fingerprint, since=since, until=until, q=q,
-    )  # fmt: skip
+    filters = (which or Which()).filters()
     return _act("cancel", filters, reason, dry_run, yes, address or Address(), as_json)
 
 
-def _filters(everything: bool, **given: Any) -> dict[str, Any]:
-    """The filter; an empty value or none at all must not come to mean every job."""
-    found = {name: value for name, value in given.items() if value is not None}
-    for name, value in found.items():
-        if not value:
-            raise Mistake(f"--{name.replace('_', '-')} is empty; leave it out or say which")
-        if name in ("since", "until"):
-            found[name] = _instant(name, value)
-    if not found and not everything:
-        raise Mistake("say which jobs, or --all for every one")
-    return found
-
-
-def _instant(name: str, text: str) -> Any:
-    from datetime import UTC, datetime, timedelta
-
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    when: datetime | None = None
-    with suppress(ValueError, OverflowError):
-        if text[:-1].isdecimal() and text[-1] in units:
-            return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
-        when = datetime.fromisoformat(text)
-    if when is None or when.tzinfo is None:
+def _instant(name: str, text: str) -> "datetime":
+    when = read_since(text)
+    if when is None:
         raise Mistake(
-            f"--{name} is a time with an offset, such as 2026-01-31T12:00:00Z, or a span back "
-            f"from now, such as 15m, 2h or 7d; not {text!r}"
+            f"--{name} is a time with an offset, or a span back from now ({WORDS}); not {text!r}"
         )
     return when
 
 
 def _act(
-    action: Literal["cancel", "retry"],
+    action: "Action",
     filters: dict[str, Any],
     reason: str | None,
     dry_run: bool,
@@ -160,7 +143,7 @@ def _act(
     address: Address,
     as_json: bool,
 ) -> int:
-    will, did = _WORDS[action]
+    will, did = _DID[action]
     with address.client() as client:
         counted = client.act_on_jobs(action, dry_run=True, **filters)
         found = _jobs(counted["matched"], complete=counted["complete"])
@@ -187,7 +170,7 @@ def _act(
 class Total:
     """What came of an action so far."""
 
-    action: Literal["cancel", "retry"]
+    action: "Action"
     changed: int = 0
     skipped: int = 0
 

@@ -1,11 +1,11 @@
 """`observatory jobs`: list, show, cancel and retry; `bulk.py` has the commands for many jobs."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.address import Address, Payload
-from observatory.interfaces.cli.bulk import cancel_all, retry_all
+from observatory.interfaces.cli.bulk import State, cancel_all, retry_all
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.output import (
     AsJson,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from observatory.client import Client, Job
 
-State = Literal["scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled"]
 
 jobs = App(
     name="jobs",

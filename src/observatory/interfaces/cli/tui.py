@@ -35,5 +35,5 @@ async def _shown(client: "AsyncClient") -> int:
     from observatory.interfaces.tui.app import Tui
 
     async with client:
-        code = await Tui(client, client.url).run_async()
+        code = await Tui(client).run_async()
     return ExitCode.OK if code is None else code

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from rich.text import Text
 from textual import work
@@ -15,6 +16,7 @@ from textual.events import Key
 from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
 
 from observatory.client import AsyncClient, ObservatoryError
+from observatory.client.connection import LOOPBACK
 from observatory.interfaces.tui.asking import Confirm, Help, Launcher
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.source import Source
@@ -47,11 +49,9 @@ class Tui(App[int]):
         Binding("q", "quit", "Quit"),
     ]
 
-    def __init__(self, client: AsyncClient, url: str) -> None:
+    def __init__(self, client: AsyncClient) -> None:
         super().__init__()
-        self.source = Source(client, url)
-        self.redraws = 0
-        """How often a view was refreshed."""
+        self.source = Source(client)
         self._started: subprocess.Popen[bytes] | None = None
 
     def compose(self) -> ComposeResult:
@@ -97,7 +97,6 @@ class Tui(App[int]):
 
     async def refresh_now(self) -> None:
         """Read what is shown, and show it."""
-        self.redraws += 1
         shown: Any = self.screen if isinstance(self.screen, JobScreen) else self.view
         if isinstance(shown, View | JobScreen):
             await shown.refresh_from(self.source)
@@ -105,7 +104,7 @@ class Tui(App[int]):
 
     def _show_status(self) -> None:
         source = self.source
-        told = Text(f" {source.url}  ", style="dim")
+        told = Text(f" {source.client.url}  ", style="dim")
         if source.trouble:
             since = source.read_at
             old = "" if since is None else f", old {time.monotonic() - since:.0f} s"
@@ -295,13 +294,17 @@ class Tui(App[int]):
     def action_browse(self) -> None:
         """Open the page where one is."""
         job_id = self._job_meant()
-        self.open_url(f"{self.source.url}/#/jobs/{job_id}" if job_id else self.source.url)
+        self.open_url(
+            f"{self.source.client.url}/#/jobs/{job_id}" if job_id else self.source.client.url
+        )
 
     # Where nothing answers
 
     @work
     async def _offer_start(self) -> None:
-        choice = await self.push_screen_wait(Launcher(self.source.url, self.source.trouble or ""))
+        choice = await self.push_screen_wait(
+            Launcher(self.source.client.url, self.source.trouble or "", self._port())
+        )
         if choice == "quit":
             self.exit(1)
         elif choice == "demo":
@@ -312,11 +315,14 @@ class Tui(App[int]):
             if self.source.read_at is None:
                 self._offer_start()
 
+    def _port(self) -> int | None:
+        """Where a system that is started here could be seen; None for an address elsewhere."""
+        address = urlsplit(self.source.client.url)
+        return address.port if address.hostname in LOOPBACK else None
+
     def _start_demo(self) -> None:
         command = [sys.executable, "-m", "observatory.interfaces.cli.main", "up", "--demo"]
-        port = self.source.url.rpartition(":")[2].rstrip("/")
-        if port.isdecimal():
-            command += ["--port", port]
+        command += ["--port", str(self._port())]
         self._started = subprocess.Popen(  # noqa: S603 - our own command
             command,
             stdin=subprocess.DEVNULL,
@@ -330,6 +336,8 @@ class Tui(App[int]):
         while self.source.read_at is None and time.monotonic() < deadline:
             await self.refresh_now()
             await asyncio.sleep(0.2)
+        if self.source.read_at is None:
+            self.notify("the demo does not answer; try: observatory up --demo", severity="error")
 
     async def on_unmount(self) -> None:
         """End what was started here."""

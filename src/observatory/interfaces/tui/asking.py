@@ -61,23 +61,23 @@ class Launcher(ModalScreen[str]):
         Binding("q,escape", "choose('quit')", "Quit"),
     ]
 
-    def __init__(self, url: str, why: str) -> None:
+    def __init__(self, url: str, why: str, port: int | None) -> None:
+        """`port`: where the embedded system would be started; None where it cannot be here."""
         super().__init__()
         self._url = url
         self._why = why
+        self._port = port
 
     def compose(self) -> ComposeResult:
         """What was tried, and what may be done."""
         with Vertical(classes="dialog"):
             yield Static(f"Nothing answers at {self._url}", markup=False, classes="title")
             yield Static(self._why, markup=False)
-            yield Static(
-                "\n[d] start the embedded system here, with its demo\n[r] try again\n[q] quit\n\n"
-                "Your own jobs: observatory up MODULE",
-                markup=False,
-                classes="keys",
-            )
+            demo = "[d] start the embedded system here, with its demo\n" if self._port else ""
+            told = f"\n{demo}[r] try again\n[q] quit\n\nYour own jobs: observatory up MODULE"
+            yield Static(told, markup=False, classes="keys")
 
     def action_choose(self, choice: str) -> None:
         """Close with what was chosen."""
-        self.dismiss(choice)
+        if choice != "demo" or self._port:
+            self.dismiss(choice)

@@ -3,11 +3,13 @@
 state:failed queue:mail since:2h connection refused
 """
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-STATES: Final = ("scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled")
+from observatory.core.lifecycle import State
+from observatory.interfaces.since import WORDS, read_since
+
+STATES: Final = tuple(str(state) for state in State)
 
 _NAMES: Final = {
     "type": "type",
@@ -20,10 +22,6 @@ _NAMES: Final = {
     "until": "until",
 }
 """What stands before the colon, and which parameter of ``GET /jobs`` it is."""
-
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SPAN: Final = re.compile(r"(\d{1,6})([smhd])")
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
 
 
 class Filter(NamedTuple):
@@ -51,7 +49,7 @@ def parse(text: str, now: datetime | None = None) -> Filter:
         elif colon and name in _NAMES:
             read = _instant(value, now) if name in ("since", "until") else value
             if read is None:
-                faults.append(f"{word} is no time; write 15m, 2h, 7d or 2026-01-31T12:00:00Z")
+                faults.append(f"{word} is no time; write {WORDS}")
             elif read:
                 params[_NAMES[name]] = read
         else:
@@ -66,11 +64,5 @@ def parse(text: str, now: datetime | None = None) -> Filter:
 def _instant(value: str, now: datetime | None) -> str | None:
     if not value:
         return ""
-    if span := _SPAN.fullmatch(value):
-        try:
-            back = timedelta(**{_UNITS[span[2]]: int(span[1])})
-            then = (now or datetime.now(UTC)) - back
-        except OverflowError:
-            return None
-        return then.isoformat().replace("+00:00", "Z")
-    return value if _TIME.fullmatch(value) else None
+    when = read_since(value, now)
+    return None if when is None else when.astimezone(UTC).isoformat().replace("+00:00", "Z")

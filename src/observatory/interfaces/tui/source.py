@@ -14,9 +14,8 @@ _PAUSE_S: Final = 1.0
 class Source:
     """Reads routes; remembers what was read last, since when that is old, and why."""
 
-    def __init__(self, client: AsyncClient, url: str) -> None:
+    def __init__(self, client: AsyncClient) -> None:
         self.client = client
-        self.url = url
         self.values: dict[str, Any] = {}
         """By route: the last answer. A request that failed leaves it as it was."""
         self._troubles: dict[str, str] = {}

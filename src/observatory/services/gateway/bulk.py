@@ -81,14 +81,11 @@ class Bulk:
 
     async def count(self, selection: Selection, before: str | None) -> Done:
         """How many jobs there are with ids below `before`, up to `COUNTED_MAX`."""
-        found, pages = 0, 0
-        newest, reached = None, None
+        found, newest, reached = 0, None, None
         async for jobs, further in self._pages(selection, before, COUNTED_MAX):
-            found, pages, reached = found + len(jobs), pages + 1, further
             if newest is None and jobs:
                 newest = jobs[0].id
-            if found >= COUNTED_MAX or (selection.text is not None and pages >= _STRETCHES_MAX):
-                break
+            found, reached = found + len(jobs), further
         begin = None if newest is None or selection.ids else _just_above(newest)
         return Done(found, 0, 0, reached is None, begin)
 
@@ -101,7 +98,7 @@ class Bulk:
             StoreUnavailable: and nothing was changed. Where something was, that is told, with the
                 place to go on from.
         """
-        matched, changed, pages, reached = 0, 0, 0, before
+        matched, changed, reached = 0, 0, before
         complete = False
         try:
             async for jobs, further in self._pages(selection, before, ACTED_ON_MAX):
@@ -112,9 +109,7 @@ class Bulk:
                     )
                     matched, changed = matched + len(some), changed + sum(done)
                     reached = some[-1].id
-                reached, pages, complete = further, pages + 1, further is None
-                if matched >= ACTED_ON_MAX or pages >= _STRETCHES_MAX:
-                    break
+                reached, complete = further, further is None
         except StoreUnavailable:
             if not changed:
                 raise
@@ -127,7 +122,10 @@ class Bulk:
                 matched=matched,
                 changed=changed,
             )
-        return Done(matched, changed, matched - changed, complete, reached)
+        # Those that are named are sent again as they were: what has changed is skipped then.
+        return Done(
+            matched, changed, matched - changed, complete, None if selection.ids else reached
+        )
 
     async def _change(self, action: Action, job: Job, as_seen: bool, reason: str | None) -> bool:
         version = job.version if as_seen else None
@@ -143,16 +141,17 @@ class Bulk:
     async def _pages(
         self, selection: Selection, before: str | None, most: int
     ) -> AsyncGenerator[tuple[list[Job], str | None]]:
-        """Jobs by the page, `most` together, and the id to go on from; None with the last."""
+        """Jobs by the page and the id to go on from, None with the last: `most` jobs together, and
+        of a search for a text no more than `_STRETCHES_MAX` pages."""
         states = selection.where.states
         if selection.ids:
             jobs = await self._store.jobs(selection.ids)
             yield [job for job in jobs if job.state in states], None
             return
         # No state at all would mean every state.
-        more, left = bool(states), most
-        while more and left > 0:
-            size = min(LIST_MAX, left)
+        more, left, pages = bool(states), most, 0
+        while more and left > 0 and (selection.text is None or pages < _STRETCHES_MAX):
+            size, pages = min(LIST_MAX, left), pages + 1
             if selection.text is None:
                 jobs = await self._store.list_jobs(selection.where, before, size)
                 before = jobs[-1].id if len(jobs) == size else None

@@ -7,6 +7,7 @@ What one process cannot say of itself (that it is down) and what embedded nobody
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Final, NamedTuple
 
 from observatory.core import alert as known
@@ -34,6 +35,7 @@ _KEPT_EVERY_S: Final = 30
 _FINISHED: Final = ("completed", "failed", "cancelled")
 _QUANTILE: Final = 0.95
 _ALERTS_MAX: Final = 200
+_AWAY: Final = (StoreUnavailable, SpineUnavailable, AggregatesUnavailable)
 
 EVALUATED: Final = (
     known.NO_PROCESSORS,
@@ -92,7 +94,7 @@ class Conditions:
         self._buckets = {width: Buckets(aggregates, width) for width in RESOLUTIONS_S}
         self._samples: deque[_Totals] = deque()
         self._found: dict[str, list[Finding]] = {}
-        """By what was looked at."""
+        """By backend, what held when it was last looked at."""
         self._since: dict[tuple[str, ...], int] = {}
         self._known = Known("embedded", detail="the conditions have not been looked at yet")
         self.loops = (Loop("alerts", self.look, EVERY_S),)
@@ -105,22 +107,20 @@ class Conditions:
         """Look once. What could not be looked at is as it was at the last look."""
         now = self._now()
         unreachable: list[str] = []
+        away: list[Finding] = []
         for backend, looking in (
             ("aggregates", lambda: self._of_aggregates(now)),
             ("store", lambda: self._of_store(now)),
             ("spine", self._of_spine),
         ):
-            away = self._away(backend)
             try:
                 self._found[backend] = await looking()
-                self._found[away] = []
-            except (StoreUnavailable, SpineUnavailable, AggregatesUnavailable):
+            except ObservatoryError as error:
                 unreachable.append(backend)
-                labels = {"service": "this process", "backend": backend}
-                self._found[away] = [Finding(known.BACKEND_UNREACHABLE, "", labels)]
-            except ObservatoryError:
-                unreachable.append(backend)
-        findings = [finding for found in self._found.values() for finding in found]
+                if isinstance(error, _AWAY):
+                    labels = {"service": "this process", "backend": backend}
+                    away.append(Finding(known.BACKEND_UNREACHABLE, "", labels))
+        findings = [*chain.from_iterable(self._found.values()), *away]
         self._since = {one.key: self._since.get(one.key, now) for one in findings}
         firing = [
             _alert(one, self._since[one.key])
@@ -129,10 +129,6 @@ class Conditions:
         ]
         detail = f"{', '.join(unreachable)} did not answer" if unreachable else None
         self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail)
-
-    @staticmethod
-    def _away(backend: str) -> str:
-        return f"{backend} away"
 
     async def _of_store(self, now: int) -> list[Finding]:
         found: list[Finding] = []

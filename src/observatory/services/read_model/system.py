@@ -34,7 +34,7 @@ class SystemHealth:
 
     async def look(self) -> tuple[dict[str, Any], Freshness]:
         """The document of ``GET /system``, and how fresh the aggregates are."""
-        now, store_told = await _asked(self._store.now())
+        now, _ = await _asked(self._store.now())
         as_of = time.time_ns() // 1000 if now is None else now
         (freshness, heartbeat), of_store, of_rest = await asyncio.gather(
             asyncio.gather(self._clock.freshness(as_of), self._heartbeat()),
@@ -45,14 +45,14 @@ class SystemHealth:
                 _asked(self._aggregates.position()),
             ),
         )
-        (facts, _), (backlog, _) = of_store
+        (facts, store), (backlog, _) = of_store
         (_, spine), (dead, _), (_, aggregates) = of_rest
         schema = None if facts is None else f"{facts['backend']} schema {facts['schema']}"
         shown = {
             "asOf": to_rfc3339(as_of),
             "version": __version__,
             "backends": [
-                {"name": "store", "ok": facts is not None, "detail": schema or store_told},
+                {"name": "store", "ok": facts is not None, "detail": schema or store},
                 {"name": "spine", "ok": spine is None, "detail": spine},
                 {"name": "aggregates", "ok": aggregates is None, "detail": aggregates},
             ],
