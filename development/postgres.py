@@ -139,3 +139,23 @@ class PostgresServer(Server):
         if done.returncode:
             raise ServerFailed(f"{Path(command[0]).name}: {done.stdout}{done.stderr}")
         return done.stdout.strip()
+
+
+class PostgresReplica(PostgresServer):
+    """A hot standby that follows another server's log."""
+
+    def __init__(self, folder: Path | str, primary: PostgresServer) -> None:
+        super().__init__(folder)
+        self._primary = primary
+
+    def _prepare(self) -> None:
+        data = self.folder / "data"
+        if (data / "PG_VERSION").exists():
+            return
+        self._place(data)
+        self._run(
+            installation.postgres_binaries() / "pg_basebackup",
+            *("--pgdata", str(data.resolve()), "--dbname", self._primary.url()),
+            *("--checkpoint", "fast", "--write-recovery-conf", "--no-sync"),
+            user=self._user,
+        )

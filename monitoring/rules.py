@@ -19,6 +19,9 @@ from observatory.core.canary import HEARTBEAT_JOB
 TARGETS: Final = 'job="observatory"'
 """How the scrape configurations call the system's own processes."""
 
+BACKENDS: Final = ("rabbitmq", "postgres", "redis", "nginx")
+"""How they call what the system runs on."""
+
 _RATIOS: Final = (known.FAILURE_RATIO_HIGH, known.FAILURE_RATIO_RAISED)
 _SHOWN_AS: Final = {
     known.BACKLOG_GROWING.name: "humanizeDuration",
@@ -28,6 +31,9 @@ _SHOWN_AS: Final = {
     known.QUEUE_PAUSED_LONG.name: "humanizeDuration",
     known.FAILURE_RATIO_HIGH.name: "humanizePercentage",
     "ObservatoryPostgresConnectionsHigh": "humanizePercentage",
+    "ObservatoryBrokerMemoryHigh": "humanizePercentage",
+    "ObservatoryRedisMemoryHigh": "humanizePercentage",
+    "ObservatoryPostgresReplicationLagging": "humanize1024",
     known.FAILURE_RATIO_RAISED.name: "humanizePercentage",
 }
 
@@ -154,6 +160,9 @@ def _expressions(pace: Pace) -> dict[str, str]:
     oldest = "queue:observatory_oldest_ready_job_age_seconds:max"
     queued = 'queue_state:observatory_jobs:max{state="queued"}'
     newest = "observatory_projection_last_event_timestamp_seconds"
+    # A gateway that has ended does not take what it was set to along at once.
+    interval = f"max (max_over_time(observatory_heartbeat_interval_seconds[{time(600)}]))"
+    stalled = age(known.HEARTBEAT_STALLED.limit)
     return {
         known.SERVICE_DOWN.name: f"up{{{TARGETS}}} == 0",
         known.NUMBERS_MISSING.name: "absent(observatory_log_applied_offset)",
@@ -189,8 +198,15 @@ def _expressions(pace: Pace) -> dict[str, str]:
             f" unless time() - {_ONE} ({newest}) < {age(known.PROJECTION_LAGGING.limit)}"
         ),
         known.HEARTBEAT_STALLED.name: (
+            # Where heartbeat jobs are off nothing is to be seen, and where they are rare, seldom.
             f"time() - {_ONE} (observatory_heartbeat_last_seen_timestamp_seconds)"
-            f" > {age(known.HEARTBEAT_STALLED.limit)}"
+            f" > on () group_left () clamp_min(3 * ({interval} > 0), {stalled})"
+            # None has ever come through, though a gateway has long been at it.
+            ' or label_replace(time() - min (process_start_time_seconds{service!=""}'
+            " and on (instance) observatory_heartbeat_interval_seconds > 0)"
+            f" > clamp_min(3 * ({interval} > 0), {stalled}), "
+            '"stage", "any", "", "")'
+            ' unless on () observatory_heartbeat_last_seen_timestamp_seconds{stage="completed"}'
         ),
         known.BACKEND_UNREACHABLE.name: "observatory_backend_up == 0",
         known.QUEUE_PAUSED_LONG.name: (
@@ -271,21 +287,60 @@ REDIS_EVICTING: Final = AlertRule(
     "Redis evicts keys for want of memory. The numbers are counted anew, and wrong until then.",
     for_s=0,
 )
+BROKER_MEMORY_HIGH: Final = AlertRule(
+    "ObservatoryBrokerMemoryHigh",
+    Severity.WARNING,
+    "RabbitMQ uses {value} of the memory it stops at",
+    "RabbitMQ uses more than four fifths of the memory at which it blocks publishers.",
+    for_s=300,
+    limit=0.8,
+)
+REDIS_MEMORY_HIGH: Final = AlertRule(
+    "ObservatoryRedisMemoryHigh",
+    Severity.WARNING,
+    "Redis uses {value} of the memory it may",
+    "Redis uses more than nine tenths of its maxmemory; beyond, it refuses writes or throws keys "
+    "away, and the numbers stand still or are counted anew.",
+    for_s=300,
+    limit=0.9,
+)
+REPLICATION_LAGGING: Final = AlertRule(
+    "ObservatoryPostgresReplicationLagging",
+    Severity.WARNING,
+    "a replica of PostgreSQL is {value}B behind",
+    "A replica lacks more than 64 MiB of what was written, four segments of PostgreSQL's log. A "
+    "fail-over to it would lose that, or take as long as it needs to catch up.",
+    for_s=300,
+    limit=67_108_864.0,
+)
+EXPORTER_DOWN: Final = AlertRule(
+    "ObservatoryExporterDown",
+    Severity.WARNING,
+    "nobody tells of {job} at {instance}",
+    "Prometheus could not scrape the exporter of {job} at {instance} for two minutes: what is "
+    "watched there is blind. The backend itself may be well.",
+    for_s=120,
+)
 EDGE_UNAVAILABLE: Final = AlertRule(
     "ObservatoryEdgeUnavailable",
     Severity.CRITICAL,
     "the edge does not answer, or drops connections",
-    "nginx does not tell its status, or closes connections unserved because it has "
-    "no worker connections left. Requests do not reach the services.",
+    "nginx does not tell its status, or closes more than one connection in a hundred unserved "
+    "because it has no worker connections left. Requests do not reach the services.",
     for_s=60,
+    limit=0.01,
 )
 
 _OF_BACKENDS: Final = (
     BROKER_ALARM,
     BROKER_DISK_LOW,
+    BROKER_MEMORY_HIGH,
     BROKER_UNACKED,
     POSTGRES_CONNECTIONS_HIGH,
+    REPLICATION_LAGGING,
+    REDIS_MEMORY_HIGH,
     REDIS_EVICTING,
+    EXPORTER_DOWN,
     EDGE_UNAVAILABLE,
 )
 
@@ -301,6 +356,10 @@ def _expressions_of_backends(pace: Pace) -> dict[str, str]:
             "rabbitmq_disk_space_available_bytes / rabbitmq_disk_space_available_limit_bytes"
             f" < {BROKER_DISK_LOW.limit:g}"
         ),
+        BROKER_MEMORY_HIGH.name: (
+            "rabbitmq_process_resident_memory_bytes / rabbitmq_resident_memory_limit_bytes"
+            f" > {BROKER_MEMORY_HIGH.limit:g}"
+        ),
         BROKER_UNACKED.name: (
             "sum without (instance, pod) (rabbitmq_queue_messages_unacked)"
             f" > {BROKER_UNACKED.limit:g}"
@@ -311,10 +370,18 @@ def _expressions_of_backends(pace: Pace) -> dict[str, str]:
             " / max by (instance) (pg_settings_max_connections)"
             f" > {POSTGRES_CONNECTIONS_HIGH.limit:g}"
         ),
+        REPLICATION_LAGGING.name: (
+            f"pg_stat_replication_pg_wal_lsn_diff > {REPLICATION_LAGGING.limit:.0f}"
+        ),
+        REDIS_MEMORY_HIGH.name: (
+            # Without a limit it tells zero.
+            f"redis_memory_used_bytes / (redis_memory_max_bytes > 0) > {REDIS_MEMORY_HIGH.limit:g}"
+        ),
+        EXPORTER_DOWN.name: f'up{{job=~"{"|".join(BACKENDS)}"}} == 0',
         REDIS_EVICTING.name: f"rate(redis_evicted_keys_total[{five}]) > 0",
         EDGE_UNAVAILABLE.name: (
-            f"nginx_up == 0 or rate(nginx_connections_accepted[{five}])"
-            f" - rate(nginx_connections_handled[{five}]) > 0"
+            f"nginx_up == 0 or 1 - rate(nginx_connections_handled[{five}])"
+            f" / rate(nginx_connections_accepted[{five}]) > {EDGE_UNAVAILABLE.limit:g}"
         ),
     }
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from monitoring.rules import BACKENDS
+
 INTERVAL_S: Final = 15
 PORTS: Final[Mapping[str, int]] = {
     "gateway": 8080,
@@ -65,7 +67,13 @@ def embedded() -> dict[str, Any]:
 
 def services() -> dict[str, Any]:
     """For a process a service, on one machine."""
-    return prometheus({service: [f"127.0.0.1:{port}"] for service, port in PORTS.items()})
+    found = prometheus({service: [f"127.0.0.1:{port}"] for service, port in PORTS.items()})
+    # Each has its exporter, or none: whoever runs one names its address in a file.
+    found["scrape_configs"] += [
+        {"job_name": job, "file_sd_configs": [{"files": [f"backends/{job}.yml"]}]}
+        for job in BACKENDS
+    ]
+    return found
 
 
 def kubernetes() -> dict[str, Any]:

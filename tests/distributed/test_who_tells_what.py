@@ -15,7 +15,7 @@ from services.scraping import Scraped, documented, scrape
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TOLD_BY = {
-    Service.GATEWAY: {"each", "writers"},
+    Service.GATEWAY: {"each", "writers", "gateway"},
     Service.PROCESSOR: {"each", "writers"},
     Service.METRICS_ENGINE: {"each", "engine"},
     Service.READ_MODEL: {"each", "read model"},
@@ -48,6 +48,6 @@ async def test_each_service_tells_its_own(shared_backends: dict[str, str], tmp_p
     for service, found in scraped.items():
         own = {name for name, row in documented().items() if row["told by"] in TOLD_BY[service]}
         assert found.own() == own, service
-        assert found.of("build_info")[0][0]["service"] == service
+        assert found.of("build_info")[0][0]["component"] == service
         up = dict.fromkeys(("store", "spine", "aggregates"), 1.0)
         assert found.by("backend_up", "backend") == up, service

@@ -33,6 +33,7 @@ from installation import AGGREGATES, GATEWAYS, PROCESSORS, SPINE, Installation, 
 
 import real  # noqa: E402
 from development.nginx import NginxExporter, NginxServer  # noqa: E402
+from development.postgres import PostgresReplica  # noqa: E402
 from development.prometheus import (  # noqa: E402
     AlertmanagerServer,
     PostgresExporter,
@@ -50,6 +51,11 @@ _CONNECTIONS: Final = (
     "SELECT setting::int, (SELECT count(*) FROM pg_stat_activity) FROM pg_settings"
     " WHERE name = 'max_connections'"
 )
+_WRITE_100_MB: Final = (
+    "SELECT count(pg_logical_emit_message(false, 'drill', repeat('x', 1000000)))"
+    " FROM generate_series(1, 100)"
+)
+"""Into PostgreSQL's log, and into no table."""
 _FIRES_WITHIN_S: Final = 60.0
 _RESOLVES_WITHIN_S: Final = 120.0
 
@@ -107,6 +113,8 @@ class Site:
     alertmanager: AlertmanagerServer
     receiver: Receiver
     edge: NginxServer
+    replica: PostgresReplica
+    of_redis: RedisExporter
 
     def firing(self) -> set[str]:
         """Alerts that fire in Prometheus."""
@@ -169,6 +177,8 @@ def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
                 OBSERVATORY_CANARY_SECONDS="0.5", OBSERVATORY_ALERTMANAGER_URL=alertmanager.url()
             )
         stack.enter_context(system)
+        replica = stack.enter_context(PostgresReplica(folder / "replica", on_servers.postgres))
+        of_redis = stack.enter_context(RedisExporter(folder / "of-redis", on_servers.redis.url()))
         backends = {
             "rabbitmq": [on_servers.rabbitmq.metrics_address],
             "postgres": [
@@ -176,11 +186,7 @@ def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
                     PostgresExporter(folder / "of-postgres", on_servers.postgres.url("postgres"))
                 ).address
             ],
-            "redis": [
-                stack.enter_context(
-                    RedisExporter(folder / "of-redis", on_servers.redis.url())
-                ).address
-            ],
+            "redis": [of_redis.address],
         }
         edge = stack.enter_context(
             NginxServer(
@@ -209,7 +215,7 @@ def site(folder: Path, seed: int = 20261127) -> Iterator[Site]:
             rules(PACE),
         )
         stack.enter_context(prometheus)
-        yield Site(system, prometheus, alertmanager, receiver, edge)
+        yield Site(system, prometheus, alertmanager, receiver, edge, replica, of_redis)
 
 
 Cause = Callable[[Site], Callable[[], None]]
@@ -434,6 +440,47 @@ def evicting(at: Site) -> Callable[[], None]:
     return mend
 
 
+def broker_memory(at: Site) -> Callable[[], None]:
+    """RabbitMQ comes near the memory that it stops at."""
+    used = at.prometheus.query("rabbitmq_process_resident_memory_bytes")[0]["value"][1]
+    ctl = at.on.servers.rabbitmq.ctl
+    ctl("set_vm_memory_high_watermark", "absolute", str(round(float(used) / 0.9)))
+    return lambda: ctl("set_vm_memory_high_watermark", "absolute", "1GB")
+
+
+def redis_memory(at: Site) -> Callable[[], None]:
+    """Redis comes near the memory that it may use."""
+    with redis.Redis.from_url(at.on.servers.redis.url()) as asked:
+        asked.config_set("maxmemory", round(asked.info("memory")["used_memory"] / 0.95))
+
+    def mend() -> None:
+        with redis.Redis.from_url(at.on.servers.redis.url()) as asked:
+            asked.config_set("maxmemory", 0)
+
+    return mend
+
+
+def replication(at: Site) -> Callable[[], None]:
+    """A replica replays nothing, while much is written."""
+    at.replica.psql("SELECT pg_wal_replay_pause()")
+    at.on.servers.postgres.psql(_WRITE_100_MB)
+
+    def mend() -> None:
+        at.replica.psql("SELECT pg_wal_replay_resume()")
+
+    return mend
+
+
+def exporter_dies(at: Site) -> Callable[[], None]:
+    """Redis' exporter is killed."""
+    at.of_redis.kill()
+
+    def mend() -> None:
+        at.of_redis.start()
+
+    return mend
+
+
 def edge_dies(at: Site) -> Callable[[], None]:
     """The edge is killed."""
     at.edge.kill()
@@ -459,8 +506,12 @@ DRILLS: Final[dict[str, Cause]] = {
     "ObservatoryLeasesExpiring": leases,
     "ObservatoryBrokerAlarm": broker_alarm,
     "ObservatoryBrokerDiskLow": broker_disk,
+    "ObservatoryBrokerMemoryHigh": broker_memory,
     "ObservatoryBrokerUnacked": unacked,
     "ObservatoryPostgresConnectionsHigh": connections,
+    "ObservatoryPostgresReplicationLagging": replication,
+    "ObservatoryRedisMemoryHigh": redis_memory,
+    "ObservatoryExporterDown": exporter_dies,
     "ObservatoryRedisEvicting": evicting,
     "ObservatoryEdgeUnavailable": edge_dies,
     "ObservatoryJobFailureRatioHigh": failures,

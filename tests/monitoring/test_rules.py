@@ -24,6 +24,9 @@ END_TO_END = "observatory_job_end_to_end_seconds_bucket"
 FINISHED = "observatory_jobs_finished_total"
 QUEUED = f'observatory_jobs_in_state{{{QUEUE},state="queued",{ENGINE}}}'
 OLDEST = f'observatory_oldest_ready_job_timestamp_seconds{{queue="default",{ENGINE}}}'
+GATEWAY = 'instance="gateway:1",job="observatory",service="gateway"'
+INTERVAL = f"observatory_heartbeat_interval_seconds{{{GATEWAY}}}"
+HEARTBEAT = f'observatory_heartbeat_last_seen_timestamp_seconds{{stage="completed",{ENGINE}}}'
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,22 @@ def workers(active: str) -> dict[str, str]:
 def engine(name: str, labels: str = "") -> str:
     return f"observatory_{name}{{{labels}{ENGINE}}}"
 
+
+def broker_memory(used: str) -> dict[str, str]:
+    return {
+        'rabbitmq_process_resident_memory_bytes{instance="r"}': used,
+        'rabbitmq_resident_memory_limit_bytes{instance="r"}': "100x60",
+    }
+
+
+def redis_memory(used: str, limit: str) -> dict[str, str]:
+    return {
+        'redis_memory_used_bytes{instance="r"}': used,
+        'redis_memory_max_bytes{instance="r"}': limit,
+    }
+
+
+REPLICA = 'pg_stat_replication_pg_wal_lsn_diff{instance="p",application_name="standby"}'
 
 CASES = (
     Case("ObservatoryServiceDown", True, {f"up{{{ENGINE}}}": "0x60"}),
@@ -144,15 +163,37 @@ CASES = (
         },
         why="busy, and it keeps up",
     ),
+    Case("ObservatoryHeartbeatStalled", True, {HEARTBEAT: "0+60x50 3000x10", INTERVAL: "15x60"}),
+    Case("ObservatoryHeartbeatStalled", False, {HEARTBEAT: "0+60x60", INTERVAL: "15x60"}),
     Case(
         "ObservatoryHeartbeatStalled",
-        True,
-        {engine("heartbeat_last_seen_timestamp_seconds", 'stage="completed",'): "0+60x50 3000x10"},
+        False,
+        {HEARTBEAT: "0+60x30 1800x30", INTERVAL: "15x30 0x30"},
+        why="they were switched off",
     ),
     Case(
         "ObservatoryHeartbeatStalled",
         False,
-        {engine("heartbeat_last_seen_timestamp_seconds", 'stage="completed",'): "0+60x60"},
+        {HEARTBEAT: "0x10 600x10 1200x10 1800x10 2400x10 3000x10", INTERVAL: "600x60"},
+        why="they are rare",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        True,
+        {INTERVAL: "15x60", f"process_start_time_seconds{{{GATEWAY}}}": "60x60"},
+        why="none has ever come through",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {INTERVAL: "15x60", f"process_start_time_seconds{{{GATEWAY}}}": "3540x60"},
+        why="the gateway has just started",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {INTERVAL: "0x60", f"process_start_time_seconds{{{GATEWAY}}}": "60x60"},
+        why="there are to be none",
     ),
     Case("ObservatoryBackendUnreachable", True, {engine("backend_up", 'backend="store",'): "0x60"}),
     Case(
@@ -228,6 +269,15 @@ CASES = (
             "rabbitmq_disk_space_available_limit_bytes": "50x60",
         },
     ),
+    Case("ObservatoryBrokerMemoryHigh", True, broker_memory("90x60")),
+    Case("ObservatoryBrokerMemoryHigh", False, broker_memory("70x60")),
+    Case("ObservatoryRedisMemoryHigh", True, redis_memory("95x60", "100x60")),
+    Case("ObservatoryRedisMemoryHigh", False, redis_memory("50x60", "100x60")),
+    Case("ObservatoryRedisMemoryHigh", False, redis_memory("95x60", "0x60"), why="has no limit"),
+    Case("ObservatoryPostgresReplicationLagging", True, {REPLICA: "100000000x60"}),
+    Case("ObservatoryPostgresReplicationLagging", False, {REPLICA: "100000x60"}),
+    Case("ObservatoryExporterDown", True, {'up{job="redis",instance="r"}': "1x50 0x10"}),
+    Case("ObservatoryExporterDown", False, {'up{job="redis",instance="r"}': "1x60"}),
     Case(
         "ObservatoryEdgeUnavailable",
         True,
@@ -237,6 +287,12 @@ CASES = (
         "ObservatoryEdgeUnavailable",
         False,
         {"nginx_connections_accepted": "0+60x60", "nginx_connections_handled": "0+60x60"},
+    ),
+    Case(
+        "ObservatoryEdgeUnavailable",
+        False,
+        {"nginx_connections_accepted": "0+600x60", "nginx_connections_handled": "0+599x60"},
+        why="one connection in six hundred is no outage",
     ),
     Case("ObservatoryEdgeUnavailable", True, {"nginx_up": "0x60"}),
     Case("ObservatoryEdgeUnavailable", False, {"nginx_up": "1x60"}),

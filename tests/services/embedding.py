@@ -113,6 +113,7 @@ class Unreliable:
         self._attributes = attributes
         self._before: dict[str, list[BaseException]] = {}
         self._after: dict[str, list[BaseException]] = {}
+        self._answers: dict[str, Any] = {}
 
     def before(self, method: str, *errors: BaseException) -> None:
         """The next calls of a method raise these instead of doing anything."""
@@ -121,6 +122,14 @@ class Unreliable:
     def after(self, method: str, *errors: BaseException) -> None:
         """The next calls of a method do what they do, and then raise these."""
         self._after.setdefault(method, []).extend(errors)
+
+    def answer(self, method: str, answer: Any) -> None:
+        """Calls of a method are answered so, until `mended`."""
+        self._answers[method] = answer
+
+    def mended(self) -> None:
+        """Calls are answered by the backend again."""
+        self._answers.clear()
 
     def __getattr__(self, name: str) -> Any:
         if name in self._attributes:
@@ -133,6 +142,8 @@ class Unreliable:
             self.calls.append(name)
             if faults := self._before.get(name):
                 raise faults.pop(0)
+            if name in self._answers:
+                return self._answers[name]
             result = await inner(*arguments, **more)
             if faults := self._after.get(name):
                 raise faults.pop(0)

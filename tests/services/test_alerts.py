@@ -253,6 +253,7 @@ async def test_alertmanagers_alerts_are_shown_without_its_scripts(answers: Any) 
     (alert,) = await alertmanager.firing()
     await alertmanager.close()
     assert answers["asked"].startswith("/api/v2/alerts?active=true&silenced=false")
+    assert "filter=alertname%3D~%22Observatory.%2B%22" in answers["asked"]
     assert (alert.name, alert.severity, alert.labels) == ("Disk", "warning", {"queue": "q"})
     assert alert.runbook is None
     assert alert.since == 1_795_467_686_401_000

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from conformance.benches import SqliteBench
 from conformance.making import accept, submission
-from observatory.core.aggregates import Deltas, Position
+from observatory.core.aggregates import Changes, Deltas, Mark, Position
 from observatory.core.errors import SpineUnavailable, StoreUnavailable
 from observatory.core.instant import MICROSECONDS
 from observatory.core.lifecycle import State
@@ -51,7 +51,7 @@ async def test_a_backend_that_is_away_takes_only_its_own_metrics_along(
             return {name.removeprefix("observatory_") for name in everything - found.own()}
 
         aggregates.before("states", StoreUnavailable("away"))
-        aggregates.before("series", StoreUnavailable("away"))
+        aggregates.before("changes", StoreUnavailable("away"))
         assert await without("aggregates") == {
             "jobs_in_state", "jobs_submitted_total", "jobs_finished_total", "job_attempts_total",
             "job_retries_total", "job_attempts_lost_total", "job_queue_wait_seconds",
@@ -198,3 +198,48 @@ async def test_a_scrape_does_not_wait_for_a_backend_for_ever(
         found = await scraped(told(on, spine=spine))
 
         assert found.value("backend_up", backend="spine") == 0
+
+
+async def test_counters_never_fall_and_never_tell_history_as_new(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        exposition = told(on)
+
+        async def submitted(**of: str) -> float:
+            return (await scraped(exposition)).value("jobs_submitted_total", **of)
+
+        await replace(on, history(4))
+        assert await submitted(queue="q3") == 4
+        # Counted anew after some jobs were no longer kept.
+        await replace(on, history(2))
+        assert await submitted(queue="q3") == 4
+        assert await submitted(queue="q1") == 2
+        # What comes then is new; what is known again is not new a second time.
+        more = history(2)
+        more.count_ever("t", "q3", "created", amount=3)
+        await replace(on, more)
+        assert await submitted(queue="q3") == 7
+        waited = (await scraped(exposition)).by("job_queue_wait_seconds_bucket", "le", queue="q3")
+        assert waited["+Inf"] == 4
+
+
+async def test_emptied_aggregates_are_not_told_as_zero(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        aggregates = Unreliable(on.aggregates)
+        exposition = told(on, aggregates=aggregates)
+        await replace(on, history(3))
+        assert (await scraped(exposition)).value("jobs_submitted_total", queue="q2") == 3
+
+        # As Redis answers when it has lost everything.
+        aggregates.answer("states", ([], 0))
+        aggregates.answer("changes", Changes(Mark("", 0), anew=True, buckets={}))
+        found = await scraped(exposition)
+        assert not found.of("observatory_jobs_submitted_total")
+        assert not found.of("observatory_jobs_in_state")
+        assert not found.of("observatory_log_applied_offset")
+
+        aggregates.mended()
+        assert (await scraped(exposition)).value("jobs_submitted_total", queue="q2") == 3

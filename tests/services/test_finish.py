@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -161,3 +161,22 @@ async def test_an_outcome_that_was_recorded_though_the_answer_was_lost_is_not_st
     assert {job.state for job in await jobs(on, id)} == {State.COMPLETED}
     assert finishing.stale == 1, "only the one that was another's"
     assert finishing.pending == set()
+
+
+async def test_a_span_tells_what_was_recorded_though_the_answer_was_lost(on: SqliteBench) -> None:
+    class Told:
+        states: ClassVar[list[State | None]] = []
+
+        def recorded(self, state: State | None) -> None:
+            self.states.append(state)
+
+    id, late = await running(on.store), await running(on.store, by=OTHER_WORKER)
+    store = Unreliable(on.store)
+    store.after("finish", StoreUnavailable("nobody knows"))
+    finishing = finisher(on, store)
+    for outcome in (ended(id), ended(late)):
+        finishing.expect(outcome, Told())  # type: ignore[arg-type]
+        finishing.put(outcome)
+    await finishing.settle()
+
+    assert Told.states == [State.COMPLETED, None]

@@ -62,7 +62,7 @@ def probe(backends: Backends) -> Asked:
 def _build_info(service: str) -> Callable[[], list[Metric]]:
     def told() -> list[Metric]:
         family = GaugeMetricFamily(
-            PREFIX + "build_info", "What is running.", labels=("version", "service")
+            PREFIX + "build_info", "What is running.", labels=("version", "component")
         )
         family.add_metric([__version__, service], 1)
         return [family]

@@ -162,6 +162,8 @@ class System:
         asked: list[Asked] = []
         if _WRITING & self._services:
             counted.append(published(self.dispatcher))
+        if Service.GATEWAY in self._services:
+            counted.append(self.gateway.canary.metrics)
         if Service.READ_MODEL in self._services:
             counted.append(self.read_model.metrics)
         if self.follower is not None:

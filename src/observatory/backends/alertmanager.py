@@ -17,7 +17,13 @@ _ALERTS_MAX: Final = 500
 _BYTES_MAX: Final = 4 << 20
 _TEXT_MAX: Final = 2000
 _PATH: Final = "/api/v2/alerts"
-_QUERY: Final = {"active": "true", "silenced": "false", "inhibited": "false"}
+_QUERY: Final = {
+    "active": "true",
+    "silenced": "false",
+    "inhibited": "false",
+    # Others' alerts may come to the same Alertmanager, and this is no view of those.
+    "filter": 'alertname=~"Observatory.+"',
+}
 
 
 class _Annotations(msgspec.Struct):
@@ -36,7 +42,7 @@ _decode: Final = msgspec.json.Decoder(list[_Given]).decode
 
 
 class Alertmanager:
-    """A client of its API, version 2."""
+    """A client of its API, version 2, that asks for the alerts of this system."""
 
     def __init__(self, url: str) -> None:
         """`url` is where Alertmanager is served, without the path of the API.

@@ -345,6 +345,7 @@ class Mark(msgspec.Struct, frozen=True):
     """How far somebody knows the series; only the aggregates that made it can read it."""
 
     generation: str
+    """Of sums that were made together; empty where there are none at all."""
     offset: int
 
 

@@ -55,13 +55,16 @@ class SystemMetrics:
         return [*of_store, *of_log, *self._of_following()]
 
     async def _of_log(self, scrape: Scrape) -> list[Metric]:
-        states, totals, log, dead, types = await gather(
+        states, lifetime, log, dead, types = await gather(
             scrape.ask("aggregates", self._aggregates.states()),
-            scrape.ask("aggregates", self._aggregates.series(ALL_TIME, 0)),
+            scrape.ask("aggregates", self._aggregates.changes(ALL_TIME, 0, None)),
             scrape.ask("spine", self._spine.log_range()),
             scrape.ask("spine", self._spine.dead_letters()),
             scrape.ask("store", self._store.job_types()),
         )
+        if lifetime is not None and not lifetime.mark.generation:
+            # They were emptied: what is not known is not told, and least of all as zero.
+            states = lifetime = None
         made: list[Metric] = []
         if dead is not None:
             made.append(gauge("dead_letters", "Work messages that nobody could read.", dead))
@@ -75,6 +78,7 @@ class SystemMetrics:
             text = "Log messages not applied yet."
             made.append(gauge("projection_lag_messages", text, max(0, log.last - states[1])))
         counts = None if states is None else states[0]
+        totals = None if lifetime is None else lifetime.buckets.get(0, [])
         async with self._making:
             made += await to_thread(self._jobs.make, counts, totals, types or [])
         return made

@@ -13,7 +13,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from observatory.core.aggregates import BOUNDS_US, COUNT, OTHER, SeriesRow, StateCount
+from observatory.core.aggregates import BOUNDS_US, COUNT, OTHER, Measure, StateCount
 from observatory.core.instant import MICROSECONDS
 from observatory.core.job_type import JobType
 from observatory.core.lifecycle import State
@@ -66,49 +66,78 @@ class _Sums:
         elif measure in self.buckets:
             self.buckets[measure][_BUCKET_OF_BIN[bin]] += count
 
+    def grow(self, seen: "_Sums", now: "_Sums") -> None:
+        """Add what `now` has more of than `seen`; nothing where it has less."""
+        for measure, count in now.counts.items():
+            self.counts[measure] += max(0, count - seen.counts.get(measure, 0))
+        for measure, buckets in now.buckets.items():
+            told, before = self.buckets[measure], seen.buckets[measure]
+            for bucket, count in enumerate(buckets):
+                told[bucket] += max(0, count - before[bucket])
+
+
+_NOTHING: Final = _Sums()
+
 
 class JobMetrics:
-    """Makes the metrics of jobs; it remembers which pairs of queue and job type it has named."""
+    """Makes the metrics of jobs; it remembers which pairs of queue and job type it has named, and
+    what it has told of them.
+
+    What is told never falls. Aggregates that are counted anew lack the jobs that are no longer
+    kept; to Prometheus a counter that falls has started at zero, and all its history would count
+    as of this minute ("rate()", counter resets).
+    """
 
     def __init__(self) -> None:
         self._pairs: dict[_Pair, None] = {}
+        self._seen: dict[_Pair, _Sums] = {}
+        self._told: dict[_Pair, _Sums] = {}
 
     def make(
         self,
         states: list[StateCount] | None,
-        totals: list[SeriesRow] | None,
+        totals: list[tuple[Measure, int]] | None,
         registered: Iterable[JobType],
     ) -> list[Metric]:
         """The families of what is known; those of what is None are left out.
 
         Args:
             states: jobs in each state.
-            totals: the lifetime totals.
+            totals: the lifetime totals, whole.
             registered: the job types that are told though nothing has happened to them.
         """
         self._name(states or [], totals or [], registered)
         sums = {pair: _Sums() for pair in self._pairs}
         for row in states or []:
             self._of(sums, row.queue, row.type).states[row.state] += row.count
-        for row in totals or []:
-            key = row.key
-            self._of(sums, key.queue, key.type).add(key.measure, key.bin, row.count)
+        for (type, queue, measure, bin), count in totals or []:
+            self._of(sums, queue, type).add(measure, bin, count)
         made: list[Metric] = []
         if states is not None:
             made.append(_in_state(sums))
         if totals is not None:
-            made += [*_counters(sums), _finished(sums), *_histograms(sums)]
+            told = self._tell(sums)
+            made += [*_counters(told), _finished(told), *_histograms(told)]
         return made
 
+    def _tell(self, sums: dict[_Pair, _Sums]) -> dict[_Pair, _Sums]:
+        for pair, now in sums.items():
+            self._told.setdefault(pair, _Sums()).grow(self._seen.get(pair, _NOTHING), now)
+        self._seen = sums
+        return self._told
+
     def _name(
-        self, states: list[StateCount], totals: list[SeriesRow], registered: Iterable[JobType]
+        self,
+        states: list[StateCount],
+        totals: list[tuple[Measure, int]],
+        registered: Iterable[JobType],
     ) -> None:
         weights: dict[_Pair, int] = defaultdict(int)
         for row in states:
             weights[row.queue, row.type] += row.count
-        for row in totals:
-            if row.key.measure == "created":
-                weights[row.key.queue, row.key.type] += row.count
+        for (type, queue, measure, _), count in totals:
+            if measure == "created":
+                weights[queue, type] += count
         # Whoever has had a name keeps it: a counter that changes its label is told as a reset.
         named = self._pairs | dict.fromkeys((one.queue, one.name) for one in registered)
         named |= dict.fromkeys(sorted(weights, key=lambda pair: (-weights[pair], pair)))

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import contextvars
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from observatory.core.errors import ObservatoryError, StoreUnavailable
-from observatory.core.job import Commit, FinishedAttempt
-from observatory.core.lifecycle import ErrorInfo, OutcomeKind
+from observatory.core.job import FinishedAttempt
+from observatory.core.lifecycle import ErrorInfo, OutcomeKind, State
 from observatory.core.store import Store
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.failpoints import reach
@@ -86,28 +87,32 @@ class Finisher:
                 break
         reach("processor.after_finish")
         self._dispatcher.put(commit)
-        if self._spans:
-            self._trace(attempts, commit)
-        for attempt, taken in zip(attempts, recorded, strict=True):
-            if not taken and not (doubtful and await self._was_recorded(attempt)):
-                self.stale += 1
-                _log.warning("finish.stale", job=attempt.job, attempt=attempt.attempt)
-
-    def _trace(self, attempts: list[FinishedAttempt], commit: Commit | None) -> None:
         transitions = commit.transitions if commit is not None else ()
-        states = {transition.job: transition.state for transition in transitions}
-        for attempt in attempts:
+        states: dict[str, State | None] = {one.job: one.state for one in transitions}
+        for attempt, taken in zip(attempts, recorded, strict=True):
+            if taken:
+                continue
+            if doubtful and (earlier := await self._recorded_before(attempt)) is not None:
+                states[attempt.job] = earlier
+                continue
+            self.stale += 1
+            _log.warning("finish.stale", job=attempt.job, attempt=attempt.attempt)
+        self._trace(attempts, states)
+
+    def _trace(self, attempts: list[FinishedAttempt], states: Mapping[str, State | None]) -> None:
+        for attempt in attempts if self._spans else ():
             if (spans := self._spans.pop((attempt.job, attempt.attempt), None)) is not None:
                 spans.recorded(states.get(attempt.job))
 
-    async def _was_recorded(self, attempt: FinishedAttempt) -> bool:
-        """Whether an earlier try, whose answer was lost, did record this outcome."""
+    async def _recorded_before(self, attempt: FinishedAttempt) -> State | None:
+        """What an earlier try, whose answer was lost, has made of the job; None where it did not
+        record this outcome."""
+        own = (attempt.attempt, attempt.outcome, self._worker)
         with contextlib.suppress(ObservatoryError):
-            return any(
-                (t.attempt, t.outcome, t.worker) == (attempt.attempt, attempt.outcome, self._worker)
-                for t in await self._store.history(attempt.job)
-            )
-        return False
+            for one in await self._store.history(attempt.job):
+                if (one.attempt, one.outcome, one.worker) == own:
+                    return one.state
+        return None
 
     async def _single_out(self, attempts: list[FinishedAttempt], error: Exception) -> None:
         """The store refuses a row as such: find it, and end it with a text it surely takes."""
@@ -119,8 +124,8 @@ class Finisher:
         _log.error("finish.refused", job=attempts[0].job, error=repr(error))
         if (attempts[0].error or _NO_ERROR).type != _UNRECORDABLE:
             await self._record([_unrecordable(attempts[0], error)])
-        elif self._spans:
-            self._trace(attempts, None)
+        else:
+            self._trace(attempts, {})
 
 
 def _unrecordable(attempt: FinishedAttempt, error: Exception) -> FinishedAttempt:
