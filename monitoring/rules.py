@@ -205,7 +205,7 @@ def _expressions(pace: Pace) -> dict[str, str]:
             ' or label_replace(time() - min (process_start_time_seconds{service!=""}'
             " and on (instance) observatory_heartbeat_interval_seconds > 0)"
             f" > clamp_min(3 * ({interval} > 0), {stalled}), "
-            '"stage", "any", "", "")'
+            '"stage", "completed", "", "")'
             ' unless on () observatory_heartbeat_last_seen_timestamp_seconds{stage="completed"}'
         ),
         known.BACKEND_UNREACHABLE.name: "observatory_backend_up == 0",

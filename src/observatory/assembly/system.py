@@ -39,7 +39,7 @@ from observatory.services.metrics_engine.follow import Follower
 from observatory.services.processor.service import Processor
 from observatory.services.read_model.alerts import AlertsElsewhere, AlertSource, NoAlerts
 from observatory.services.read_model.app import ReadModel
-from observatory.services.read_model.conditions import Conditions
+from observatory.services.read_model.conditions import Canary, Conditions
 from observatory.services.read_model.freshness import Clock
 from observatory.settings import Settings, contract_files
 
@@ -182,7 +182,11 @@ class System:
         if self._services != ALL_SERVICES:
             return NoAlerts()
         lease_us = int(settings.lease_seconds * MICROSECONDS)
-        return Conditions(self.store, self.spine, self.aggregates, clock, lease_us, now)
+        followed = self.follower
+        canary = Canary(
+            settings.canary_seconds, lambda: followed.heartbeats.last if followed else {}
+        )
+        return Conditions(self.store, self.spine, self.aggregates, clock, lease_us, now, canary)
 
     def _app(self, own: list[ScopedRoute], keys: tuple[Key, ...]) -> ASGIApp:
         writes = Service.GATEWAY in self._services

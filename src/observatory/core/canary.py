@@ -21,6 +21,9 @@ STAGE_OF_EVENT: Final = {
 APPLIED: Final = "applied"
 """The last stage: the metrics engine has counted that it completed."""
 
+STAGES: Final = (*STAGE_OF_EVENT.values(), APPLIED)
+"""Every stage, in the order in which a heartbeat job comes to them."""
+
 _TIMEOUT_S: Final = 60.0
 
 

@@ -1,8 +1,8 @@
 """The alerts' conditions, evaluated by the system itself where no Prometheus does it.
 
 Limits and windows are those of `core/alert.py`; `monitoring/rules.py` says the same in PromQL.
-What one process cannot say of itself (that it is down) and what embedded nobody could lay aside
-(dead letters) is left to Prometheus.
+What one process cannot say of itself (that it is down, that it tells no numbers) is left to
+Prometheus.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from observatory.core import alert as known
 from observatory.core.aggregates import ALL_TIME, KEPT_S, RESOLUTIONS_S, Aggregates, percentile
 from observatory.core.alert import Alert, AlertRule
-from observatory.core.canary import HEARTBEAT_JOB
+from observatory.core.canary import HEARTBEAT_JOB, STAGES
 from observatory.core.errors import (
     AggregatesUnavailable,
     ObservatoryError,
@@ -43,9 +43,11 @@ EVALUATED: Final = (
     known.LATENCY_HIGH,
     known.FAILURE_RATIO_HIGH,
     known.FAILURE_RATIO_RAISED,
+    known.DEAD_LETTERS_GROWING,
     known.LEASES_EXPIRING,
     known.OUTBOX_STUCK,
     known.PROJECTION_LAGGING,
+    known.HEARTBEAT_STALLED,
     known.BACKEND_UNREACHABLE,
     known.QUEUE_PAUSED_LONG,
 )
@@ -75,6 +77,19 @@ class _Totals(NamedTuple):
     queued: dict[str, int]
 
 
+class Canary(NamedTuple):
+    """What is to be seen of heartbeat jobs, and what was."""
+
+    every_s: float = 0.0
+    """Between them; 0 where there are none."""
+    seen: Callable[[], Mapping[str, int]] = dict
+    """Stage → when the last came to it."""
+
+
+NO_CANARY: Final = Canary()
+"""Where there are none."""
+
+
 class Conditions:
     """Looks every few seconds which conditions hold, and since when."""
 
@@ -86,11 +101,17 @@ class Conditions:
         clock: Clock,
         lease_us: int,
         now: Callable[[], int],
+        canary: Canary = NO_CANARY,
     ) -> None:
         self._store, self._spine, self._aggregates = store, spine, aggregates
         self._clock = clock
         self._lease_us = lease_us
         self._now = now
+        self._canary = canary
+        self._began: int | None = None
+        """When it was first looked; before that nobody knows what was missed."""
+        self._dead_letters: deque[tuple[int, int]] = deque()
+        """When, and how many there were."""
         self._buckets = {width: Buckets(aggregates, width) for width in RESOLUTIONS_S}
         self._samples: deque[_Totals] = deque()
         self._found: dict[str, list[Finding]] = {}
@@ -106,12 +127,13 @@ class Conditions:
     async def look(self) -> None:
         """Look once. What could not be looked at is as it was at the last look."""
         now = self._now()
+        self._began = now if self._began is None else self._began
         unreachable: list[str] = []
         away: list[Finding] = []
         for backend, looking in (
             ("aggregates", lambda: self._of_aggregates(now)),
             ("store", lambda: self._of_store(now)),
-            ("spine", self._of_spine),
+            ("spine", lambda: self._of_spine(now)),
         ):
             try:
                 self._found[backend] = await looking()
@@ -120,7 +142,7 @@ class Conditions:
                 if isinstance(error, _AWAY):
                     labels = {"service": "this process", "backend": backend}
                     away.append(Finding(known.BACKEND_UNREACHABLE, "", labels))
-        findings = [*chain.from_iterable(self._found.values()), *away]
+        findings = [*chain.from_iterable(self._found.values()), *away, *self._stalled(now)]
         self._since = {one.key: self._since.get(one.key, now) for one in findings}
         firing = [
             _alert(one, self._since[one.key])
@@ -152,11 +174,31 @@ class Conditions:
                 found.append(Finding(known.BACKLOG_GROWING, _duration(waited_s), labels))
         return found
 
-    async def _of_spine(self) -> list[Finding]:
+    async def _of_spine(self, now: int) -> list[Finding]:
         await self._spine.check()
+        found: list[Finding] = []
         freshness = await self._clock.freshness()
         if freshness.lag_s > known.PROJECTION_LAGGING.limit:
-            return [Finding(known.PROJECTION_LAGGING, _duration(freshness.lag_s))]
+            found.append(Finding(known.PROJECTION_LAGGING, _duration(freshness.lag_s)))
+        dead = self._dead_letters
+        dead.append((now, await self._spine.dead_letters()))
+        while now - dead[0][0] > known.DEAD_LETTERS_GROWING.window_s * MICROSECONDS:
+            dead.popleft()
+        if (more := dead[-1][1] - dead[0][1]) > known.DEAD_LETTERS_GROWING.limit:
+            found.append(Finding(known.DEAD_LETTERS_GROWING, str(more)))
+        return found
+
+    def _stalled(self, now: int) -> list[Finding]:
+        if not self._canary.every_s or self._began is None:
+            return []
+        limit_s = max(known.HEARTBEAT_STALLED.limit, 3 * self._canary.every_s)
+        seen = self._canary.seen()
+        for stage in STAGES:
+            # The first that is late; the later ones wait for it.
+            late_s = (now - seen.get(stage, self._began)) / MICROSECONDS
+            if late_s > limit_s:
+                labels = {"stage": stage}
+                return [Finding(known.HEARTBEAT_STALLED, _duration(late_s), labels)]
         return []
 
     async def _of_aggregates(self, now: int) -> list[Finding]:
