@@ -184,7 +184,7 @@ async def test_a_demo_is_offered_only_where_it_could_be_seen() -> None:
         await pilot.press("d")
         await pilot.pause(0.2)
         assert isinstance(pilot.app.screen, Launcher)
-        assert pilot.app._started is None
+        assert pilot.app._demo.process is None
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
@@ -215,3 +215,41 @@ def test_the_filter_is_the_pages_own() -> None:
     assert parse("state:broken").faults[0].startswith("broken is no state")
     assert "is no time" in parse("since:yesterday").faults[0]
     assert parse("http://host/path").params == {"q": "http://host/path"}
+
+
+async def test_a_key_that_does_nothing_here_is_not_shown_and_says_why(
+    system: RunningSystem,
+) -> None:
+    finished(system, submit(system, "double", n=1))
+    finished(system, submit(system, "break", why="the mail server said no"))
+
+    def keys() -> set[str]:
+        return {key for key, one in pilot.app.screen.active_bindings.items() if one.enabled}
+
+    async with opened(system.url) as pilot:
+        await pilot.press("2")
+        await seen(pilot, lambda: rows(pilot, "jobs").row_count == 2)
+        await seen(pilot, lambda: {"r", "t"} <= keys())
+        assert not {"c", "s", "n", "b"} & keys()
+        await pilot.press("c")
+        await seen(pilot, lambda: len(pilot.app._notifications) == 1)
+        (told,) = pilot.app._notifications
+        assert told.message == "the job is failed already"
+        await pilot.press("t")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, JobScreen))
+        await seen(pilot, lambda: "the mail server said no" in text(pilot, "#job-Traceback"))
+        await seen(pilot, lambda: text(pilot, "#job-head").startswith("Jobs › "))
+
+
+async def test_queues_are_sorted_by_a_column_and_as_the_server_does(system: RunningSystem) -> None:
+    finished(system, submit(system, "double", n=1))
+    finished(system, submit(system, "echo", text="x"))
+    async with opened(system.url) as pilot:
+        await pilot.press("4")
+        await seen(pilot, lambda: rows(pilot, "queues").row_count == 2)
+        await pilot.press("s")
+        labels = [str(one.label) for one in rows(pilot, "queues").columns.values()]
+        assert "queued ▾" in labels
+        for _ in range(6):
+            await pilot.press("s")
+        assert pilot.app.view.sorted_by is None

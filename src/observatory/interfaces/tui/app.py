@@ -1,9 +1,6 @@
 """The terminal view: tabs, the status line, commands, and what may be done."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -13,11 +10,14 @@ from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.events import Key
+from textual.screen import ModalScreen
 from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
 
 from observatory.client import AsyncClient, ObservatoryError
 from observatory.client.connection import LOOPBACK
+from observatory.core.lifecycle import TERMINAL, State
 from observatory.interfaces.tui.asking import Confirm, Help, Launcher
+from observatory.interfaces.tui.demo import Demo
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.source import Source
 from observatory.interfaces.tui.views import ALL, Events, Failures, Jobs, Overview, Queues, View
@@ -28,6 +28,10 @@ _REDRAW_S: Final = 0.5
 _AGAIN_S: Final = 5.0
 """At least so often, also where nothing is heard."""
 _READY_WITHIN_S: Final = 30.0
+
+
+_DOUBTFUL: Final = {"r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort"}
+"""Keys that do not always do something, and what."""
 
 
 class Tui(App[int]):
@@ -41,8 +45,10 @@ class Tui(App[int]):
         Binding("slash", "filter", "Filter"),
         Binding("colon", "command", "Command"),
         Binding("enter", "open", "Open", show=False),
+        Binding("t", "traceback", "Traceback"),
         Binding("r", "retry", "Retry"),
         Binding("c", "cancel", "Cancel"),
+        Binding("s", "sort", "Sort"),
         Binding("y", "yank", "Yank id", show=False),
         Binding("o", "browse", "Open in browser", show=False),
         Binding("question_mark", "help", "Keys"),
@@ -52,7 +58,7 @@ class Tui(App[int]):
     def __init__(self, client: AsyncClient) -> None:
         super().__init__()
         self.source = Source(client)
-        self._started: subprocess.Popen[bytes] | None = None
+        self._demo = Demo()
 
     def compose(self) -> ComposeResult:
         """Tabs, the view, the command line, the status line, the keys."""
@@ -69,6 +75,8 @@ class Tui(App[int]):
     def on_mount(self) -> None:
         """Begin to read."""
         self.query_one("#command", Input).display = False
+        if self.console.color_system in ("standard", "windows"):
+            self.theme = "ansi-dark"  # of sixteen colours, those that the terminal's owner chose
         self._show_tabs()
         self.view.rows.focus()
         self._follow()
@@ -101,6 +109,11 @@ class Tui(App[int]):
         if isinstance(shown, View | JobScreen):
             await shown.refresh_from(self.source)
         self._show_status()
+        self.refresh_bindings()
+
+    async def action_look_again(self) -> None:
+        """Read what is shown at once, for it is to be something else."""
+        await self.refresh_now()
 
     def _show_status(self) -> None:
         source = self.source
@@ -164,8 +177,12 @@ class Tui(App[int]):
         await self._command(event.value.strip())
 
     def on_key(self, event: Key) -> None:
-        """Escape leaves whatever is typed into."""
+        """Escape leaves whatever is typed into; a key that does nothing now says why."""
         box = self.focused
+        typing = isinstance(box, Input) or isinstance(self.screen, ModalScreen)
+        action = None if typing else _DOUBTFUL.get(event.key)
+        if action is not None and (why := self._why_not(action)) is not None:
+            self.notify(why, severity="warning", markup=False)
         if event.key == "escape" and isinstance(box, Input):
             if box.id == "command":
                 box.display = False
@@ -188,6 +205,10 @@ class Tui(App[int]):
             self._ask(name, rest.strip())
         elif name:
             self.notify(f"no such command: {name[:40]}", severity="warning", markup=False)
+
+    def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
+        """What may be done depends on the row."""
+        self.refresh_bindings()
 
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
         """Enter, or a click, on a row."""
@@ -217,7 +238,7 @@ class Tui(App[int]):
         await self.action_view(Jobs.__name__)
 
     def _open_job(self, job_id: str, tab: str = "Summary") -> None:
-        self.push_screen(JobScreen(job_id, tab))
+        self.push_screen(JobScreen(job_id, tab, self.view.trail))
         self.source.news.set()
 
     def action_help(self) -> None:
@@ -238,6 +259,42 @@ class Tui(App[int]):
         if isinstance(self.view, Jobs | Failures | Overview) and rows.id != "overview-queues":
             return rows.current
         return None
+
+    def _state_meant(self) -> str | None:
+        if isinstance(self.screen, JobScreen):
+            return self.screen.state
+        return self.view.states.get(self._job_meant() or "")
+
+    def _why_not(self, action: str) -> str | None:
+        """Why something cannot be done here and now; None where it can."""
+        if action == "sort":
+            return None if self.view.SORTS else "there is nothing to sort here"
+        if self._job_meant() is None:
+            return "there is no job in the row"
+        state = self._state_meant()
+        if action == "retry" and state is not None and state not in TERMINAL:
+            return f"the job is {state}; only one that has ended can run again"
+        if action == "cancel" and state in TERMINAL:
+            return f"the job is {state} already"
+        if action == "traceback" and state == State.COMPLETED:
+            return "the job has no error"
+        return None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that would do nothing are not shown."""
+        if action in _DOUBTFUL.values():
+            return self._why_not(action) is None
+        return True
+
+    async def action_sort(self) -> None:
+        """Sort by the next column."""
+        self.view.sort_next()
+        await self.refresh_now()
+
+    def action_traceback(self) -> None:
+        """To the traceback of the job in the row."""
+        if (job_id := self._job_meant()) and not isinstance(self.screen, JobScreen):
+            self._open_job(job_id, "Traceback")
 
     def action_retry(self) -> None:
         """Run the job again, after a question."""
@@ -308,7 +365,7 @@ class Tui(App[int]):
         if choice == "quit":
             self.exit(1)
         elif choice == "demo":
-            self._start_demo()
+            self._demo.start(self._port())
             await self._wait_until_there()
         else:
             await self.refresh_now()
@@ -320,17 +377,6 @@ class Tui(App[int]):
         address = urlsplit(self.source.client.url)
         return address.port if address.hostname in LOOPBACK else None
 
-    def _start_demo(self) -> None:
-        command = [sys.executable, "-m", "observatory.interfaces.cli.main", "up", "--demo"]
-        command += ["--port", str(self._port())]
-        self._started = subprocess.Popen(  # noqa: S603 - our own command
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"NO_COLOR": "1"},
-        )
-
     async def _wait_until_there(self) -> None:
         deadline = time.monotonic() + _READY_WITHIN_S
         while self.source.read_at is None and time.monotonic() < deadline:
@@ -341,6 +387,4 @@ class Tui(App[int]):
 
     async def on_unmount(self) -> None:
         """End what was started here."""
-        if self._started is not None and self._started.poll() is None:
-            self._started.terminate()
-            await asyncio.to_thread(self._started.wait, 30)
+        await self._demo.stop()

@@ -30,9 +30,13 @@ class JobScreen(Screen[None]):
         Binding("o", "app.browse", "Open in browser", show=False),
     ]
 
-    def __init__(self, job_id: str, tab: str = "Summary") -> None:
+    def __init__(self, job_id: str, tab: str = "Summary", trail: str = "") -> None:
+        """`trail`: from where it was opened."""
         super().__init__()
         self.job_id = job_id
+        self.state: str | None = None
+        """None until it is known."""
+        self._trail = trail
         self._first = tab
         self._told: dict[str, Text] = {}
 
@@ -64,8 +68,10 @@ class JobScreen(Screen[None]):
         events = await source.read(f"{path}/events")
         if not self.is_attached:
             return
+        self.state = job["state"]
         named = ("  ", line(job["type"], 80), f"  {job['id']}")
-        head = Text.assemble(state_text(job["state"]), *named)
+        way = line(f"{self._trail} › " if self._trail else "", 60)
+        head = Text.assemble(way, state_text(job["state"]), *named)
         self.query_one("#job-head", Static).update(head)
         self._tell("Summary", _summary(job, now_of(attempts or {})))
         if attempts:

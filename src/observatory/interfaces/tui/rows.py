@@ -17,6 +17,8 @@ class Rows(DataTable[Cell]):
         super().__init__(cursor_type="row", zebra_stripes=False, **options)
         self._names = columns
         self._shown: dict[str, tuple[Cell, ...]] = {}
+        self.follow = False
+        """The cursor stays on the first row, whichever that is."""
 
     def on_mount(self) -> None:
         """Make the columns."""
@@ -33,6 +35,14 @@ class Rows(DataTable[Cell]):
             self._replace(wanted)
         self._shown = wanted
 
+    def mark(self, column: str | None) -> None:
+        """Show by which column the rows are sorted."""
+        for key, shown in self.columns.items():
+            name = str(key.value)
+            shown.label = Text(f"{name} ▾" if name == column else name)
+        self._update_count += 1
+        self.refresh()
+
     def _change(self, key: str, cells: tuple[Cell, ...]) -> None:
         for name, before, after in zip(self._names, self._shown[key], cells, strict=True):
             if before != after:
@@ -46,7 +56,9 @@ class Rows(DataTable[Cell]):
         for key, cells in wanted.items():
             self.add_row(*cells, key=key)
         keys = list(wanted)
-        if here in wanted:
+        if self.follow:
+            at = offset = 0
+        elif here in wanted:
             at = keys.index(here)
         if keys:
             self.cursor_coordinate = Coordinate(min(at, len(keys) - 1), 0)

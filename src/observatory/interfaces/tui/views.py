@@ -1,6 +1,6 @@
 """The views of the terminal: each reads its routes and shows them. Keys are declared here once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from observatory.interfaces.tui.source import Source
 from observatory.interfaces.tui.words import age, duration, line, number, rate, state_text
 
 _ROWS_MAX = 200
+_PAGE = 100
 
 
 def now_of(answer: dict[str, Any]) -> datetime:
@@ -28,6 +29,15 @@ class View(Vertical):
 
     name_: ClassVar[str]
     key: ClassVar[str]
+    SORTS: ClassVar[dict[str, Callable[[dict[str, Any]], float | str]]] = {}
+    """By column: what its rows are sorted by, the greatest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sorted_by: str | None = None
+        """None as the server sorts them."""
+        self.states: dict[str, str] = {}
+        """Of the jobs in the rows."""
 
     async def refresh_from(self, source: Source) -> None:
         """Read what it shows, and show it."""
@@ -37,6 +47,23 @@ class View(Vertical):
     def rows(self) -> Rows:
         """The table that has the cursor."""
         return self.query_one(Rows)
+
+    @property
+    def trail(self) -> str:
+        """Where one is, for the way back."""
+        return self.name_
+
+    def sort_next(self) -> None:
+        """Sort by the next column; after the last as the server does."""
+        orders = [None, *self.SORTS]
+        self.sorted_by = orders[(orders.index(self.sorted_by) + 1) % len(orders)]
+        self.rows.mark(self.sorted_by)
+
+    def ordered(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The items in the order that was chosen."""
+        if self.sorted_by is None:
+            return items
+        return sorted(items, key=self.SORTS[self.sorted_by], reverse=True)
 
 
 class Overview(View):
@@ -90,6 +117,7 @@ class Overview(View):
             picked = [(cells[0], cells[2], cells[3], cells[4], cells[6]) for cells in shown]
             self.query_one("#overview-queues", Rows).show(list(zip(names, picked, strict=True)))
         if failures := await source.read("/failures", {"limit": "20"}):
+            self.states = _sampled(failures["items"])
             self.query_one("#overview-failing", Rows).show(
                 [
                     (
@@ -105,14 +133,23 @@ class Jobs(View):
     """The jobs of a filter."""
 
     name_, key = "Jobs", "2"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "older", "Older"),
+        Binding("b", "newer", "Newer"),
+        Binding("f", "follow", "Follow"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
         self._text = ""
+        self._cursors: list[str] = []
+        """Of the pages gone through, this one's last."""
+        self._next: str | None = None
 
     def filter_by(self, text: str) -> None:
         """Show the jobs of a filter from now on."""
         self._text = text
+        self._cursors = []
         box = self.query_one("#filter", Input)
         if box.value != text:
             box.value = text
@@ -121,14 +158,15 @@ class Jobs(View):
         """The filter, what is wrong with it, the list."""
         yield Input(placeholder="state:failed queue:mail since:2h connection refused", id="filter")
         yield Static(id="faults", classes="bad")
+        yield Static(id="page", classes="note")
         yield Rows("state", "type", "queue", "attempt", "age", "error", id="jobs")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """What is typed holds at once where it can be understood."""
         faults = parse(event.value).faults
         self.query_one("#faults", Static).update(Text("; ".join(faults)))
-        if not faults:
-            self._text = event.value
+        if not faults and event.value != self._text:
+            self._text, self._cursors = event.value, []
 
     def on_input_submitted(self, _: Input.Submitted) -> None:
         """Back to the list."""
@@ -136,18 +174,72 @@ class Jobs(View):
 
     async def refresh_from(self, source: Source) -> None:
         """Read the first page."""
-        text = self._text
+        text, page = self._text, self._cursors[-1:]
         # Spans back from now move on, so it is read anew each time.
-        answer = await source.read("/jobs", {**parse(text).params, "limit": "100"})
-        if answer and text == self._text:
+        params = {**parse(text).params, "limit": str(_PAGE)}
+        if page:
+            params["cursor"] = page[0]
+        answer = await source.read("/jobs", params)
+        if answer and (text, page) == (self._text, self._cursors[-1:]):
             now = now_of(answer)
+            self._next = answer["next"]
+            self.states = {job["id"]: job["state"] for job in answer["items"]}
             self.rows.show([(job["id"], _job(job, now)) for job in answer["items"]])
+            self._say_page()
+
+    def _say_page(self) -> None:
+        told: list[str] = []
+        if self._cursors:
+            told.append(f"page {len(self._cursors) + 1}, b for newer")
+        if self._next:
+            told.append("n for older")
+        if self.rows.follow:
+            told.append("the cursor follows the newest; f lets it go")
+        self.query_one("#page", Static).update("; ".join(told))
+
+    @property
+    def trail(self) -> str:
+        """The view and its filter."""
+        return f"{self.name_} {self._text}".strip()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is not always a page to go to."""
+        if action == "older":
+            return self._next is not None
+        return action != "newer" or bool(self._cursors)
+
+    async def action_older(self) -> None:
+        """The next page, of older jobs."""
+        if self._next:
+            self._cursors.append(self._next)
+            self.rows.follow = False
+            self.rows.move_cursor(row=0)
+            await self.run_action("app.look_again")
+
+    async def action_newer(self) -> None:
+        """The page before, of newer jobs."""
+        if self._cursors:
+            self._cursors.pop()
+            await self.run_action("app.look_again")
+
+    async def action_follow(self) -> None:
+        """Keep the cursor on the newest job, or let it go."""
+        self.rows.follow = not self.rows.follow
+        if self.rows.follow:
+            self._cursors = []
+            self.rows.move_cursor(row=0)
+        await self.run_action("app.look_again")
 
 
 class Failures(View):
     """What fails, grouped by error."""
 
     name_, key = "Failures", "3"
+    SORTS: ClassVar = {
+        "failed": lambda one: one["states"]["failed"],
+        "retrying": lambda one: one["states"]["retrying"],
+        "last hour": lambda one: one["recent"]["lastHour"],
+    }
 
     def compose(self) -> ComposeResult:
         """The groups."""
@@ -157,13 +249,23 @@ class Failures(View):
         """Read the groups."""
         if answer := await source.read("/failures", {"limit": str(_ROWS_MAX)}):
             now = now_of(answer)
-            self.rows.show([(one["sampleJobId"], _failure(one, now)) for one in answer["items"]])
+            self.states = _sampled(answer["items"])
+            items = self.ordered(answer["items"])
+            self.rows.show([(one["sampleJobId"], _failure(one, now)) for one in items])
 
 
 class Queues(View):
     """Every queue."""
 
     name_, key = "Queues", "4"
+    SORTS: ClassVar = {
+        "queued": lambda one: one["states"]["queued"],
+        "running": lambda one: one["states"]["running"],
+        "oldest": lambda one: one["oldestAgeSeconds"] or 0.0,
+        "in/s": lambda one: one["createdPerSecond"] or 0.0,
+        "out/s": lambda one: one["finishedPerSecond"] or 0.0,
+        "p95 wait": lambda one: one["waitSeconds"]["p95"] if one["waitSeconds"] else 0.0,
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "app.pause", "Pause/resume"),
     ]
@@ -177,13 +279,18 @@ class Queues(View):
     async def refresh_from(self, source: Source) -> None:
         """Read the queues."""
         if answer := await source.read("/queues"):
-            self.rows.show([_queue(one) for one in answer["items"][:_ROWS_MAX]])
+            self.rows.show([_queue(one) for one in self.ordered(answer["items"])[:_ROWS_MAX]])
 
 
 class Workers(View):
     """Who runs the jobs."""
 
     name_, key = "Workers", "5"
+    SORTS: ClassVar = {
+        "busy": lambda one: one["running"],
+        "started": lambda one: one["startedAt"],
+        "seen": lambda one: one["lastSeenAt"],
+    }
 
     def compose(self) -> ComposeResult:
         """The workers."""
@@ -193,7 +300,8 @@ class Workers(View):
         """Read the workers."""
         if answer := await source.read("/workers"):
             now = now_of(answer)
-            self.rows.show([(one["id"], _worker(one, now)) for one in answer["items"]])
+            items = self.ordered(answer["items"])
+            self.rows.show([(one["id"], _worker(one, now)) for one in items])
 
 
 class Events(View):
@@ -202,6 +310,7 @@ class Events(View):
     name_, key = "Events", "6"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "freeze", "Freeze"),
+        Binding("f", "follow", "Follow"),
     ]
 
     def __init__(self) -> None:
@@ -217,6 +326,12 @@ class Events(View):
         """Hold the events still, or let them go on."""
         self.frozen = not self.frozen
         told = "held still; space lets them go on" if self.frozen else ""
+        self.query_one("#frozen", Static).update(told)
+
+    def action_follow(self) -> None:
+        """Keep the cursor on the newest event, or let it go."""
+        self.rows.follow = not self.rows.follow
+        told = "the cursor follows the newest; f lets it go" if self.rows.follow else ""
         self.query_one("#frozen", Static).update(told)
 
     async def refresh_from(self, source: Source) -> None:
@@ -262,6 +377,13 @@ def _job(job: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
         age(job["createdAt"], now),
         line(told),
     )
+
+
+def _sampled(groups: list[dict[str, Any]]) -> dict[str, str]:
+    """The state of each group's latest job: one that waits for a retry where none has failed."""
+    return {
+        one["sampleJobId"]: "failed" if one["states"]["failed"] else "retrying" for one in groups
+    }
 
 
 def _failure(group: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
