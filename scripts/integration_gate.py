@@ -11,14 +11,19 @@ import base64
 import os
 import sys
 
-import cluster
-from cluster import KUBECTL, Failed, ask, run
+import kind_cluster
+from kind_cluster import KUBECTL, Failed, ask, run
 
 ASK_KEY = (*KUBECTL, "get", "secret", "observatory-keys", "--output", "jsonpath={.data.operator}")
 PAYLOAD = '{"path": "json/decoder.py"}'
+EDGE = f"http://{kind_cluster.NAME}-control-plane:30080"
 GATE = (
     *("docker", "run", "--rm", "--network", "kind", "--env", "OBSERVATORY_API_KEY"),
-    *("--env", f"OBSERVATORY_URL=http://{cluster.NAME}-control-plane:30080", cluster.IMAGE),
+    *(
+        "--env",
+        f"OBSERVATORY_URL=http://{kind_cluster.NAME}-control-plane:30080",
+        kind_cluster.IMAGE,
+    ),
     *("gate", "--type", "source.analyze", "--payload", PAYLOAD),
 )
 
@@ -26,7 +31,7 @@ GATE = (
 def prove(*, dry: bool) -> None:
     """Run the gate. Raises Failed."""
     if not dry:
-        cluster.require(("docker", "kubectl"))
+        kind_cluster.require(("docker", "kubectl"))
         asked = ask(ASK_KEY)
         if asked.returncode or not asked.stdout:
             raise Failed(
@@ -44,7 +49,7 @@ def main() -> int:
     try:
         prove(dry=parser.parse_args().dry_run)
     except Failed as failed:
-        return cluster.told(failed)
+        return kind_cluster.told(failed)
     return 0
 
 

@@ -12,8 +12,8 @@ import json
 import secrets
 import sys
 
-import cluster
-from cluster import KUBECTL, Failed, ask, run
+import kind_cluster
+from kind_cluster import KUBECTL, Failed, ask, run
 
 CREDENTIALS = ("rabbitmq", "postgres", "redis", "grafana", "pgadmin")
 WORKLOADS = (
@@ -43,18 +43,18 @@ def new_secrets() -> dict[str, dict[str, str]]:
 def set_up(*, dry: bool) -> None:
     """Every step, in order. Raises Failed."""
     if not dry:
-        cluster.require(("docker", "kind", "kubectl"))
+        kind_cluster.require(("docker", "kind", "kubectl"))
         if ask(("docker", "info")).returncode:
             raise Failed("docker does not answer: start its engine first")
-    if dry or cluster.NAME not in ask(("kind", "get", "clusters")).stdout.split():
-        configuration = str(cluster.OVERLAY / "cluster.yaml")
+    if dry or kind_cluster.NAME not in ask(("kind", "get", "clusters")).stdout.split():
+        configuration = str(kind_cluster.OVERLAY / "cluster.yaml")
         create = ("kind", "create", "cluster", "--config", configuration, "--wait", "120s")
         run(create, why="making the cluster", dry=dry)
-    build = ("docker", "build", "--tag", cluster.IMAGE, ".")
+    build = ("docker", "build", "--tag", kind_cluster.IMAGE, ".")
     run(build, why="building the image", dry=dry)
-    load = ("kind", "load", "docker-image", cluster.IMAGE, "--name", cluster.NAME)
+    load = ("kind", "load", "docker-image", kind_cluster.IMAGE, "--name", kind_cluster.NAME)
     run(load, why="giving the image to the cluster", dry=dry)
-    namespace = cluster.ROOT / "deploy" / "kubernetes" / "base" / "namespace.yaml"
+    namespace = kind_cluster.ROOT / "deploy" / "kubernetes" / "base" / "namespace.yaml"
     run((*KUBECTL, "apply", "--filename", str(namespace)), why="making the namespace", dry=dry)
     for name, values in new_secrets().items():
         if not dry and ask((*KUBECTL, "get", "secret", name)).returncode == 0:
@@ -66,7 +66,7 @@ def set_up(*, dry: bool) -> None:
     # A Job cannot be changed, and the migration of the next release is another.
     gone = (*KUBECTL, "delete", "job", "migrate", "--ignore-not-found")
     run(gone, why="making way for the migration", dry=dry)
-    apply = (*KUBECTL, "apply", "--kustomize", str(cluster.OVERLAY))
+    apply = (*KUBECTL, "apply", "--kustomize", str(kind_cluster.OVERLAY))
     run(apply, why="applying the manifests", dry=dry)
     migrated = (*KUBECTL, "wait", "--for=condition=complete", "job/migrate", "--timeout=600s")
     run(migrated, why="waiting for the schema", dry=dry)
@@ -83,9 +83,9 @@ def main() -> int:
     try:
         set_up(dry=given.dry_run)
     except Failed as failed:
-        return cluster.told(failed)
+        return kind_cluster.told(failed)
     kubectl = " ".join(KUBECTL)
-    print(f"The page: {cluster.PAGE}")
+    print(f"The page: {kind_cluster.PAGE}")
     print(
         f"Its key, in base64: {kubectl} get secret observatory-keys -o jsonpath={{.data.operator}}"
     )

@@ -7,8 +7,8 @@ python scripts/teardown_cluster.py [--dry-run]
 import argparse
 import sys
 
-import cluster
-from cluster import Failed, run
+import kind_cluster
+from kind_cluster import Failed, run
 
 
 def main() -> int:
@@ -18,11 +18,11 @@ def main() -> int:
     dry = parser.parse_args().dry_run
     try:
         if not dry:
-            cluster.require(("kind",))
-        delete = ("kind", "delete", "cluster", "--name", cluster.NAME)
+            kind_cluster.require(("kind",))
+        delete = ("kind", "delete", "cluster", "--name", kind_cluster.NAME)
         run(delete, why="removing the cluster", dry=dry)
     except Failed as failed:
-        return cluster.told(failed)
+        return kind_cluster.told(failed)
     return 0
 
 

@@ -7,6 +7,7 @@ templates filled in, which its image does by itself; Prometheus, which Debian bu
 that the rules of its configuration find among the pods.
 """
 
+import json
 import os
 import re
 import secrets
@@ -18,8 +19,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-import yaml
-from rendering import Document, component, containers, of_kind, pod, workloads
+from rendering import Document, component, containers, of_kind, parsed, pod, workloads
 from rendering import environment as written_environment
 
 from development import PostgresServer, RabbitmqServer, installation
@@ -91,7 +91,7 @@ class Container(Server):
             self._fill_in_templates()
         if self.name == "prometheus":
             file = self.path("/etc/prometheus") / "prometheus.yml"
-            file.write_text(yaml.safe_dump(self._discovered(yaml.safe_load(file.read_text()))))
+            file.write_text(json.dumps(self._discovered(parsed(file.read_text()))))
 
     def _fill_in_templates(self) -> None:
         values = self._environment()
@@ -251,7 +251,7 @@ class Cluster:
                 kept = [rule for rule in rules if rule.get("action") == "keep"]
                 if all(re.fullmatch(one["regex"], seen[one["source_labels"][0]]) for one in kept):
                     own = self.ports[component(workload), port["containerPort"]]
-                    named = {
+                    named: dict[str, str] = {
                         rule["target_label"]: seen.get(rule["source_labels"][0], "-")
                         for rule in rules
                         if "target_label" in rule
@@ -292,7 +292,7 @@ class Cluster:
         }
         environment: dict[str, str] = dict(os.environ) | self.values(container.container)
         if container.part == "rabbitmq":
-            environment = dict(self.rabbitmq._environment())
+            environment = dict(self.rabbitmq._environment())  # pyright: ignore[reportPrivateUsage]
         done = subprocess.run(
             [_PROGRAMS[command[0]](), *port.get(command[0], ()), *command[1:]],
             env=environment,

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,12 @@ def text(overlay: str) -> str:
 
 def rendered(overlay: str) -> list[Document]:
     """Every document of an overlay, of its own each time."""
-    return list(yaml.safe_load_all(text(overlay)))
+    return [parsed(one) for one in re.split(r"^---$", text(overlay), flags=re.MULTILINE)]
+
+
+def parsed(text: str) -> Any:
+    """A document of YAML."""
+    return yaml.safe_load(text)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def of_kind(documents: list[Document], *kinds: str) -> list[Document]:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import kubernetes_validate
 import pytest
-import yaml
 from rendering import (
     COMPONENT,
     OVERLAYS,
@@ -17,6 +16,7 @@ from rendering import (
     containers,
     environment,
     of_kind,
+    parsed,
     pod,
     rendered,
     text,
@@ -79,7 +79,9 @@ def test_each_document_and_pod_has_the_recommended_labels(overlay: str) -> None:
             metas.append(document["spec"]["template"]["metadata"])
         for meta in metas:
             labels = {name.removeprefix("app.kubernetes.io/") for name in meta["labels"]}
-            optional = {"component"} if document["kind"] in ("ConfigMap", "Namespace") else set()
+            optional = (
+                {"component"} if document["kind"] in ("ConfigMap", "Namespace") else set[str]()
+            )
             assert wanted - optional <= labels, (document["kind"], meta)
 
 
@@ -279,7 +281,7 @@ def test_configuration_is_that_of_the_repository() -> None:
 def test_the_operator_is_given_the_rules_of_the_repository() -> None:
     (rule,) = of_kind(rendered("overlays/production"), "PrometheusRule")
 
-    assert rule["spec"] == yaml.safe_load((ROOT / "monitoring/prometheus/rules.yml").read_text())
+    assert rule["spec"] == parsed((ROOT / "monitoring/prometheus/rules.yml").read_text())
 
 
 def test_processors_are_counted_by_numbers_that_there_are() -> None:
@@ -322,7 +324,7 @@ def test_what_is_read_is_led_to_the_read_model_and_what_is_written_to_the_gatewa
 
 
 def test_the_port_of_the_kind_cluster_is_that_of_the_edge() -> None:
-    cluster = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/kind/cluster.yaml").read_text())
+    cluster = parsed((ROOT / "deploy/kubernetes/overlays/kind/cluster.yaml").read_text())
     (mapping,) = cluster["nodes"][0]["extraPortMappings"]
     (web,) = (
         one for one in of_kind(rendered("overlays/kind"), "Service") if component(one) == "web"

@@ -5,7 +5,6 @@ import re
 from typing import Final, NamedTuple
 
 import pytest
-import yaml
 from rendering import (
     COMPONENT,
     Document,
@@ -13,6 +12,7 @@ from rendering import (
     containers,
     environment,
     of_kind,
+    parsed,
     pod,
     rendered,
     workloads,
@@ -75,7 +75,7 @@ def _by_watching(documents: list[Document]) -> set[Edge]:
         if name.endswith((".yml", ".json"))
     }
     scraped: set[str] = set()
-    scrapes = [yaml.safe_load(text) for text in files.values() if "scrape_configs" in text]
+    scrapes = [parsed(text) for text in files.values() if "scrape_configs" in text]
     for job in scrapes[0]["scrape_configs"]:
         for rule in job["relabel_configs"]:
             if rule.get("source_labels") == ["__meta_kubernetes_pod_container_port_name"]:

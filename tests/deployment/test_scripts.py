@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from rendering import ROOT, component, rendered, workloads
+from rendering import ROOT, component, parsed, rendered, workloads
 from test_manifests import SECRETS
 
 _STAND_IN = """#!{python}
@@ -184,7 +183,7 @@ def test_the_gate_is_given_the_key_of_the_cluster(machine: Machine) -> None:
     last = machine.calls[-1]
     assert last["key"] == "obs_operator_key"
     assert "obs_operator_key" not in last["line"]
-    cluster = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/kind/cluster.yaml").read_text())
+    cluster = parsed((ROOT / "deploy/kubernetes/overlays/kind/cluster.yaml").read_text())
     port = cluster["nodes"][0]["extraPortMappings"][0]["containerPort"]
     assert f"OBSERVATORY_URL=http://{cluster['name']}-control-plane:{port}" in last["line"]
 
