@@ -246,8 +246,10 @@ class Tui(App[int]):
         keys: dict[str, str] = {view.key: f"to {view.name_}" for view in ALL}
         for active in self.screen.active_bindings.values():
             binding = active.binding
-            if binding.description:
-                keys.setdefault(binding.key_display or binding.key, binding.description)
+            # Textual's own, as how a cursor moves, everybody knows; here is little room.
+            own = isinstance(active.node, Tui | View | JobScreen)
+            if binding.description and own and "+" not in binding.key:
+                keys.setdefault(self.get_key_display(binding), binding.description)
         self.push_screen(Help(list(keys.items())))
 
     # Doing
