@@ -1,6 +1,7 @@
 """One connection to PostgreSQL: opened when needed, dropped when anything is wrong with it."""
 
 import contextlib
+import math
 import os
 import socket
 import threading
@@ -35,6 +36,39 @@ _GONE: Final = (
 anew."""
 
 
+class Pause:
+    """How long no attempt to connect is made after one that failed; twice as long each time.
+
+    Shared by links to the same server for the same use: the first of them that is connected again
+    ends the pause of all.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds = 0.0
+        self._not_before = 0.0
+        self._connected_at = -math.inf
+
+    @property
+    def lasts(self) -> bool:
+        """Whether an attempt is not yet to be made."""
+        return time.monotonic() < self._not_before
+
+    def connected(self) -> None:
+        """An attempt succeeded."""
+        with self._lock:
+            self._seconds = self._not_before = 0.0
+            self._connected_at = time.monotonic()
+
+    def failed(self, began: float) -> None:
+        """An attempt failed that began at this monotonic time. One that began before the last
+        change is told of by it already."""
+        with self._lock:
+            if began >= max(self._connected_at, self._not_before):
+                self._seconds = min(max(2 * self._seconds, _PAUSE_MIN_S), _PAUSE_MAX_S)
+                self._not_before = time.monotonic() + self._seconds
+
+
 class Link:
     """A connection for one thread at a time.
 
@@ -42,13 +76,12 @@ class Link:
     quickly that the store is away.
     """
 
-    def __init__(self, url: str, name: str, *, writes: bool) -> None:
+    def __init__(self, url: str, name: str, *, writes: bool, pause: Pause | None = None) -> None:
         self._url = url
         self._name = name
         self._writes = writes
+        self._pause = pause or Pause()
         self._connection: psycopg.Connection[TupleRow] | None = None
-        self._pause_s = 0.0
-        self._not_before = 0.0
         self._lock = threading.Lock()
         self._deadline: float | None = None
         self._closed = False
@@ -65,17 +98,17 @@ class Link:
             self._connection = None
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-        if time.monotonic() < self._not_before:
+        if self._pause.lasts:
             raise StoreUnavailable("the database does not answer", retry_after_s=1)
+        began = time.monotonic()
         try:
             connection = self._connect()
         except psycopg.Error as error:
-            self._pause_s = min(max(2 * self._pause_s, _PAUSE_MIN_S), _PAUSE_MAX_S)
-            self._not_before = time.monotonic() + self._pause_s
+            self._pause.failed(began)
             raise StoreUnavailable(
                 f"the database does not answer: {_text(error)}", retry_after_s=1
             ) from error
-        self._pause_s = 0.0
+        self._pause.connected()
         with self._lock:
             if self._closed:
                 connection.close()

@@ -24,7 +24,7 @@ from psycopg import errors
 from psycopg.rows import TupleRow
 
 from observatory.backends.postgres import migrate
-from observatory.backends.postgres.connection import Link, is_lost, raise_translated
+from observatory.backends.postgres.connection import Link, Pause, is_lost, raise_translated
 from observatory.backends.postgres.sql import statement
 from observatory.backends.postgres.transaction import Transaction, Work, begin
 from observatory.backends.postgres.writer import Writer
@@ -71,6 +71,7 @@ class Database:
         self._watch = threading.Thread(target=self._watch_links, name="postgres-watch", daemon=True)
         self._watch.start()
         self._local = threading.local()
+        self._readers_pause = Pause()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="postgres-reader")
         self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="postgres-snapshot")
 
@@ -143,7 +144,7 @@ class Database:
     def _read(self, work: Work[T]) -> T:
         link: Link | None = getattr(self._local, "link", None)
         if link is None:
-            link = self._local.link = self._link("reader", writes=False)
+            link = self._local.link = self._link("reader", writes=False, pause=self._readers_pause)
         began = time.monotonic()
         for again in (True, False):
             connection = link.connection()
@@ -204,8 +205,8 @@ class Database:
 
     # Opening and closing
 
-    def _link(self, name: str, *, writes: bool) -> Link:
-        link = Link(self._url, name, writes=writes)
+    def _link(self, name: str, *, writes: bool, pause: Pause | None = None) -> Link:
+        link = Link(self._url, name, writes=writes, pause=pause)
         with self._links_lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
