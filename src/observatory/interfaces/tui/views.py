@@ -13,7 +13,7 @@ from textual.widgets import Input, Sparkline, Static
 from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.rows import Cell, Rows
 from observatory.interfaces.tui.source import Source
-from observatory.interfaces.tui.words import age, duration, line, number, rate, state_text
+from observatory.interfaces.tui.words import age, duration, in_lines, line, number, rate, state_text
 
 _ROWS_MAX = 200
 _PAGE = 100
@@ -93,11 +93,12 @@ class Overview(View):
     async def refresh_from(self, source: Source) -> None:
         """Read the figures."""
         if stats := await source.read("/stats"):
-            tiles = Text("  ").join(
+            tiles = [
                 Text.assemble(state_text(state), f" {number(count)}")
                 for state, count in stats["states"].items()
-            )
-            self.query_one("#tiles", Static).update(tiles)
+            ]
+            shown = self.query_one("#tiles", Static)
+            shown.update(in_lines(tiles, shown.content_size.width))
             overall = stats["overall"]
             wait: dict[str, float] = overall["waitSeconds"] or {}
             run: dict[str, float] = overall["runSeconds"] or {}

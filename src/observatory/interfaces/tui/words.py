@@ -49,6 +49,19 @@ def lines(text: object) -> Text:
     return Text(safe(text, lines=True))
 
 
+def in_lines(words: list[Text], width: int) -> Text:
+    """Words side by side, in as many lines as a width of so many cells takes; none is broken."""
+    shown = Text()
+    used = 0
+    for word in words:
+        between = "" if not used else "  "
+        if used and used + len(between) + word.cell_len > width:
+            between, used = "\n", 0
+        shown.append(between).append_text(word)
+        used += len(between.strip("\n")) + word.cell_len
+    return shown
+
+
 def duration(seconds: float | None) -> str:
     """A duration in the unit a reader would choose."""
     if seconds is None:
