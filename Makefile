@@ -1,6 +1,6 @@
 # Thin names for the commands of this repository; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-services test check format bench peers faults fire-drill services
+.PHONY: help demo demo-services test check format bench peers faults fire-drill services image
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -41,3 +41,6 @@ fire-drill: ## Cause every fault there is an alert for, and follow the alert to 
 
 services: ## Run RabbitMQ, PostgreSQL and Redis until Ctrl-C, from installed binaries
 	@.venv/bin/python -m development --install
+
+image: ## Build the image that every service runs from; needs Docker
+	docker build --tag observatory:0.1.0 .

@@ -21,8 +21,10 @@ _HEAD: Final = "# Written by `python -m monitoring`; change monitoring/*.py inst
 
 def files(page: str) -> Iterator[tuple[Path, str]]:
     """Every file, by its path within the folder, and its text."""
+    written = rules(page=page)
     documents: dict[str, Any] = {
-        "prometheus/rules.yml": rules(page=page),
+        "prometheus/rules.yml": written,
+        "kubernetes/rules.yml": scraping.prometheus_rule(written),
         "prometheus/embedded.yml": scraping.embedded(),
         "prometheus/services.yml": scraping.services(),
         "prometheus/kubernetes.yml": scraping.kubernetes(),

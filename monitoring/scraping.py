@@ -100,12 +100,40 @@ def kubernetes() -> dict[str, Any]:
             named("__meta_kubernetes_pod_name", "pod"),
         ],
     }
+    # What the system runs on, each by the name of its component.
+    backends = {
+        "job_name": "backends",
+        "kubernetes_sd_configs": [{"role": "pod"}],
+        "relabel_configs": [
+            keep(f"{prefix}_part_of", "observatory"),
+            keep("__meta_kubernetes_pod_container_port_name", "metrics"),
+            keep("__meta_kubernetes_pod_phase", "Pending|Running"),
+            named(f"{prefix}_component", "job"),
+            named("__meta_kubernetes_namespace", "namespace"),
+            named("__meta_kubernetes_pod_name", "pod"),
+        ],
+    }
     # Each replica by itself: they gossip, and nothing may balance between them.
     found = {"kubernetes_sd_configs": [{"role": "endpoints"}], "relabel_configs": [
         keep("__meta_kubernetes_service_name", "alertmanager"),
         keep("__meta_kubernetes_endpoint_port_name", "http"),
     ]}  # fmt: skip
-    return _configuration(f"{INTERVAL_S}s", "rules.yml", [found], [pods])
+    return _configuration(f"{INTERVAL_S}s", "rules.yml", [found], [pods, backends])
+
+
+def prometheus_rule(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """The rules as the Prometheus Operator takes them."""
+    # It looks at those alone that carry the label of its own release.
+    labels = {
+        "app.kubernetes.io/component": "monitoring",
+        "release": "kube-prometheus-stack",
+    }
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "observatory", "labels": labels},
+        "spec": dict(rules),
+    }
 
 
 def alertmanager(
