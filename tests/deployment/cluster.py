@@ -151,25 +151,26 @@ class Container(Server):
             re.sub(r"\$\(([A-Z_]+)\)", lambda found: environment[found[1]], one)
             for one in [*self.container.get("command", ()), *self.container.get("args", ())]
         ]
+        # The program is this machine's, wherever it is: only what it is told is of the container.
         if arguments[0] == "observatory":
             program = [sys.executable, "-m", "observatory.interfaces.cli.main"]
-            command = [*program, *arguments[1:]]
+            arguments.pop(0)
         elif arguments[0] in _PROGRAMS:
-            command = [str(_PROGRAMS[arguments.pop(0)]()), *arguments]
+            program = [str(_PROGRAMS[arguments.pop(0)]())]
         else:
-            command = [str(_PROGRAMS[self.name]()), *arguments]
+            program = [str(_PROGRAMS[self.name]())]
         listens = {
             "redis": ["--bind", "127.0.0.1", "--port", self._own(6379)],
             "prometheus": [f"--web.listen-address=127.0.0.1:{self._own(9090)}"],
             "alertmanager": [f"--web.listen-address=127.0.0.1:{self._own(9093)}"],
         }
-        command = [self.here(one) for one in command] + listens.get(self.name, [])
+        told = [self.here(one) for one in arguments] + listens.get(self.name, [])
         if self.name == "web" and os.geteuid() == 0:
             # nginx's workers would be another's, and not get into this folder.
-            command[command.index("daemon off;")] += " user root;"
+            told[told.index("daemon off;")] += " user root;"
         if "workingDir" in self.container:
-            return ["env", f"--chdir={self.path(self.container['workingDir'])}", *command]
-        return command
+            program = ["env", f"--chdir={self.path(self.container['workingDir'])}", *program]
+        return [*program, *told]
 
     def _own(self, port: int) -> str:
         return str(self._cluster.ports.get((self.part, port), 0))

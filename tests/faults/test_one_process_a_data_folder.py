@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from workload import JOBS, settings
@@ -13,9 +12,7 @@ from real import MODULE_NAME, environment, running_system
 
 def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     with running_system(JOBS, tmp_path, **settings(tmp_path)) as system:
-        began = time.monotonic()
         second = _second(tmp_path, system.data)
-        assert time.monotonic() - began < 10
         said = second.stdout + second.stderr
         assert second.returncode not in (0, 1), said
         assert "another process" in said, said

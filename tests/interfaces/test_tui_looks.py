@@ -156,3 +156,24 @@ def test_what_was_recorded_is_what_the_api_answers(route: str) -> None:
     )
     schema = json.loads((CONTRACTS / f"{name}.json").read_text())
     jsonschema.Draft202012Validator(schema, registry=registry).validate(RECORDED["answers"][route])
+
+
+async def test_an_answer_that_comes_while_the_screen_is_taken_down_is_no_error() -> None:
+    client = Recorded()
+    app = Tui(client)  # type: ignore[arg-type]
+    async with app.run_test(size=SIZES[0]) as pilot:
+        await settled(pilot)
+        shown = app.view
+        assert shown is not None
+        read = client.read
+
+        async def late(path: str, params: dict[str, str] | None = None) -> Any:
+            if path == "/stats/series":
+                await app._shutdown()
+            return await read(path, params)
+
+        client.read = late  # type: ignore[method-assign]
+        await app.refresh_now()
+
+        assert not app.is_running
+        assert not shown.query("#throughput"), "vacuous: nothing was taken down"

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
@@ -107,7 +108,14 @@ class Tui(App[int]):
         """Read what is shown, and show it."""
         shown: Any = self.screen if isinstance(self.screen, JobScreen) else self.view
         if isinstance(shown, View | JobScreen):
-            await shown.refresh_from(self.source)
+            try:
+                await shown.refresh_from(self.source)
+            except NoMatches:
+                # It may be taken down, part by part, while an answer is on its way.
+                if self.is_running and shown.is_running:
+                    raise
+        if not self.is_running:
+            return
         self._show_status()
         self.refresh_bindings()
 

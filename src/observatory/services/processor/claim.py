@@ -63,6 +63,8 @@ class Claimer:
         """Which queues the consumer takes from; None where it was closed."""
         self._closed = False
         self._suspect: str | None = None
+        self.took_s = 0.0
+        """How long the store took for the last claim."""
         self._doubtful: list[Reference] = []
         self._given: list[ClaimedJob] = []
 
@@ -129,7 +131,9 @@ class Claimer:
     async def _own(self, references: list[Reference]) -> list[ClaimedJob]:
         """Claim these. Until the answer is there it is not known what has become of them."""
         self._doubtful = references
+        began = time.monotonic()
         jobs, commit = await self._store.claim(references, self._worker)
+        self.took_s = time.monotonic() - began
         reach("processor.after_claim")
         self._dispatcher.put(commit)
         self._doubtful, self._given = [], jobs

@@ -110,7 +110,8 @@ class Run:
         self._ending: OutcomeKind | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._started = 0.0
+        self.began_at: float | None = None
+        """By the event loop's clock; None while it waits for a slot."""
         self._begun = False
         self._thread: int | None = None
         """The thread in which the handler is, while it is in one."""
@@ -120,7 +121,7 @@ class Run:
         """Begin to run in a task of its own."""
         timeout_s = self.job.timeout_s
         loop = asyncio.get_running_loop()
-        self._started = loop.time()
+        self.began_at = loop.time()
         if (spans := active()) is not None:
             self.spans = spans.attempt(self.job)
         if timeout_s is not None:
@@ -129,9 +130,11 @@ class Run:
 
     def end(self, outcome: OutcomeKind) -> None:
         """End the run early: its handler is cancelled, and abandoned if that does not end it."""
-        if self.settled or self._task is None:
+        if self.settled:
             return
-        if not self._begun:
+        if self._task is None:
+            self._settle(outcome, error=self._early_error(outcome))
+        elif not self._begun:
             # Cancelled before its first step, a task takes none: nothing would settle it.
             self.cancelled = True
             self._task.cancel()
@@ -187,7 +190,8 @@ class Run:
         return OutcomeKind.COMPLETED, result, None
 
     def _say_if_over_time(self) -> None:
-        took_s = asyncio.get_running_loop().time() - self._started
+        assert self.began_at is not None
+        took_s = asyncio.get_running_loop().time() - self.began_at
         if self.job.timeout_s is None or took_s < self.job.timeout_s + _OVER_TIME_S:
             return
         text = (

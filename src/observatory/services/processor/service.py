@@ -30,6 +30,7 @@ from observatory.services.processor.heartbeat_job import HANDLER
 from observatory.services.processor.maintenance.leadership import Maintenance
 from observatory.services.processor.notes import Notes, NoteWriter
 from observatory.services.processor.run import Run
+from observatory.services.processor.slots import Slots
 from observatory.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -44,6 +45,8 @@ _QUEUES_INTERVAL_S: Final = 0.5
 """Within this a pause is heeded."""
 _KEEP_QUEUE_S: Final = 60.0
 """A queue that was taken up is left once nothing has waited in it for this long."""
+_LOOK_S: Final = 1.0
+"""How often to look for what nobody tells of."""
 _CUT_SHORT: Final = frozenset({OutcomeKind.TIMEOUT, OutcomeKind.CANCELLED, OutcomeKind.RELEASED})
 """Outcomes after which a handler may still be going on."""
 _TASK_SLOTS: Final = 200
@@ -51,8 +54,6 @@ _THREAD_SLOTS: Final = 32
 """Threads share one interpreter: more of them make each, and the event loop, wait longer."""
 _ABANDONED_MAX: Final = 100
 """Runs that did not end when cancelled, beyond which the worker claims no more."""
-_GATHER_S: Final = 0.003
-"""How long a few free slots wait for more to come free, so that one claim fills many."""
 
 
 class Processor:
@@ -77,7 +78,7 @@ class Processor:
         self._settings = settings
         self._now = now
         in_threads = any(not handler.is_async for handler in handlers.values())
-        self._slots = settings.concurrency or (_THREAD_SLOTS if in_threads else _TASK_SLOTS)
+        self._slots = Slots(settings.concurrency or (_THREAD_SLOTS if in_threads else _TASK_SLOTS))
         own = {h.job_type.queue for h in handlers.values()} | {DEFAULT_QUEUE}
         self._own_queues = frozenset(settings.queue_names or own)
         self._taken_up: dict[str, float] = {}
@@ -89,7 +90,7 @@ class Processor:
             started_at=now(),
             seen_at=now(),
             state="active",
-            concurrency=self._slots,
+            concurrency=self._slots.count,
             running=0,
             queues=tuple(sorted(self._own_queues)),
             job_types=tuple(sorted(handlers)),
@@ -97,13 +98,10 @@ class Processor:
         self._state = "active"
         self._fenced = False
         """Others may take this worker for dead: it owns nothing until a beat succeeds."""
-        self._runs: dict[tuple[str, int], Run] = {}
         self._unknown: set[tuple[str, int]] = set()
         self._abandoned: set[Run] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slot_freed = asyncio.Event()
-        self._many_freed = asyncio.Event()
-        self._threads = anyio.CapacityLimiter(self._slots)
+        self._threads = anyio.CapacityLimiter(self._slots.count)
         self._notes = Notes()
         self._note_writer = NoteWriter(self._notes, store, self.worker)
         self._claimer = Claimer(store, spine, dispatcher, self.worker, self._handlers)
@@ -113,7 +111,7 @@ class Processor:
             self.worker,
             settings.heartbeat_seconds,
             None if store.sole_process else settings.lease_seconds,
-            lambda: (len(self._runs), self._state),
+            lambda: (self.running, self._state),
             self._on_pulse,
             self._fence,
         )
@@ -138,7 +136,7 @@ class Processor:
     @property
     def running(self) -> int:
         """Attempts under way."""
-        return len(self._runs)
+        return self._slots.under_way
 
     @property
     def abandoned(self) -> int:
@@ -181,11 +179,12 @@ class Processor:
         await self._queues_loop.stop()
         await self._runs_loop.stop()
         await self._claimer.close()
-        self._slot_freed.set()
+        self._slots.wake()
         await self._claim_loop.stop()
+        self._slots.hand_back_waiting()
         await self._maintenance.stop()
         await self._runs_ended(self._settings.grace_seconds)
-        for run in list(self._runs.values()):
+        for run in list(self._slots.runs.values()):
             run.end(OutcomeKind.RELEASED)
         await self._runs_ended(None)
         # A store that refuses must not keep the process from ending: what could not be recorded
@@ -209,9 +208,8 @@ class Processor:
     async def _runs_ended(self, timeout_s: float | None) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self._runs or self._tasks:
-                    self._slot_freed.clear()
-                    await self._slot_freed.wait()
+                while self._slots.runs or self._tasks:
+                    await self._slots.freed(_LOOK_S)
 
     # Keeping the slots busy
 
@@ -236,29 +234,23 @@ class Processor:
         queues = tuple(sorted({*self._own_queues, *self._taken_up}))
         if self._state != "active" or queues == self._record.queues:
             return
-        record = msgspec.structs.replace(self._record, queues=queues, running=len(self._runs))
+        record = msgspec.structs.replace(self._record, queues=queues, running=self.running)
         await self._store.register_worker(record)
         self._record = record
 
     async def _claim(self) -> bool:
         # The loop never cuts a claim off: its jobs would be owned and not run.
-        free = await self._free_slots()
-        if free:
-            for job in await self._claimer.claim(free):
+        if not self._slots.room or not self._may_claim:
+            await self._slot_comes_free()
+            return True
+        await self._slots.gather()
+        if self._may_claim:
+            jobs = await self._claimer.claim(self._slots.room)
+            if jobs:
+                self._slots.claimed(self._claimer.took_s)
+            for job in jobs:
                 self._start(job)
         return True
-
-    async def _free_slots(self) -> int:
-        """How many jobs to claim now: waits for a slot, and a moment for more; 0 to ask again."""
-        if len(self._runs) >= self._slots or not self._may_claim:
-            await self._slot_comes_free()
-            return 0
-        if self._runs and self._slots - len(self._runs) < self._slots // 4:
-            self._many_freed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GATHER_S):
-                    await self._many_freed.wait()
-        return self._slots - len(self._runs) if self._may_claim else 0
 
     @property
     def _may_claim(self) -> bool:
@@ -270,14 +262,11 @@ class Processor:
         return self._fenced or self._heartbeat.overdue
 
     async def _slot_comes_free(self) -> None:
-        self._slot_freed.clear()
         # An abandoned thread that ends at last says so to nobody: look now and then.
-        wait_s = HAND_ON_AFTER_S if self._claimer.holds_others_work else 1.0
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._slot_freed.wait()
-        except TimeoutError:
+        wait_s = HAND_ON_AFTER_S if self._claimer.holds_others_work else _LOOK_S
+        if not await self._slots.freed(wait_s):
             await self._claimer.hand_on()
+        self._slots.hand_back_waiting(overdue=True)
 
     async def _compare_runs(self) -> None:
         """Hand back what the record says this worker runs and it does not: while the worker
@@ -288,7 +277,7 @@ class Processor:
     async def _unknown_runs(self) -> set[tuple[str, int]]:
         # What is known is looked at after the record: a claim or an outcome under way is in both.
         on_record = set(await self._store.runs(self.worker))
-        return on_record - self._runs.keys() - self._claimer.in_doubt - self._finisher.pending
+        return on_record - self._slots.runs.keys() - self._claimer.in_doubt - self._finisher.pending
 
     def _hand_back(self, runs: set[tuple[str, int]]) -> None:
         for job, attempt in runs:
@@ -315,17 +304,13 @@ class Processor:
             self._threads,
             self._on_settled,
         )
-        self._runs[job.id, job.attempt] = run
-        run.start()
+        self._slots.take(run)
         if self._is_fenced:
             run.end(OutcomeKind.RELEASED)  # it was fenced while the claim was under way
 
     def _on_settled(self, run: Run, outcome: FinishedAttempt) -> None:
         job = run.job
-        del self._runs[job.id, job.attempt]
-        self._slot_freed.set()
-        if len(self._runs) <= self._slots * 3 // 4:
-            self._many_freed.set()
+        self._slots.settled(run)
         self._claimer.ended(job.id)
         self._finisher.expect(outcome, run.spans)
         if outcome.outcome in _CUT_SHORT:
@@ -352,7 +337,7 @@ class Processor:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._slot_freed.set()
+        self._slots.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("processor.task_failed", error=repr(error), exc_info=error)
 
@@ -360,8 +345,8 @@ class Processor:
 
     def _on_pulse(self, pulse: Pulse) -> None:
         for run in pulse.cancel:
-            if run in self._runs:
-                self._runs[run].end(OutcomeKind.CANCELLED)
+            if run in self._slots.runs:
+                self._slots.runs[run].end(OutcomeKind.CANCELLED)
         if pulse.known:
             if self._fenced:
                 _log.warning("worker.back", worker=self.worker)
@@ -374,10 +359,10 @@ class Processor:
             self._keep(self._store.register_worker(self._record))
 
     def _fence(self) -> None:
-        _log.error("worker.fenced", worker=self.worker, running=len(self._runs))
+        _log.error("worker.fenced", worker=self.worker, running=self.running)
         self._fenced = True
         self._queues_loop.wake()  # a claim may be waiting for work
-        for run in list(self._runs.values()):
+        for run in list(self._slots.runs.values()):
             # Handed back: it is not the job's fault. Where it was taken away, that stands.
             run.end(OutcomeKind.RELEASED)
 
@@ -385,7 +370,7 @@ class Processor:
         events = [
             progress_event(report, run.job.type, run.job.queue, self.source)
             for report in await self._note_writer.write()
-            if (run := self._runs.get((report.job, report.attempt))) is not None
+            if (run := self._slots.runs.get((report.job, report.attempt))) is not None
         ]
         # A spine that takes nothing must not keep outcomes waiting.
         self._progress.extend(events)
@@ -402,7 +387,7 @@ class Processor:
 
     async def _announce(self, kind: str) -> None:
         event = worker_event(kind, self._record, self._now(), self.source)
-        event.data["running"] = len(self._runs)
+        event.data["running"] = self.running
         try:
             await self._dispatcher.announce([event])
         except SpineUnavailable as error:
