@@ -302,6 +302,55 @@ async def test_the_end_of_the_log_is_followed_only_while_somebody_asks(
     assert await waiting
 
 
+async def test_a_log_that_has_gone_silent_is_found_out(
+    server: RabbitmqServer, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("observatory.backends.rabbitmq.log._PROVE_AFTER_S", 0.5)
+    monkeypatch.setattr("observatory.backends.rabbitmq.log.DEADLINE_S", 1.0)
+    reader, writer = RabbitmqSpine(server.url(host)), RabbitmqSpine(server.url(host))
+    try:
+        await writer.open()
+        await reader.open()
+        await writer.publish([LogEntry(b'["before"]', "boot-a", 1)], [])
+        assert await reader.wait_log(0, 5.0)
+        at = (await reader.log_range()).last
+
+        # The broker forgets the consumer and tells nobody, as after a fault of its own.
+        tail: Any = reader._log._current
+        channel = tail.reader._channel
+        (tag,) = channel.consumers
+        await channel.rpc(Basic.Cancel(consumer_tag=tag))
+        await writer.publish([LogEntry(b'["after"]', "boot-a", 2)], [])
+        assert not await reader.wait_log(at, 0.2), "vacuous: it heard of it"
+
+        async def heard() -> None:
+            if not await reader.wait_log(at, 5.0):
+                raise SpineUnavailable("nothing came")
+
+        await patiently(heard)
+        (message,) = await reader.read_log(at, 10)
+        assert message.body == b'["after"]'
+        assert tail.session.lost.is_set()
+    finally:
+        await reader.close()
+        await writer.close()
+
+
+async def test_a_quiet_log_that_still_gives_keeps_its_session(
+    spine: RabbitmqSpine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("observatory.backends.rabbitmq.log._PROVE_AFTER_S", 0.2)
+    end = (await spine.log_range()).last
+    tail: Any = spine._log._current
+    before = tail.end
+
+    assert not await spine.wait_log(end, 2.0)
+
+    assert tail.end > before, "vacuous: it was not asked to prove itself"
+    assert spine._log._current is tail
+    assert not tail.session.lost.is_set()
+
+
 async def test_what_was_read_before_the_end_is_read_from_the_broker_once(
     server: RabbitmqServer, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

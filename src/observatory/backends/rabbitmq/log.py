@@ -28,6 +28,9 @@ _LARGE_MESSAGE: Final = 64 * 1024
 _OWN_S: Final = 2.0
 """So long, at most, is what this process published waited for before the log is read."""
 _SILENCE_S: Final = 0.5
+_PROVE_AFTER_S: Final = 15.0
+"""A log that gave nothing for so long must prove that it still would. Where processors live it is
+never so still: they tell of themselves more often."""
 _FIRST_KEPT_S: Final = 10.0
 """The broker drops whole segments, minutes apart."""
 _BACK: Final = 64
@@ -219,31 +222,33 @@ class EventLog:
         tail = _Tail(session, reader, self._publisher)
         # Only a message of one's own that comes back tells where the log ends.
         self._publisher.begin_to_watch()
+        if not await self._reach_end(tail):
+            session.lose("the log gives nothing")
+            raise SpineUnavailable("the log does not give back what was written into it")
+        if not tail.last:
+            tail.last = await self._last_before(tail)
+        return tail
+
+    async def _reach_end(self, tail: _Tail) -> bool:
+        """Take in all that the log holds now; False where it does not give it."""
         mark: str | None = None
         try:
             mark, tail.epoch = await self._publisher.mark()
         except SpineUnavailable:
             # A broker in alarm takes nothing and still gives: then its silence is the end.
-            tail.epoch = self._publisher.epoch
+            tail.epoch = tail.epoch or self._publisher.epoch
             if not tail.epoch:
                 raise
-        while True:
-            incoming = await reader.next(_SILENCE_S if mark is None else DEADLINE_S)
-            if incoming is not None:
-                tail.add(incoming)
-                if incoming.mark == mark and mark is not None:
-                    break
-            elif mark is None:
-                break
-            else:
-                session.lose("the log gives nothing")
-                raise SpineUnavailable("the log does not give back what was written into it")
-        if not tail.last:
-            tail.last = await self._last_before(tail)
-        return tail
+        while (incoming := await tail.reader.next(DEADLINE_S if mark else _SILENCE_S)) is not None:
+            tail.add(incoming)
+            if mark is not None and incoming.mark == mark:
+                return True
+        return mark is None
 
     async def _follow(self, tail: _Tail) -> None:
+        clock = asyncio.get_running_loop().time
         lost = asyncio.ensure_future(tail.session.lost.wait())
+        heard_at = clock()
         try:
             while not lost.done() and not self._idle:
                 incoming = await tail.reader.next(0.5)
@@ -252,6 +257,14 @@ class EventLog:
                     for more in tail.reader.at_hand():
                         tail.add(more)
                     tail.wake()
+                elif clock() < heard_at + _PROVE_AFTER_S:
+                    continue
+                elif not await self._reach_end(tail):
+                    # A consumer that the broker has forgotten looks like one of a quiet system.
+                    tail.session.lose("the log gives nothing")
+                else:
+                    tail.wake()
+                heard_at = clock()
         finally:
             lost.cancel()
             tail.wake()
