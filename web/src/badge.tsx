@@ -1,4 +1,6 @@
 /** A state as icon shape, colour and word; an instant as its age. */
+import { computed } from "@preact/signals";
+import { useMemo } from "preact/hooks";
 import type { State } from "./contracts";
 import { age, moment } from "./format";
 import { serverNow } from "./session";
@@ -32,11 +34,18 @@ export function Badge({ state }: { state: State }) {
 
 /** "12 s", "26 min", counting; the exact time when pointed at. */
 export function Age({ of }: { of: string | null }) {
+  // Bound as text: a list of thousands is not rendered anew each second for the few that change.
+  const told = useMemo(() => {
+    const since = of ? Date.parse(of) : 0;
+    return computed(() => {
+      const seconds = (serverNow.value - since) / 1000;
+      return seconds < 0 ? `in ${age(-seconds)}` : age(seconds);
+    });
+  }, [of]);
   if (!of) return <>–</>;
-  const seconds = (serverNow.value - Date.parse(of)) / 1000;
   return (
     <time dateTime={of} title={moment(of)}>
-      {seconds < 0 ? `in ${age(-seconds)}` : age(seconds)}
+      {told}
     </time>
   );
 }

@@ -1,5 +1,5 @@
 /** The table of jobs used by the overview and the list. */
-import type { Signal } from "@preact/signals";
+import { useComputed, type Signal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { jobHref } from "./address";
 import { Age, Badge } from "./badge";
@@ -16,19 +16,25 @@ function spell(of: Spell | null): string {
   return of.open ? `${elapsed(of.seconds)}…` : duration(of.seconds);
 }
 
-function Wait({ job }: { job: JobSummary }) {
+function waitTold(job: JobSummary): string {
   if ((job.state === "retrying" || job.state === "scheduled") && job.scheduledAt) {
     const left = (Date.parse(job.scheduledAt) - serverNow.value) / 1000;
-    return <>{left > 0 ? `due in ${elapsed(left)}` : "due now"}</>;
+    return left > 0 ? `due in ${elapsed(left)}` : "due now";
   }
-  return <>{spell(waited(job, serverNow.value))}</>;
+  return spell(waited(job, serverNow.value));
 }
 
-function Run({ job }: { job: JobSummary }) {
-  const fraction = job.state === "running" ? job.progress?.fraction : null;
+// Bound as text: a list of thousands is not rendered anew each second for the few that change.
+function Wait({ row }: { row: Signal<JobSummary> }) {
+  return <>{useComputed(() => waitTold(row.value))}</>;
+}
+
+function Run({ row }: { row: Signal<JobSummary> }) {
+  const told = useComputed(() => spell(ran(row.value, serverNow.value)));
+  const fraction = row.value.state === "running" ? row.value.progress?.fraction : null;
   return (
     <>
-      {spell(ran(job, serverNow.value))}
+      {told}
       {typeof fraction === "number" && (
         <progress value={fraction} max={1} aria-label="reported progress" />
       )}
@@ -83,10 +89,10 @@ function Row({ list, id, selection }: RowProps) {
         <Age of={job.createdAt} />
       </td>
       <td class="number wide">
-        <Wait job={job} />
+        <Wait row={row} />
       </td>
       <td class="number">
-        <Run job={job} />
+        <Run row={row} />
       </td>
     </tr>
   );
@@ -136,7 +142,8 @@ export function JobTable({ list, caption, selection }: JobTableProps) {
   useHold(list, box);
   const rows = useMemo(() => new Map<string, preact.JSX.Element>(), [list]);
   const ids = list.ids.value;
-  for (const id of rows.keys()) if (!ids.includes(id)) rows.delete(id);
+  const shown = new Set(ids);
+  for (const id of rows.keys()) if (!shown.has(id)) rows.delete(id);
   for (const id of ids) {
     if (!rows.has(id)) rows.set(id, <Row key={id} list={list} id={id} selection={selection} />);
   }
