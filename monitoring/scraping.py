@@ -100,7 +100,7 @@ def kubernetes() -> dict[str, Any]:
             named("__meta_kubernetes_pod_name", "pod"),
         ],
     }
-    # What the system runs on, each by the name of its component.
+    # What the system runs on, each by the name by which the rules know it.
     backends = {
         "job_name": "backends",
         "kubernetes_sd_configs": [{"role": "pod"}],
@@ -108,7 +108,7 @@ def kubernetes() -> dict[str, Any]:
             keep(f"{prefix}_part_of", "observatory"),
             keep("__meta_kubernetes_pod_container_port_name", "metrics"),
             keep("__meta_kubernetes_pod_phase", "Pending|Running"),
-            named(f"{prefix}_component", "job"),
+            *_jobs_of_components(f"{prefix}_component"),
             named("__meta_kubernetes_namespace", "namespace"),
             named("__meta_kubernetes_pod_name", "pod"),
         ],
@@ -119,6 +119,16 @@ def kubernetes() -> dict[str, Any]:
         keep("__meta_kubernetes_endpoint_port_name", "http"),
     ]}  # fmt: skip
     return _configuration(f"{INTERVAL_S}s", "rules.yml", [found], [pods, backends])
+
+
+def _jobs_of_components(source: str) -> list[dict[str, Any]]:
+    """The job of a component: its own name, that of what it exports, or of what the edge is."""
+    labelled = {"source_labels": [source], "target_label": "job"}
+    return [
+        labelled,
+        {**labelled, "regex": "(.+)-exporter", "replacement": "$1"},
+        {**labelled, "regex": "web", "replacement": "nginx"},
+    ]
 
 
 def prometheus_rule(rules: Mapping[str, Any]) -> dict[str, Any]:

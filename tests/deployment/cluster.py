@@ -36,6 +36,8 @@ _PROGRAMS: Final = {
     "prometheus": installation.prometheus,
     "alertmanager": installation.alertmanager,
     "exporter": installation.nginx_exporter,
+    "postgres-exporter": installation.postgres_exporter,
+    "redis-exporter": installation.redis_exporter,
     "pg_isready": lambda: installation.postgres_binaries() / "pg_isready",
     "rabbitmq-diagnostics": lambda: installation.rabbitmq_scripts() / "rabbitmq-diagnostics",
 }
@@ -175,6 +177,17 @@ class Container(Server):
         return str(self._cluster.ports.get((self.part, port), 0))
 
 
+def _labels(rules: list[Document], seen: dict[str, str]) -> dict[str, str]:
+    """What rules of relabelling call a target whose own labels are these."""
+    found: dict[str, str] = {}
+    for rule in rules:
+        value = seen.get(rule["source_labels"][0], "-")
+        if matched := re.fullmatch(rule.get("regex", "(.*)"), value):
+            replacement = rule.get("replacement", "$1").replace("$1", r"\1")
+            found[rule["target_label"]] = matched.expand(replacement)
+    return found
+
+
 class Cluster:
     """Everything of an overlay, to be started part by part."""
 
@@ -251,11 +264,7 @@ class Cluster:
                 kept = [rule for rule in rules if rule.get("action") == "keep"]
                 if all(re.fullmatch(one["regex"], seen[one["source_labels"][0]]) for one in kept):
                     own = self.ports[component(workload), port["containerPort"]]
-                    named: dict[str, str] = {
-                        rule["target_label"]: seen.get(rule["source_labels"][0], "-")
-                        for rule in rules
-                        if "target_label" in rule
-                    }
+                    named = _labels([one for one in rules if "target_label" in one], seen)
                     found.append({"targets": [f"127.0.0.1:{own}"], "labels": named})
         return found
 

@@ -429,9 +429,9 @@ def test_prometheus_accepts_the_file_for_kubernetes(tmp_path: Path) -> None:
     # A key is mounted there; promtool wants to see the file.
     key = tmp_path / "key"
     key.touch()
-    for one in configuration["scrape_configs"]:
-        assert one["authorization"].pop("credentials_file") == scraping.KEY_FILE
-        one["authorization"]["credentials_file"] = str(key)
+    ours, _ = configuration["scrape_configs"]
+    assert ours["authorization"].pop("credentials_file") == scraping.KEY_FILE
+    ours["authorization"]["credentials_file"] = str(key)
     file = tmp_path / "kubernetes.yml"
     file.write_text(dumped(configuration))
     (tmp_path / "rules.yml").write_text((HERE / "prometheus/rules.yml").read_text())
