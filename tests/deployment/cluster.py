@@ -128,7 +128,7 @@ class Container(Server):
         if port:
             own = self._cluster.ports[self.part, int(port)]
             values |= {"OBSERVATORY_HOST": "127.0.0.1", "OBSERVATORY_PORT": str(own)}
-        for name in ("EDGE_LISTEN", "EDGE_STATUS"):
+        for name in ("EDGE_LISTEN", "EDGE_STATUS", "EDGE_TLS_LISTEN"):
             if name in values:
                 values[name] = f"127.0.0.1:{self._cluster.ports[self.part, int(values[name])]}"
         return kept | {name: self.here(value) for name, value in values.items()}
@@ -196,7 +196,7 @@ class Cluster:
         self.documents = documents
         self.key, gate = new_key("gate", ["admin"])
         reader, watching = new_key("prometheus", ["read"])
-        self._secrets = {
+        self.secrets = {
             "observatory-keys": {"entries": f"{gate},{watching}", "reader": reader},
             "observatory-credentials": {
                 name: secrets.token_urlsafe(16)
@@ -206,7 +206,7 @@ class Cluster:
         self.rabbitmq = RabbitmqServer(folder / "rabbitmq", metrics=True)
         self.rabbitmq.folder.mkdir(parents=True)
         (self.rabbitmq.folder / "password").write_text(
-            self._secrets["observatory-credentials"]["rabbitmq"]
+            self.secrets["observatory-credentials"]["rabbitmq"]
         )
         self.postgres = PostgresServer(folder / "postgres", fsync=False)
         taken: set[int] = set()
@@ -230,7 +230,7 @@ class Cluster:
         """The environment as Kubernetes makes it: secrets read, `$(NAME)` filled in."""
         found: dict[str, str] = {}
         by_reference = {
-            one["name"]: self._secrets[reference["name"]][reference["key"]]
+            one["name"]: self.secrets[reference["name"]][reference["key"]]
             for one in container.get("env", ())
             if "valueFrom" in one and (reference := one["valueFrom"]["secretKeyRef"])
         }
@@ -245,8 +245,12 @@ class Cluster:
             maps = {one["metadata"]["name"]: one for one in of_kind(self.documents, "ConfigMap")}
             return maps[volume["configMap"]["name"]]["data"]
         if "secret" in volume:
-            held = self._secrets[volume["secret"]["secretName"]]
+            held = self.secrets[volume["secret"]["secretName"]]
             return {one["path"]: held[one["key"]] for one in volume["secret"]["items"]}
+        if "projected" in volume:
+            return {
+                k: v for one in volume["projected"]["sources"] for k, v in self.content(one).items()
+            }
         return {}
 
     def targets(self, rules: list[Document]) -> list[Document]:

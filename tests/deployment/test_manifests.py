@@ -43,6 +43,7 @@ OF_OPERATORS: Final = {
 SECRETS: Final = {
     "observatory-credentials": {"rabbitmq", "postgres", "redis", "grafana", "pgadmin"},
     "observatory-keys": {"entries", "reader"},
+    "observatory-tls": {"tls.crt", "tls.key"},
     # Made by the operators in production.
     "rabbitmq-default-user": {"username", "password"},
     "postgres-app": {"password"},
@@ -254,6 +255,7 @@ def test_services_lead_to_ports_that_are_there(overlay: str) -> None:
 
 CONFIGURATION: Final = {
     "edge-templates": ["edge/nginx.conf.template"],
+    "edge-tls-template": ["edge/tls.conf.template"],
     "jobs": ["examples/standard_library.py"],
     "prometheus-configuration": [
         "monitoring/prometheus/kubernetes.yml",
