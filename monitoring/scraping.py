@@ -76,6 +76,29 @@ def services() -> dict[str, Any]:
     return found
 
 
+def compose() -> dict[str, Any]:
+    """For compose.yaml, where the addresses of a service's name are those of its containers."""
+
+    def found(names: Sequence[str], port: int) -> dict[str, Any]:
+        return {"dns_sd_configs": [{"names": list(names), "type": "A", "port": port}]}
+
+    ours = {
+        "job_name": "observatory",
+        "authorization": {"credentials_file": KEY_FILE},
+        **found(list(PORTS), 8080),
+        "relabel_configs": [{"source_labels": ["__meta_dns_name"], "target_label": "service"}],
+    }
+    # The exporter of nginx is in the network of the edge.
+    exporters = {"rabbitmq": "rabbitmq:15692", "postgres": "postgres-exporter:9187"}
+    exporters |= {"redis": "redis-exporter:9121", "nginx": "web:9113"}
+    backends = [
+        {"job_name": job, **found([name], int(port))}
+        for job, (name, _, port) in ((j, at.partition(":")) for j, at in exporters.items())
+    ]
+    alertmanager = {"static_configs": [{"targets": ["alertmanager:9093"]}]}
+    return _configuration(f"{INTERVAL_S}s", "rules.yml", [alertmanager], [ours, *backends])
+
+
 def kubernetes() -> dict[str, Any]:
     """For a cluster: every pod that is part of the system, by its labels."""
     prefix = "__meta_kubernetes_pod_label_app_kubernetes_io"

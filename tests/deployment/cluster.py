@@ -264,7 +264,9 @@ class Cluster:
             }
             meta |= {"__meta_kubernetes_pod_phase": "Running"}
             for port in container.get("ports", ()):
-                seen = meta | {"__meta_kubernetes_pod_container_port_name": port["name"]}
+                seen: dict[str, str] = meta | {
+                    "__meta_kubernetes_pod_container_port_name": port["name"]
+                }
                 kept = [rule for rule in rules if rule.get("action") == "keep"]
                 if all(re.fullmatch(one["regex"], seen[one["source_labels"][0]]) for one in kept):
                     own = self.ports[component(workload), port["containerPort"]]

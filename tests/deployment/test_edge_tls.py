@@ -9,7 +9,7 @@ from email.message import Message
 from pathlib import Path
 from typing import IO
 
-import kubernetes_validate
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 from cluster import Cluster
 from rendering import KUBERNETES, component, of_kind, rendered

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-import kubernetes_validate
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 from rendering import (
     COMPONENT,
