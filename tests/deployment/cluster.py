@@ -155,17 +155,18 @@ class Container(Server):
         ]
         if arguments[0] == "observatory":
             program = [sys.executable, "-m", "observatory.interfaces.cli.main"]
-            command = [*program, *arguments[1:]]
+            arguments.pop(0)
         elif arguments[0] in _PROGRAMS:
-            command = [str(_PROGRAMS[arguments.pop(0)]()), *arguments]
+            program = [str(_PROGRAMS[arguments.pop(0)]())]
         else:
-            command = [str(_PROGRAMS[self.name]()), *arguments]
+            program = [str(_PROGRAMS[self.name]())]
         listens = {
             "redis": ["--bind", "127.0.0.1", "--port", self._own(6379)],
             "prometheus": [f"--web.listen-address=127.0.0.1:{self._own(9090)}"],
             "alertmanager": [f"--web.listen-address=127.0.0.1:{self._own(9093)}"],
         }
-        command = [self.here(one) for one in command] + listens.get(self.name, [])
+        given = [self.here(one) for one in arguments]
+        command = [*program, *given, *listens.get(self.name, [])]
         if self.name == "web" and os.geteuid() == 0:
             # nginx's workers would be another's, and not get into this folder.
             command[command.index("daemon off;")] += " user root;"
