@@ -1,5 +1,6 @@
 """Backup, restore and loss of servers, as docs/operations tells of them, with its own commands."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -57,7 +58,7 @@ class Site:
         return self.postgres, self.rabbitmq, self.redis
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         return QUICK | {
             "OBSERVATORY_STORE_URL": self.postgres.url(DATABASE),
             "OBSERVATORY_SPINE_URL": self.rabbitmq.url(),
@@ -105,7 +106,7 @@ def submit(http: httpx.Client, type: str, numbers: range) -> dict[str, str]:
     answer = http.post("/jobs/batch", json=items)
     assert answer.status_code == 202, answer.text
     told: list[dict[str, Any]] = answer.json()["items"]
-    return {item["idempotencyKey"]: one["jobId"] for item, one in zip(items, told, strict=True)}
+    return {f"{type}-{n}": one["jobId"] for n, one in zip(numbers, told, strict=True)}
 
 
 def states(http: httpx.Client) -> Counter[str]:
@@ -182,3 +183,29 @@ def test_rabbitmq_and_redis_may_come_back_empty(tmp_path: Path) -> None:
 
         counted(system, Counter(completed=60), timeout_s=90)
         assert recorded(system.http, [*ids, *taken.values()]) == Counter(completed=40)
+
+
+def test_an_old_key_and_a_new_one_work_side_by_side(tmp_path: Path) -> None:
+    (new_key,) = told_to_run("keys.md")
+    made = [_made(new_key.text, tmp_path) for _ in range(2)]
+    keys = [key for key, _ in made]
+
+    def answers(entries: list[str]) -> list[int]:
+        with running_system(JOBS, tmp_path, OBSERVATORY_API_KEYS=",".join(entries)) as system:
+            headers = [{"Authorization": f"Bearer {key}"} for key in keys]
+            return [system.http.get("/jobs", headers=one).status_code for one in headers]
+
+    assert answers([entry for _, entry in made]) == [200, 200]
+    assert answers([made[1][1]]) == [401, 200]
+
+
+def _made(text: str, folder: Path) -> tuple[str, str]:
+    """A key and its entry, as the command of a document makes them."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "-euo", "pipefail", "-c", f"{text.strip()} --json"]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(PATH=path), capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return found["key"], found["entry"]
