@@ -18,6 +18,7 @@ from documents import ROOT, Block, blocks
 from development import PostgresServer, RabbitmqServer, RedisServer
 from development.installation import postgres_binaries
 from development.process import Server
+from observatory.backends.postgres.migrate import HEAD
 from real import RunningSystem, environment, running_system, until
 
 pytestmark = pytest.mark.slow
@@ -183,6 +184,20 @@ def test_rabbitmq_and_redis_may_come_back_empty(tmp_path: Path) -> None:
 
         counted(system, Counter(completed=60), timeout_s=90)
         assert recorded(system.http, [*ids, *taken.values()]) == Counter(completed=40)
+
+
+def test_the_schema_is_migrated_after_a_backup_and_again_without_harm(tmp_path: Path) -> None:
+    (upgrade,) = told_to_run("upgrade.md")
+    with PostgresServer(tmp_path / "postgres") as server:
+        settings = {"OBSERVATORY_STORE_URL": server.url()}
+        for _ in range(2):
+            run(upgrade, tmp_path, settings)
+            assert server.psql("SELECT version_num FROM alembic_version") == HEAD
+        listed = subprocess.run(
+            [postgres_binaries() / "pg_restore", "--list", tmp_path / "observatory.dump"],
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert "TABLE DATA public jobs" in listed.stdout
 
 
 def test_an_old_key_and_a_new_one_work_side_by_side(tmp_path: Path) -> None:
