@@ -17,7 +17,9 @@ COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-dev --no-install-project --extra otel
 COPY . .
 COPY --from=page /source/src/observatory/interfaces/web/dist src/observatory/interfaces/web/dist
-RUN uv sync --frozen --no-dev --no-editable --extra otel
+# What the wheel is built with is checked as well.
+RUN uv build --wheel --require-hashes --build-constraints build-constraints.txt --out-dir /wheels \
+    && uv pip install --python /opt/observatory/bin/python --no-deps --compile-bytecode /wheels/*.whl
 
 FROM docker.io/library/python:3.13.5-slim-bookworm
 LABEL org.opencontainers.image.title="Distributed Task Observatory" \

@@ -14,6 +14,7 @@ Serve it without the driver, and submit to it by hand:
 import ast
 import io
 import sysconfig
+import threading
 import tokenize
 import warnings
 import zlib
@@ -41,6 +42,11 @@ ACTIVE = ("scheduled", "queued", "running", "retrying")
 # Old test files are full of invalid escapes; Python would print a warning for each one it parses.
 warnings.filterwarnings("ignore", category=SyntaxWarning)
 warnings.filterwarnings("ignore", category=DeprecationWarning, message="invalid (escape|octal)")
+
+# Python 3.11.7, and others near it, keep the depth within a tree for all threads together: where
+# two parse at once, one may end with SystemError, "AST constructor recursion depth mismatch". No
+# time is lost by taking turns, as one thread runs at a time anyway.
+_PARSING = threading.Lock()
 
 app = Observatory()
 
@@ -74,7 +80,8 @@ def analyze(path: str, ctx: JobContext) -> dict[str, Any]:
         code_lines = _code_lines(text)
         if large:
             ctx.progress(0.5, "tokens counted")
-        tree = ast.parse(text, filename=path)
+        with _PARSING:
+            tree = ast.parse(text, filename=path)
     except (SyntaxError, UnicodeDecodeError, tokenize.TokenError, ValueError) as error:
         # The file will be no better next time.
         raise NonRetryable(f"{path} is not Python: {type(error).__name__}: {error}") from error

@@ -27,6 +27,7 @@ def files(page: str) -> Iterator[tuple[Path, str]]:
         "kubernetes/rules.yml": scraping.prometheus_rule(written),
         "prometheus/embedded.yml": scraping.embedded(),
         "prometheus/services.yml": scraping.services(),
+        "prometheus/compose.yml": scraping.compose(),
         "prometheus/kubernetes.yml": scraping.kubernetes(),
         "alertmanager/alertmanager.yml": scraping.alertmanager(),
         **dashboards.provisioning(),

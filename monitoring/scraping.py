@@ -76,6 +76,29 @@ def services() -> dict[str, Any]:
     return found
 
 
+def compose() -> dict[str, Any]:
+    """For compose.yaml, where the addresses of a service's name are those of its containers."""
+
+    def found(names: Sequence[str], port: int) -> dict[str, Any]:
+        return {"dns_sd_configs": [{"names": list(names), "type": "A", "port": port}]}
+
+    ours = {
+        "job_name": "observatory",
+        "authorization": {"credentials_file": KEY_FILE},
+        **found(list(PORTS), 8080),
+        "relabel_configs": [{"source_labels": ["__meta_dns_name"], "target_label": "service"}],
+    }
+    # The exporter of nginx is in the network of the edge.
+    exporters = {"rabbitmq": "rabbitmq:15692", "postgres": "postgres-exporter:9187"}
+    exporters |= {"redis": "redis-exporter:9121", "nginx": "web:9113"}
+    backends = [
+        {"job_name": job, **found([name], int(port))}
+        for job, (name, _, port) in ((j, at.partition(":")) for j, at in exporters.items())
+    ]
+    alertmanager = {"static_configs": [{"targets": ["alertmanager:9093"]}]}
+    return _configuration(f"{INTERVAL_S}s", "rules.yml", [alertmanager], [ours, *backends])
+
+
 def kubernetes() -> dict[str, Any]:
     """For a cluster: every pod that is part of the system, by its labels."""
     prefix = "__meta_kubernetes_pod_label_app_kubernetes_io"
@@ -100,7 +123,7 @@ def kubernetes() -> dict[str, Any]:
             named("__meta_kubernetes_pod_name", "pod"),
         ],
     }
-    # What the system runs on, each by the name of its component.
+    # What the system runs on, each by the name by which the rules know it.
     backends = {
         "job_name": "backends",
         "kubernetes_sd_configs": [{"role": "pod"}],
@@ -108,7 +131,7 @@ def kubernetes() -> dict[str, Any]:
             keep(f"{prefix}_part_of", "observatory"),
             keep("__meta_kubernetes_pod_container_port_name", "metrics"),
             keep("__meta_kubernetes_pod_phase", "Pending|Running"),
-            named(f"{prefix}_component", "job"),
+            *_jobs_of_components(f"{prefix}_component"),
             named("__meta_kubernetes_namespace", "namespace"),
             named("__meta_kubernetes_pod_name", "pod"),
         ],
@@ -119,6 +142,16 @@ def kubernetes() -> dict[str, Any]:
         keep("__meta_kubernetes_endpoint_port_name", "http"),
     ]}  # fmt: skip
     return _configuration(f"{INTERVAL_S}s", "rules.yml", [found], [pods, backends])
+
+
+def _jobs_of_components(source: str) -> list[dict[str, Any]]:
+    """The job of a component: its own name, that of what it exports, or of what the edge is."""
+    labelled = {"source_labels": [source], "target_label": "job"}
+    return [
+        labelled,
+        {**labelled, "regex": "(.+)-exporter", "replacement": "$1"},
+        {**labelled, "regex": "web", "replacement": "nginx"},
+    ]
 
 
 def prometheus_rule(rules: Mapping[str, Any]) -> dict[str, Any]:

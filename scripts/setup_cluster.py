@@ -23,6 +23,7 @@ WORKLOADS = (
     ),
     *(f"deployment/{one}" for one in ("gateway", "processor", "metrics-engine", "read-model")),
     *(f"deployment/{one}" for one in ("web", "grafana", "pgadmin")),
+    *(f"deployment/{one}-exporter" for one in ("postgres", "redis")),
 )
 
 

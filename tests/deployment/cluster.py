@@ -36,6 +36,8 @@ _PROGRAMS: Final = {
     "prometheus": installation.prometheus,
     "alertmanager": installation.alertmanager,
     "exporter": installation.nginx_exporter,
+    "postgres-exporter": installation.postgres_exporter,
+    "redis-exporter": installation.redis_exporter,
     "pg_isready": lambda: installation.postgres_binaries() / "pg_isready",
     "rabbitmq-diagnostics": lambda: installation.rabbitmq_scripts() / "rabbitmq-diagnostics",
 }
@@ -126,7 +128,7 @@ class Container(Server):
         if port:
             own = self._cluster.ports[self.part, int(port)]
             values |= {"OBSERVATORY_HOST": "127.0.0.1", "OBSERVATORY_PORT": str(own)}
-        for name in ("EDGE_LISTEN", "EDGE_STATUS"):
+        for name in ("EDGE_LISTEN", "EDGE_STATUS", "EDGE_TLS_LISTEN"):
             if name in values:
                 values[name] = f"127.0.0.1:{self._cluster.ports[self.part, int(values[name])]}"
         return kept | {name: self.here(value) for name, value in values.items()}
@@ -176,6 +178,17 @@ class Container(Server):
         return str(self._cluster.ports.get((self.part, port), 0))
 
 
+def _labels(rules: list[Document], seen: dict[str, str]) -> dict[str, str]:
+    """What rules of relabelling call a target whose own labels are these."""
+    found: dict[str, str] = {}
+    for rule in rules:
+        value = seen.get(rule["source_labels"][0], "-")
+        if matched := re.fullmatch(rule.get("regex", "(.*)"), value):
+            replacement = rule.get("replacement", "$1").replace("$1", r"\1")
+            found[rule["target_label"]] = matched.expand(replacement)
+    return found
+
+
 class Cluster:
     """Everything of an overlay, to be started part by part."""
 
@@ -184,7 +197,7 @@ class Cluster:
         self.documents = documents
         self.key, gate = new_key("gate", ["admin"])
         reader, watching = new_key("prometheus", ["read"])
-        self._secrets = {
+        self.secrets = {
             "observatory-keys": {"entries": f"{gate},{watching}", "reader": reader},
             "observatory-credentials": {
                 name: secrets.token_urlsafe(16)
@@ -194,7 +207,7 @@ class Cluster:
         self.rabbitmq = RabbitmqServer(folder / "rabbitmq", metrics=True)
         self.rabbitmq.folder.mkdir(parents=True)
         (self.rabbitmq.folder / "password").write_text(
-            self._secrets["observatory-credentials"]["rabbitmq"]
+            self.secrets["observatory-credentials"]["rabbitmq"]
         )
         self.postgres = PostgresServer(folder / "postgres", fsync=False)
         taken: set[int] = set()
@@ -218,7 +231,7 @@ class Cluster:
         """The environment as Kubernetes makes it: secrets read, `$(NAME)` filled in."""
         found: dict[str, str] = {}
         by_reference = {
-            one["name"]: self._secrets[reference["name"]][reference["key"]]
+            one["name"]: self.secrets[reference["name"]][reference["key"]]
             for one in container.get("env", ())
             if "valueFrom" in one and (reference := one["valueFrom"]["secretKeyRef"])
         }
@@ -233,8 +246,12 @@ class Cluster:
             maps = {one["metadata"]["name"]: one for one in of_kind(self.documents, "ConfigMap")}
             return maps[volume["configMap"]["name"]]["data"]
         if "secret" in volume:
-            held = self._secrets[volume["secret"]["secretName"]]
+            held = self.secrets[volume["secret"]["secretName"]]
             return {one["path"]: held[one["key"]] for one in volume["secret"]["items"]}
+        if "projected" in volume:
+            return {
+                k: v for one in volume["projected"]["sources"] for k, v in self.content(one).items()
+            }
         return {}
 
     def targets(self, rules: list[Document]) -> list[Document]:
@@ -248,15 +265,13 @@ class Cluster:
             }
             meta |= {"__meta_kubernetes_pod_phase": "Running"}
             for port in container.get("ports", ()):
-                seen = meta | {"__meta_kubernetes_pod_container_port_name": port["name"]}
+                seen: dict[str, str] = meta | {
+                    "__meta_kubernetes_pod_container_port_name": port["name"]
+                }
                 kept = [rule for rule in rules if rule.get("action") == "keep"]
                 if all(re.fullmatch(one["regex"], seen[one["source_labels"][0]]) for one in kept):
                     own = self.ports[component(workload), port["containerPort"]]
-                    named: dict[str, str] = {
-                        rule["target_label"]: seen.get(rule["source_labels"][0], "-")
-                        for rule in rules
-                        if "target_label" in rule
-                    }
+                    named = _labels([one for one in rules if "target_label" in one], seen)
                     found.append({"targets": [f"127.0.0.1:{own}"], "labels": named})
         return found
 

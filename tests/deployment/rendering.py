@@ -29,8 +29,8 @@ def kubectl() -> str:
 
 
 @functools.cache
-def text(overlay: str) -> str:
-    """What `kubectl apply --kustomize` would send."""
+def text(overlay: str | Path) -> str:
+    """What `kubectl apply --kustomize` would send, for an overlay of the repository or a folder."""
     done = subprocess.run(
         [kubectl(), "kustomize", KUBERNETES / overlay], capture_output=True, text=True, timeout=60
     )
@@ -38,7 +38,7 @@ def text(overlay: str) -> str:
     return done.stdout
 
 
-def rendered(overlay: str) -> list[Document]:
+def rendered(overlay: str | Path) -> list[Document]:
     """Every document of an overlay, of its own each time."""
     return [parsed(one) for one in re.split(r"^---$", text(overlay), flags=re.MULTILINE)]
 

@@ -13,6 +13,7 @@ import pytest
 from cluster import NOT_HERE, Cluster
 from rendering import rendered
 
+from monitoring.rules import BACKENDS
 from real import environment, until
 
 pytestmark = pytest.mark.slow
@@ -34,9 +35,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         migrated = made.containers["migrate"].run()
         assert migrated.returncode == 0, migrated.stdout + migrated.stderr
         others = made.containers.keys() - {*first, "migrate", *BY_DEVELOPMENT, *NOT_HERE}
-        assert others == {"gateway", "processor", "metrics-engine", "read-model", "web", "exporter"}
-        # The exporter last, as it asks nginx when it starts.
-        for name in sorted(others, key=lambda one: one == "exporter"):
+        services = {"gateway", "processor", "metrics-engine", "read-model", "web"}
+        assert others == services | {"exporter", "postgres-exporter", "redis-exporter"}
+        # The exporters last: that of nginx asks it when it starts.
+        for name in sorted(others, key=lambda one: one not in services):
             stack.enter_context(made.containers[name])
         yield made
 
@@ -50,7 +52,7 @@ def test_every_probe_passes(cluster: Cluster) -> None:
             if kind in container.container:
                 until(lambda c=container, k=kind: c.probe(k), timeout_s=30, why=lambda n=name: n)
                 called += 1
-    assert called >= 28
+    assert called >= 32
 
 
 def attempts_named(text: str, edge: str, key: str) -> list[str]:
@@ -105,7 +107,7 @@ def test_prometheus_finds_all_that_tells_of_itself_and_may_read_it(cluster: Clus
             one["metric"].get("service", one["metric"]["job"]): one["value"][1] for one in found
         }
 
-    wanted = {"gateway", "processor", "metrics-engine", "read-model", "rabbitmq", "web"}
+    wanted = {"gateway", "processor", "metrics-engine", "read-model", *BACKENDS}
     # It asks each a quarter of a minute after the last time.
     until(lambda: up() == dict.fromkeys(wanted, "1"), timeout_s=40, why=lambda: str(up()))
 

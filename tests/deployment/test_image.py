@@ -21,9 +21,28 @@ def test_its_stages_stand_on_versions() -> None:
 def test_packages_are_those_of_the_lock() -> None:
     syncs = re.findall(r"uv sync (.+)", DOCKERFILE)
 
-    assert len(syncs) == 2
+    assert len(syncs) == 1
     assert all("--frozen" in one and "--no-dev" in one for one in syncs)
-    assert "pip install" not in DOCKERFILE
+    # Nothing but the wheel itself, and nothing that it depends on, comes by another way.
+    assert re.findall(r"pip install (.+)", DOCKERFILE) == [
+        "--python /opt/observatory/bin/python --no-deps --compile-bytecode /wheels/*.whl"
+    ]
+
+
+def test_what_the_wheel_is_built_with_is_locked_by_hashes() -> None:
+    (build,) = re.findall(r"uv build (.+?) \\$", DOCKERFILE, re.MULTILINE)
+    assert "--require-hashes --build-constraints build-constraints.txt" in build
+    locked = (ROOT / "build-constraints.txt").read_text().replace("\\\n", " ")
+    pinned = {
+        found[1]: found[2].count("--hash=sha256:")
+        for found in re.finditer(r"^([a-z-]+)==(.+)$", locked, re.MULTILINE)
+    }
+
+    wanted = {re.split(r"[^a-z-]", one)[0] for one in PROJECT["build-system"]["requires"]}
+    assert wanted <= pinned.keys()
+    assert min(pinned.values()) >= 1
+    sent = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    assert "build-constraints.txt" in sent
 
 
 def test_it_ends_as_nobody_in_particular() -> None:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-import kubernetes_validate
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 from rendering import (
     COMPONENT,
@@ -23,6 +23,8 @@ from rendering import (
     workloads,
 )
 
+from monitoring import scraping
+from monitoring.rules import BACKENDS
 from observatory.interfaces.cli import services as commands
 from observatory.interfaces.cli.migrate import migrate
 from observatory.settings import unknown_settings
@@ -41,6 +43,7 @@ OF_OPERATORS: Final = {
 SECRETS: Final = {
     "observatory-credentials": {"rabbitmq", "postgres", "redis", "grafana", "pgadmin"},
     "observatory-keys": {"entries", "reader"},
+    "observatory-tls": {"tls.crt", "tls.key"},
     # Made by the operators in production.
     "rabbitmq-default-user": {"username", "password"},
     "postgres-app": {"password"},
@@ -252,6 +255,7 @@ def test_services_lead_to_ports_that_are_there(overlay: str) -> None:
 
 CONFIGURATION: Final = {
     "edge-templates": ["edge/nginx.conf.template"],
+    "edge-tls-template": ["edge/tls.conf.template"],
     "jobs": ["examples/standard_library.py"],
     "prometheus-configuration": [
         "monitoring/prometheus/kubernetes.yml",
@@ -282,6 +286,40 @@ def test_the_operator_is_given_the_rules_of_the_repository() -> None:
     (rule,) = of_kind(rendered("overlays/production"), "PrometheusRule")
 
     assert rule["spec"] == parsed((ROOT / "monitoring/prometheus/rules.yml").read_text())
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_whatever_the_rules_ask_for_is_scraped(overlay: str) -> None:
+    """Each job of the rules is what the relabelling makes of a component that has a port for it."""
+    documents = rendered(overlay)
+    telling = {
+        component(workload)
+        for workload, container in containers(documents)
+        if any(port["name"] == "metrics" for port in container.get("ports", ()))
+    }
+    if overlay == "overlays/production":
+        (monitor,) = of_kind(documents, "PodMonitor")
+        watched = set(monitor["spec"]["selector"]["matchExpressions"][0]["values"])
+        assert telling <= watched
+        # Those of operators have the labels of their custom resources.
+        telling = watched
+        rules: list[Any] = monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]
+        ways = [(one.get("regex", "(.*)"), one.get("replacement", "$1")) for one in rules]
+    else:
+        _, backends = scraping.kubernetes()["scrape_configs"]
+        rules = [one for one in backends["relabel_configs"] if one.get("target_label") == "job"]
+        ways = [(one.get("regex", "(.*)"), one.get("replacement", "$1")) for one in rules]
+
+    jobs = {_job_of(name, ways) for name in telling}
+
+    assert jobs == set(BACKENDS)
+
+
+def _job_of(name: str, ways: list[tuple[str, str]]) -> str:
+    """What the rules of relabelling make of a component's name; the last that matches decides."""
+    matching = [way for way in ways if re.fullmatch(way[0], name)]
+    regex, replacement = matching[-1]
+    return re.sub(rf"^{regex}$", replacement.replace("$1", r"\1"), name)
 
 
 def test_processors_are_counted_by_numbers_that_there_are() -> None:

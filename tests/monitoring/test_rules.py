@@ -420,11 +420,12 @@ def test_prometheus_and_alertmanager_accept_every_file(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_accepts_the_file_for_kubernetes(tmp_path: Path) -> None:
-    # Debian's Prometheus is built without the discovery of Kubernetes, so all but that is checked.
-    configuration: Any = yaml.safe_load((HERE / "prometheus/kubernetes.yml").read_text())
+@pytest.mark.parametrize("name", ["kubernetes", "compose"])
+def test_prometheus_accepts_the_file_for_containers(name: str, tmp_path: Path) -> None:
+    configuration: Any = yaml.safe_load((HERE / f"prometheus/{name}.yml").read_text())
     found = [*configuration["alerting"]["alertmanagers"], *configuration["scrape_configs"]]
-    for one in found:
+    for one in found if name == "kubernetes" else ():
+        # Debian's Prometheus is built without the discovery of Kubernetes: all but that is checked.
         assert one.pop("kubernetes_sd_configs")[0]["role"] in {"pod", "endpoints"}
     # A key is mounted there; promtool wants to see the file.
     key = tmp_path / "key"
@@ -434,7 +435,7 @@ def test_prometheus_accepts_the_file_for_kubernetes(tmp_path: Path) -> None:
     ours["authorization"]["credentials_file"] = str(key)
     assert backends
     assert not any("authorization" in one for one in backends), "the key is for our services alone"
-    file = tmp_path / "kubernetes.yml"
+    file = tmp_path / f"{name}.yml"
     file.write_text(dumped(configuration))
     (tmp_path / "rules.yml").write_text((HERE / "prometheus/rules.yml").read_text())
     promtool("check", "config", str(file))
