@@ -301,6 +301,18 @@ def settled(page: Page, url: str) -> None:
     expect(page.locator("main")).not_to_contain_text("Reading…")
 
 
+def violations(page: Page) -> list[str]:
+    """What axe-core finds on the page as it is."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text())
+    found: list[dict[str, Any]] = page.evaluate("axe.run().then((r) => r.violations)")
+    return [
+        f"{one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
+        for one in found
+        for node in one["nodes"]
+    ]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_keeps_anybody_out(
     system: RunningSystem, watch: Callable[..., Watched], scheme: str
@@ -308,16 +320,10 @@ def test_nothing_keeps_anybody_out(
     addresses = every_address(system)
     watched = watch(system.url, color_scheme=scheme)
     page = watched.open()
-    page.evaluate(AXE.read_text())
     found: list[str] = []
     for address in addresses:
         settled(page, f"{system.url}/{address}")
-        violations: list[dict[str, Any]] = page.evaluate("axe.run().then((r) => r.violations)")
-        found += [
-            f"{address}: {one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
-            for one in violations
-            for node in one["nodes"]
-        ]
+        found += [f"{address}: {one}" for one in violations(page)]
     assert not found, "\n".join(found)
     watched.assert_clean()
 
@@ -375,4 +381,44 @@ def test_a_zoo_of_hostile_text_stays_text_on_every_view(
         settled(page, f"{system.url}/{address}")
         assert page.locator("main :is(img, script, iframe, svg[onload])").count() == 0, address
     assert page.title().endswith("Observatory")
+    watched.assert_clean()
+
+
+def test_a_long_list_is_one_list_to_keys_and_boxes_and_what_is_out_of_view_stands_still(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    jobs = [{"type": "double", "payload": {"n": n}} for n in range(250)]
+    assert system.http.post("/jobs/batch", json=jobs).status_code == 202
+    until(lambda: system.http.get("/stats").json()["states"]["completed"] == 250)
+    watched = watch(system.url)
+    page = watched.open("#/jobs")
+    rows = page.locator("table.jobs tbody tr")
+    more = page.get_by_role("button", name="Load more")
+    while rows.count() < 250:
+        before = rows.count()
+        more.click()
+        expect(rows).not_to_have_count(before)
+    assert page.locator("table.jobs").count() == 3, "vacuous: it is one table"
+
+    seen = rows.evaluate_all("rows => rows.map((row) => row.dataset.job)")
+    assert seen == sorted(set(seen), reverse=True), "newest first, each once"
+    widths = "cells => [...new Set(cells.map((cell) => cell.getBoundingClientRect().left))].length"
+    names = page.locator("table.jobs tbody td:has(.name)")
+    assert names.evaluate_all(widths) == 1, "the columns of all stretches are one column"
+
+    rows.nth(99).locator("a").focus()
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.closest('tr').dataset.job") == seen[100]
+    page.get_by_label("Select every job shown").check()
+    expect(page.locator("table.jobs tbody input:checked")).to_have_count(250)
+
+    last = rows.nth(249).locator("time")
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(1500)
+    before = last.text_content()
+    page.wait_for_timeout(2500)
+    assert last.text_content() == before
+    rows.nth(249).scroll_into_view_if_needed()
+    expect(last).not_to_have_text(str(before))
+    assert not violations(page)
     watched.assert_clean()

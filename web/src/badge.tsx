@@ -1,6 +1,7 @@
 /** A state as icon shape, colour and word; an instant as its age. */
-import { computed } from "@preact/signals";
-import { useMemo } from "preact/hooks";
+import { computed, type ReadonlySignal } from "@preact/signals";
+import { createContext } from "preact";
+import { useContext, useMemo } from "preact/hooks";
 import type { State } from "./contracts";
 import { age, moment } from "./format";
 import { serverNow } from "./session";
@@ -32,16 +33,20 @@ export function Badge({ state }: { state: State }) {
   );
 }
 
+/** By which ages count, in ms: it may stand still for what is out of view. */
+export const Clock = createContext<ReadonlySignal<number>>(serverNow);
+
 /** "12 s", "26 min", counting; the exact time when pointed at. */
 export function Age({ of }: { of: string | null }) {
   // Bound as text: a list of thousands is not rendered anew each second for the few that change.
+  const clock = useContext(Clock);
   const told = useMemo(() => {
     const since = of ? Date.parse(of) : 0;
     return computed(() => {
-      const seconds = (serverNow.value - since) / 1000;
+      const seconds = (clock.value - since) / 1000;
       return seconds < 0 ? `in ${age(-seconds)}` : age(seconds);
     });
-  }, [of]);
+  }, [of, clock]);
   if (!of) return <>–</>;
   return (
     <time dateTime={of} title={moment(of)}>

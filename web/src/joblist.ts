@@ -46,6 +46,13 @@ export function newer(known: JobSummary, read: JobSummary): JobSummary {
   return later && read.state === "running" ? { ...read, progress: heard } : read;
 }
 
+/** A list in stretches of so many; the last may be shorter. There is always one. */
+export function stretches<T>(list: readonly T[], size: number): T[][] {
+  const parts: T[][] = [list.slice(0, size)];
+  for (let at = size; at < list.length; at += size) parts.push(list.slice(at, at + size));
+  return parts;
+}
+
 export class JobList {
   readonly ids = signal<string[]>([]);
   readonly waiting = signal<string[]>([]);

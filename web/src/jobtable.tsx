@@ -1,11 +1,12 @@
 /** The table of jobs used by the overview and the list. */
-import { useComputed, type Signal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { computed, useComputed, useSignal, type Signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useContext, useEffect, useMemo, useRef } from "preact/hooks";
 import { jobHref } from "./address";
-import { Age, Badge } from "./badge";
+import { Age, Badge, Clock } from "./badge";
 import type { JobSummary } from "./contracts";
 import { count, duration, elapsed, visible } from "./format";
-import type { JobList } from "./joblist";
+import { stretches, type JobList } from "./joblist";
 import { attemptInColumn, ran, waited, type Spell } from "./row";
 import { serverNow, listen, stats } from "./session";
 import { submitCommand } from "./shell";
@@ -16,21 +17,23 @@ function spell(of: Spell | null): string {
   return of.open ? `${elapsed(of.seconds)}…` : duration(of.seconds);
 }
 
-function waitTold(job: JobSummary): string {
+function waitTold(job: JobSummary, nowMs: number): string {
   if ((job.state === "retrying" || job.state === "scheduled") && job.scheduledAt) {
-    const left = (Date.parse(job.scheduledAt) - serverNow.value) / 1000;
+    const left = (Date.parse(job.scheduledAt) - nowMs) / 1000;
     return left > 0 ? `due in ${elapsed(left)}` : "due now";
   }
-  return spell(waited(job, serverNow.value));
+  return spell(waited(job, nowMs));
 }
 
 // Bound as text: a list of thousands is not rendered anew each second for the few that change.
 function Wait({ row }: { row: Signal<JobSummary> }) {
-  return <>{useComputed(() => waitTold(row.value))}</>;
+  const clock = useContext(Clock);
+  return <>{useComputed(() => waitTold(row.value, clock.value))}</>;
 }
 
 function Run({ row }: { row: Signal<JobSummary> }) {
-  const told = useComputed(() => spell(ran(row.value, serverNow.value)));
+  const clock = useContext(Clock);
+  const told = useComputed(() => spell(ran(row.value, clock.value)));
   const fraction = row.value.state === "running" ? row.value.progress?.fraction : null;
   return (
     <>
@@ -147,37 +150,95 @@ export function JobTable({ list, caption, selection }: JobTableProps) {
   for (const id of ids) {
     if (!rows.has(id)) rows.set(id, <Row key={id} list={list} id={id} selection={selection} />);
   }
+  const parts = stretches(ids, STRETCH_ROWS);
   return (
     <div class="table-box" ref={box}>
-      <table class="jobs" data-selectable={selection ? "yes" : undefined}>
-        <caption class="unseen">{caption}</caption>
-        <thead>
-          <tr>
-            {selection && <SelectAll selection={selection} ids={ids} />}
-            <th scope="col" class="state">
-              State
-            </th>
-            <th scope="col">Type</th>
-            <th scope="col" class="queue wide">
-              Queue
-            </th>
-            <th scope="col" class="attempt number wide">
-              Attempt
-            </th>
-            <th scope="col" class="time number">
-              Age
-            </th>
-            <th scope="col" class="time number wide">
-              Wait
-            </th>
-            <th scope="col" class="time number">
-              Run
-            </th>
-          </tr>
-        </thead>
-        <tbody>{ids.map((id) => rows.get(id)!)}</tbody>
-      </table>
+      {parts.map((part, index) => (
+        <Stretch key={index}>
+          <table class="jobs" data-selectable={selection ? "yes" : undefined}>
+            <caption class="unseen">
+              {index === 0 ? caption : `${caption}, from row ${count(index * STRETCH_ROWS + 1)}`}
+            </caption>
+            <Head selection={selection} ids={ids} again={index > 0} />
+            <tbody>{part.map((id) => rows.get(id)!)}</tbody>
+          </table>
+        </Stretch>
+      ))}
     </div>
+  );
+}
+
+/**
+ * Rows a table. A browser lays a table out as a whole, so that of thousands of rows each text that
+ * changes would cost all; of tables that are out of view it lays out none.
+ */
+const STRETCH_ROWS = 100;
+
+/** A part of the list. While it is out of view, its clock stands still. */
+function Stretch({ children }: { children: ComponentChildren }) {
+  const box = useRef<HTMLDivElement>(null);
+  const shown = useSignal(true);
+  const clock = useMemo(() => {
+    let last = 0;
+    return computed(() => (shown.value || !last ? (last = serverNow.value) : last));
+  }, [shown]);
+  useEffect(() => {
+    const stretch = box.current;
+    const changed = (event: Event) => {
+      shown.value = !(event as ContentVisibilityAutoStateChangeEvent).skipped;
+    };
+    stretch?.addEventListener("contentvisibilityautostatechange", changed);
+    return () => stretch?.removeEventListener("contentvisibilityautostatechange", changed);
+  }, [shown]);
+  return (
+    <Clock.Provider value={clock}>
+      <div class="stretch" ref={box}>
+        {children}
+      </div>
+    </Clock.Provider>
+  );
+}
+
+interface HeadProps {
+  selection: Selection | undefined;
+  ids: readonly string[];
+  /** Of a stretch below the first: there for those who cannot see, and for the widths. */
+  again: boolean;
+}
+
+function Head({ selection, ids, again }: HeadProps) {
+  return (
+    <thead class={again ? "again" : undefined}>
+      <tr>
+        {selection &&
+          (again ? (
+            <th scope="col" class="select">
+              Selected
+            </th>
+          ) : (
+            <SelectAll selection={selection} ids={ids} />
+          ))}
+        <th scope="col" class="state">
+          State
+        </th>
+        <th scope="col">Type</th>
+        <th scope="col" class="queue wide">
+          Queue
+        </th>
+        <th scope="col" class="attempt number wide">
+          Attempt
+        </th>
+        <th scope="col" class="time number">
+          Age
+        </th>
+        <th scope="col" class="time number wide">
+          Wait
+        </th>
+        <th scope="col" class="time number">
+          Run
+        </th>
+      </tr>
+    </thead>
   );
 }
 
@@ -197,7 +258,6 @@ function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
       list.held = pointed || focused || table.getBoundingClientRect().top < 0;
       if (before && !list.held && list.waiting.peek().length) list.show();
     };
-    const body = table.querySelector("tbody")!;
     const enter = (event: PointerEvent) => {
       // A finger does not rest on what it has tapped.
       pointed = event.pointerType !== "touch";
@@ -219,19 +279,19 @@ function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
       focused = false;
       judge();
     };
-    body.addEventListener("pointerenter", enter);
-    body.addEventListener("pointerleave", leave);
-    body.addEventListener("focusin", focusIn);
-    body.addEventListener("focusout", focusOut);
+    table.addEventListener("pointerenter", enter);
+    table.addEventListener("pointerleave", leave);
+    table.addEventListener("focusin", focusIn);
+    table.addEventListener("focusout", focusOut);
     addEventListener("scroll", judge, { passive: true });
     judge();
     return () => {
       list.held = false;
       clearTimeout(leaving);
-      body.removeEventListener("pointerenter", enter);
-      body.removeEventListener("pointerleave", leave);
-      body.removeEventListener("focusin", focusIn);
-      body.removeEventListener("focusout", focusOut);
+      table.removeEventListener("pointerenter", enter);
+      table.removeEventListener("pointerleave", leave);
+      table.removeEventListener("focusin", focusIn);
+      table.removeEventListener("focusout", focusOut);
       removeEventListener("scroll", judge);
     };
   }, [list]);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { CloudEvent, JobSummary } from "./contracts";
-import { merge, newer } from "./joblist";
+import { merge, newer, stretches } from "./joblist";
 import { afterEvent, attemptInColumn, attemptOf, ran, suspectTold, waited } from "./row";
 
 const AT = "2026-11-23T21:00:00.000000Z";
@@ -131,5 +131,19 @@ describe("what a row says in words", () => {
     expect(suspectTold(suspect)).toContain("ended 2 times");
     expect(suspectTold({ ...suspect, crashes: 1 })).toBeNull();
     expect(suspectTold({ ...suspect, state: "running" })).toBeNull();
+  });
+});
+
+describe("a list in stretches", () => {
+  it("is all there, in order, the last shorter", () => {
+    expect(stretches([1, 2, 3, 4, 5], 2)).toEqual([[1, 2], [3, 4], [5]]);
+  });
+
+  it("has no empty stretch at its end", () => {
+    expect(stretches([1, 2], 2)).toEqual([[1, 2]]);
+  });
+
+  it("is one stretch where it is empty", () => {
+    expect(stretches([], 2)).toEqual([[]]);
   });
 });
