@@ -1,7 +1,6 @@
 """`observatory jobs retry-all` and `cancel-all`: every job of a filter, counted first."""
 
 import sys
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -10,10 +9,10 @@ from cyclopts import Parameter
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
+from observatory.interfaces.cli.progress import progress
 from observatory.interfaces.since import WORDS, read_since
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
     from datetime import datetime
 
     from observatory.client import Client
@@ -197,7 +196,7 @@ def _all_of(
 ) -> None:
     """Call after call until nothing is left of what was counted."""
     cursor: str | None = counted["next"]
-    with _progress(counted["matched"] if counted["complete"] else None) as advance:
+    with progress("jobs", counted["matched"] if counted["complete"] else None) as advance:
         while True:
             done = client.act_on_jobs(total.action, cursor=cursor, reason=reason, **filters)
             total.changed += done["changed"]
@@ -206,17 +205,3 @@ def _all_of(
             cursor = done["next"]
             if cursor is None:
                 return
-
-
-@contextmanager
-def _progress(total: int | None) -> "Generator[Callable[[int], None]]":
-    """A bar where somebody looks."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("jobs", total=total)
-        yield lambda count: progress.advance(task, count)

@@ -52,7 +52,7 @@ COMMANDS: Final = (
     Command("read-model", f"{_CLI}.services:read_model", "Serve the read API and page alone."),
     Command("migrate", f"{_CLI}.migrate:migrate", "Bring the PostgreSQL store to this schema."),
     Command("tui", f"{_CLI}.tui:tui", "Watch and operate a system in the terminal."),
-    Command("submit", f"{_CLI}.submit:submit", "Submit a job."),
+    Command("submit", f"{_CLI}.submit:submit", "Submit a job, or the jobs of a file."),
     Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs, and read their logs."),
     Command("queues", f"{_CLI}.queues:queues", "List, pause or resume queues."),
     Command("failures", f"{_CLI}.watching:failures", "List what fails, grouped by error."),
@@ -207,7 +207,7 @@ def _explained(error: Exception) -> Complaint:
 def _refused(error: "Refused") -> Complaint:
     """What the system answered, by its status: who can act on it."""
     if error.status == 429 or error.status >= 500:
-        key = getattr(error, "idempotency_key", None)
+        key = error.idempotency_key
         text = _try_again(str(error), key)
         return Complaint(text, ExitCode.UNAVAILABLE, problem=error.problem, idempotency_key=key)
     codes = {404: ExitCode.NOT_FOUND, 409: ExitCode.CONFLICT}

@@ -1,9 +1,11 @@
-"""`observatory submit`: one job from the command line."""
+"""`observatory submit`: one job from the command line, or those of a file."""
 
 import json
 import math
 import sys
-from typing import Annotated, Any, Literal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -12,12 +14,16 @@ from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.jobs import print_job
 from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
 
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
 
 def submit(
-    job_type: Annotated[str, Parameter(name="TYPE")],
+    job_type: Annotated[str | None, Parameter(name="TYPE", allow_leading_hyphen=True)] = None,
     /,
     *fields: Annotated[str, Parameter(name="KEY=VALUE")],
     payload: Payload | None = None,
+    file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     queue: str | None = None,
     priority: Literal["high", "normal", "low"] | None = None,
     delay: float | None = None,
@@ -31,27 +37,37 @@ def submit(
     address: Address | None = None,
     as_json: AsJson = False,
 ) -> int:
-    """Submit a job.
+    """Submit a job, or with --file the jobs of a file, one a line.
 
     A value is read as JSON where it is JSON (n=2, deep=true, tags='["a"]'),
     else as text; a text that looks like JSON needs its own quotes: code='"007"'.
+
+    A line of a file is what POST /jobs/batch takes: {"type": …, "payload": {…}, …}.
+    Lines are sent 500 at a time. One that is refused is told with its number and
+    stops no other; exit code 1 if any was. Where the system cannot take them now
+    they are sent again for a minute. The same file under the same
+    --idempotency-key makes no job twice.
 
     For example:
       observatory submit email.send to=a@example.com subject=hi
       observatory submit report.build --payload '{"year": 2026}' --wait
       echo '{"n": 2}' | observatory submit double --payload -
+      observatory submit --file jobs.ndjson
+      grep double jobs.ndjson | observatory submit - --json
 
     Args:
-        job_type: The job type.
+        job_type: The job type; - for the same as --file -.
         fields: Members of the payload.
         payload: The payload as a JSON object, or - to read it from standard input.
+        file: Submit the jobs of this file, NDJSON; - for standard input.
         queue: A queue other than the job type's own.
         priority: Which jobs of a queue go first.
         delay: Seconds from now until it may run.
         at: When it may run, as RFC 3339 time.
         max_attempts: How many failed attempts end it.
         job_timeout: Seconds one attempt may take.
-        idempotency_key: The same key never makes a second job.
+        idempotency_key: The same key never makes a second job. With --file line N has
+            the key KEY-N, unless it has its own.
         correlation_id: What it belongs to.
         wait: Wait for the end and print the outcome; exit code 1 if it is not completed.
         timeout: With --wait, seconds to wait at most; exit code 6 if it has not ended then.
@@ -73,6 +89,15 @@ def submit(
         timeout=job_timeout,
         correlation_id=correlation_id,
     )
+    if job_type == "-" and file is None:
+        job_type, file = None, Path("-")
+    if file is not None:
+        others = (job_type, fields, payload, queue, priority, delay, at, max_attempts, job_timeout)
+        if wait or correlation_id or any(one not in (None, ()) for one in others):
+            raise Mistake("with a file each line says what its job is; leave the rest out")
+        return _submit_lines(file, idempotency_key, address or Address(), as_json=as_json)
+    if job_type is None:
+        raise Mistake("say which TYPE of job, or a --file of jobs; see: observatory submit --help")
     document = read_payload(payload, fields)
     with (address or Address()).client() as client:
         job = client.submit(job_type, document, options=options)
@@ -86,6 +111,26 @@ def submit(
             return ExitCode.NOT_ENDED
         print_job(client, job.job, as_json=as_json)
         return ExitCode.OK if job.state == "completed" else ExitCode.FAILED
+
+
+def _submit_lines(path: Path, key: str | None, address: Address, *, as_json: bool) -> int:
+    from observatory.interfaces.cli.submit_file import submit_file
+
+    with _opened(path) as file, address.client() as client:
+        return submit_file(client, file, key, as_json=as_json)
+
+
+@contextmanager
+def _opened(path: Path) -> "Generator[IO[bytes]]":
+    if path == Path("-"):
+        yield sys.stdin.buffer
+        return
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise Mistake(f"{path} cannot be read: {error.strerror}") from error
+    with file:
+        yield file
 
 
 def read_payload(payload: str | None, fields: tuple[str, ...]) -> dict[str, Any]:
