@@ -2,25 +2,23 @@
 
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
+from observatory.interfaces.cli.job_filter import Filter
 from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
 from observatory.interfaces.cli.progress import progress
-from observatory.interfaces.since import WORDS, read_since
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from observatory.client import Client
     from observatory.client.operations import Action
 
-State = Literal["scheduled", "queued", "running", "retrying", "completed", "failed", "cancelled"]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="")]
 Dry = Annotated[bool, Parameter(name="--dry-run", negative="")]
+Every = Annotated[bool, Parameter(name="--all", negative="")]
 
 _DID: Final = {
     "retry": ("run again", "queued again"),
@@ -28,60 +26,17 @@ _DID: Final = {
 }
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Which:
-    """Options that say which jobs are meant; all of them hold together.
-
-    Args:
-        state: Only these states; may be given more than once.
-        type: Only this job type.
-        queue: Only this queue.
-        worker: Only what this worker runs or ran last.
-        correlation_id: Only what belongs together.
-        parent_id: Only what was made from this job.
-        fingerprint: Only this group of failures; `observatory failures` lists them.
-        since: Only jobs accepted from then on: 15m, 2h, 7d ago, or a time.
-        until: Only jobs accepted before then.
-        q: Only jobs in which this text is found.
-        all: Every job, without a filter.
-    """
-
-    state: Annotated[list[State] | None, Parameter(negative="")] = None
-    type: str | None = None
-    queue: str | None = None
-    worker: str | None = None
-    correlation_id: str | None = None
-    parent_id: str | None = None
-    fingerprint: str | None = None
-    since: str | None = None
-    until: str | None = None
-    q: str | None = None
-    all: Annotated[bool, Parameter(negative="")] = False
-
-    def filters(self) -> dict[str, Any]:
-        """As the client takes them. An empty value, or none at all, must not come to mean every
-        job.
-
-        Raises:
-            Mistake: it would.
-        """
-        given = asdict(self)
-        everything = given.pop("all")
-        found = {name: value for name, value in given.items() if value is not None}
-        for name, value in found.items():
-            if not value:
-                raise Mistake(f"--{name.replace('_', '-')} is empty; leave it out or say which")
-            if name in ("since", "until"):
-                found[name] = _instant(name, value)
-        if not found and not everything:
-            raise Mistake("say which jobs, or --all for every one")
-        return found
+def _filters(which: Filter | None, everything: bool) -> dict[str, Any]:
+    found = (which or Filter()).given()
+    if not found and not everything:
+        raise Mistake("say which jobs, or --all for every one")
+    return found
 
 
 def retry_all(
     *,
-    which: Which | None = None,
+    which: Filter | None = None,
+    everything: Every = False,
     dry_run: Dry = False,
     yes: Yes = False,
     address: Address | None = None,
@@ -94,16 +49,18 @@ def retry_all(
       observatory jobs retry-all --fingerprint 9f2c1a7be0d34455 --yes
 
     Args:
+        everything: Every job, without a filter.
         dry_run: Count them, and change nothing.
         yes: Do not ask.
     """
-    filters = (which or Which()).filters()
+    filters = _filters(which, everything)
     return _act("retry", filters, None, dry_run, yes, address or Address(), as_json)
 
 
 def cancel_all(
     *,
-    which: Which | None = None,
+    which: Filter | None = None,
+    everything: Every = False,
     reason: str | None = None,
     dry_run: Dry = False,
     yes: Yes = False,
@@ -116,21 +73,13 @@ def cancel_all(
       observatory jobs cancel-all --queue mail --reason "sent by hand" --dry-run
 
     Args:
+        everything: Every job, without a filter.
         reason: Kept with each job.
         dry_run: Count them, and change nothing.
         yes: Do not ask.
     """
-    filters = (which or Which()).filters()
+    filters = _filters(which, everything)
     return _act("cancel", filters, reason, dry_run, yes, address or Address(), as_json)
-
-
-def _instant(name: str, text: str) -> "datetime":
-    when = read_since(text)
-    if when is None:
-        raise Mistake(
-            f"--{name} is a time with an offset, or a span back from now ({WORDS}); not {text!r}"
-        )
-    return when
 
 
 def _act(

@@ -59,7 +59,7 @@ def events(
     with (address or Address()).client(patience=30.0 if follow else 1.0) as client:
         if follow:
             found = client.events(
-                type=type, subject=subject, after=after, follow=True, on_lost=_tell_of_trying
+                type=type, subject=subject, after=after, follow=True, on_lost=tell_of_trying
             )
             for record in islice(found, count):
                 _print(record.position, record.event, as_json=as_json)
@@ -72,7 +72,8 @@ def events(
     return ExitCode.OK
 
 
-def _tell_of_trying(reason: str) -> None:
+def tell_of_trying(reason: str) -> None:
+    """Say on stderr that nothing answers, and that it is tried again."""
     # Whoever mistyped the address must not look at nothing for as long as a restart may take.
     print(f"observatory: {safe(reason)} Trying again …", file=sys.stderr, flush=True)
 

@@ -1,12 +1,15 @@
-"""`observatory jobs`: list, show, cancel and retry; `bulk.py` has the commands for many jobs."""
+"""`observatory jobs`: list, show, cancel and retry; `bulk.py`, `tail.py` and `export.py` have the
+commands for many jobs."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.address import Address, Payload
-from observatory.interfaces.cli.bulk import State, cancel_all, retry_all
+from observatory.interfaces.cli.bulk import cancel_all, retry_all
 from observatory.interfaces.cli.exit_codes import ExitCode
+from observatory.interfaces.cli.export import export
+from observatory.interfaces.cli.job_filter import Filter
 from observatory.interfaces.cli.output import (
     AsJson,
     at_least_one,
@@ -19,6 +22,7 @@ from observatory.interfaces.cli.output import (
     say,
     seconds,
 )
+from observatory.interfaces.cli.tail import tail
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,24 +32,21 @@ if TYPE_CHECKING:
 
 jobs = App(
     name="jobs",
-    help="List, show, cancel or retry jobs, and read their logs.",
+    help="List, show, follow, export, cancel or retry jobs, and read their logs.",
     help_format="plaintext",
 )
 
 
 jobs.command(retry_all, name="retry-all")
 jobs.command(cancel_all, name="cancel-all")
+jobs.command(tail)
+jobs.command(export)
 
 
 @jobs.command(name="list")
 def list_jobs(
     *,
-    state: Annotated[list[State] | None, Parameter(negative="")] = None,
-    type: str | None = None,
-    queue: str | None = None,
-    worker: str | None = None,
-    correlation_id: str | None = None,
-    q: str | None = None,
+    which: Filter | None = None,
     limit: int = 20,
     cursor: str | None = None,
     address: Address | None = None,
@@ -60,12 +61,6 @@ def list_jobs(
     With --json `next` is the cursor of what follows, or null where the list is whole.
 
     Args:
-        state: Only these states; may be given more than once.
-        type: Only this job type.
-        queue: Only this queue.
-        worker: Only what this worker ran last.
-        correlation_id: Only what belongs together.
-        q: Only jobs in which this text is found.
         limit: How many at most, from 1 up.
         cursor: Go on where a list with the same filters was cut.
     """
@@ -73,15 +68,7 @@ def list_jobs(
     from observatory.interfaces.cli.listing import Listing
 
     at_least_one(limit)
-    given: dict[str, Any] = {
-        "state": state,
-        "type": type,
-        "queue": queue,
-        "worker": worker,
-        "correlation_id": correlation_id,
-        "q": q,
-    }
-    filters: Any = {name: value for name, value in given.items() if value}
+    filters: Any = (which or Filter()).given()
     with (address or Address()).client() as client:
         params = job_params(limit, filters)
         listing = Listing(client, "/jobs", params, limit=limit, cursor=cursor)

@@ -53,7 +53,7 @@ COMMANDS: Final = (
     Command("migrate", f"{_CLI}.migrate:migrate", "Bring the PostgreSQL store to this schema."),
     Command("tui", f"{_CLI}.tui:tui", "Watch and operate a system in the terminal."),
     Command("submit", f"{_CLI}.submit:submit", "Submit a job, or the jobs of a file."),
-    Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs, and read their logs."),
+    Command("jobs", f"{_CLI}.jobs:jobs", "List, show, follow, export, cancel or retry jobs."),
     Command("queues", f"{_CLI}.queues:queues", "List, pause or resume queues."),
     Command("failures", f"{_CLI}.watching:failures", "List what fails, grouped by error."),
     Command("workers", f"{_CLI}.watching:workers", "List who runs the jobs."),
