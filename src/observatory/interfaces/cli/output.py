@@ -21,6 +21,7 @@ from observatory.core.safe_text import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
@@ -36,14 +37,14 @@ class Clash(Exception):  # noqa: N818 - as above
     """What was asked for does not fit what is there; the text says how to ask all the same."""
 
 
-def at_least_one(limit: int) -> int:
-    """The value of `--limit`.
+def at_least_one(limit: int, option: str = "--limit") -> int:
+    """The value of an option that says how many.
 
     Raises:
         Mistake: it is under 1.
     """
     if limit < 1:
-        raise Mistake(f"--limit is a number from 1 up, not {limit}")
+        raise Mistake(f"{option} is a number from 1 up, not {limit}")
     return limit
 
 
@@ -101,6 +102,16 @@ def print_table(
     numbers: Sequence[str] = (),
 ) -> None:
     """Print aligned columns; those named in `numbers` to the right."""
+    console().print(table_of(headings, rows, numbers=numbers))
+
+
+def table_of(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numbers: Sequence[str] = (),
+) -> "Table":
+    """Aligned columns, for a console; those named in `numbers` to the right."""
     from rich.table import Table
     from rich.text import Text
 
@@ -112,7 +123,7 @@ def print_table(
     for row in rows:
         cells = [safe("-" if cell is None else cell) for cell in row]
         table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
-    console().print(table)
+    return table
 
 
 def attempt_of(attempt: int, allowed: int) -> str:
