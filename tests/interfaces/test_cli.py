@@ -135,6 +135,10 @@ def test_a_command_that_talks_to_a_system_imports_no_server() -> None:
         "jobs cancel",
         "jobs retry",
         "contracts check",
+        "contracts list",
+        "contracts show",
+        "jobs tail",
+        "jobs export",
         "keys new",
         "queues list",
         "queues pause",
@@ -817,6 +821,22 @@ def test_a_fault_in_a_contract_is_1_and_no_contracts_is_2(tmp_path: Path) -> Non
     assert answer.returncode == 1
     assert not json.loads(answer.stdout)["ok"]
     assert cli("contracts", "check", str(tmp_path / "none")).returncode == 2
+
+
+def test_contracts_are_listed_and_shown(system: RunningSystem) -> None:
+    listed = cli("contracts", "list", url=system.url).stdout
+    assert listed.splitlines()[0].split() == ["NAME", "KIND", "VERSION", "TITLE"]
+    types = json.loads(
+        cli("contracts", "list", "--kind", "jobType", "--json", url=system.url).stdout
+    )
+    assert {one["name"] for one in types["items"]} == {"double", "echo", "tell", "hostile"}
+    double = json.loads(cli("contracts", "show", "double", url=system.url).stdout)
+    assert double["properties"]["n"] == {"type": "integer"}
+    job = json.loads(cli("contracts", "show", "job.v1.json", "--json", url=system.url).stdout)
+    assert job == system.http.get("/contracts/job.v1.json").json()
+    unknown = cli("contracts", "show", "no such/thing?", url=system.url)
+    assert (unknown.returncode, unknown.stdout) == (3, "")
+    assert "there is no contract" in unknown.stderr
 
 
 def test_the_doctor_finds_a_running_system_well(system: RunningSystem) -> None:

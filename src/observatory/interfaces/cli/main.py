@@ -60,7 +60,7 @@ COMMANDS: Final = (
     Command("alerts", f"{_CLI}.watching:alerts", "List alerts that fire."),
     Command("stats", f"{_CLI}.stats:stats", "Counts, rates and percentiles."),
     Command("events", f"{_CLI}.events:events", "Read or follow the event log."),
-    Command("contracts", f"{_CLI}.contracts:contracts", "Check the contracts."),
+    Command("contracts", f"{_CLI}.contracts:contracts", "List, show or check contracts."),
     Command("keys", f"{_CLI}.keys:keys", "Make API keys."),
     Command("gate", f"{_CLI}.gate:gate", "Prove a running system from outside."),
     Command("doctor", f"{_CLI}.doctor:doctor", "Check this machine, the data and the system."),
