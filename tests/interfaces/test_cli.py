@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from development.process import free_port
 from observatory.client import Job
@@ -151,6 +152,7 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
     assert answer.returncode == 0
     assert f"observatory {command}" in answer.stdout.split("For example:")[1]
     assert "--json" in answer.stdout
+    assert "--output" in answer.stdout
 
 
 # ------------------------------------------------------------------------------- exit codes
@@ -430,6 +432,41 @@ def test_json_is_what_the_api_says(system: RunningSystem) -> None:
     assert len(listed["items"]) == 1
     queues = json.loads(cli("queues", "list", "--json", url=system.url).stdout)
     assert set(queues) == set(system.http.get("/queues").json())
+
+
+def test_yaml_says_what_json_says(system: RunningSystem) -> None:
+    text = "yes \u202e\x1b é\n1:30"
+    job = json.loads(
+        cli("submit", "echo", f"text={text}", "--wait", "--json", url=system.url).stdout
+    )
+    for command in (("jobs", "show", job["id"]), ("contracts", "list"), ("queues", "list")):
+        as_yaml = cli(*command, "-o", "yaml", url=system.url).stdout
+        as_json = json.loads(cli(*command, "-o", "json", url=system.url).stdout)
+        told = yaml.safe_load(as_yaml)
+        for answer in (told, as_json):
+            answer.pop("asOf", None)
+        assert told == as_json
+        assert as_yaml.isascii()
+        assert as_yaml.replace("\n", "").isprintable()
+    stream = cli("events", "--subject", job["id"], "-o", "yaml", url=system.url).stdout
+    assert [event["type"] for event in yaml.safe_load_all(stream)] == [
+        "job.completed", "job.started", "job.created",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+@pytest.mark.parametrize("option", ["-o {}", "--output {}", "--output={}", "-o{}"])
+def test_an_error_has_the_form_that_was_asked_for(
+    option: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["jobs", "list", "--limit", "0", *option.format(form).split()]) == 2
+    error = yaml.safe_load(capsys.readouterr().err)
+    assert error["message"] == "--limit is a number from 1 up, not 0"
+
+
+def test_two_forms_are_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["keys", "new", "ci", "--json", "-o", "yaml"]) == 2
+    assert "it does not go with --output yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["jobs", "logs", "events"])

@@ -15,6 +15,7 @@ from test_cli import CLI, cli, terminal_output
 
 from development.process import free_port
 from observatory.client import Client
+from observatory.interfaces.cli.output import Output
 from observatory.interfaces.cli.submit_file import LINE_BYTES_MAX, submit_file
 from real import RunningSystem, environment, running_system, until
 
@@ -166,7 +167,7 @@ def submitted(
     path.write_bytes(text)
     client = Client("http://x", transport=httpx.MockTransport(answer), patience=5.0)
     with path.open("rb") as file:
-        submit_file(client, file, "k", as_json=True)
+        submit_file(client, file, "k", output=Output(as_json=True))
     return sent, json.loads(capsys.readouterr().out)
 
 

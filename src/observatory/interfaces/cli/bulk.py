@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.job_filter import Filter
-from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
 from observatory.interfaces.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def retry_all(
     dry_run: Dry = False,
     yes: Yes = False,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Run every job again that a filter leaves; failed ones, unless states are named.
 
@@ -54,7 +54,7 @@ def retry_all(
         yes: Do not ask.
     """
     filters = _filters(which, everything)
-    return _act("retry", filters, None, dry_run, yes, address or Address(), as_json)
+    return _act("retry", filters, None, dry_run, yes, address or Address(), output)
 
 
 def cancel_all(
@@ -65,7 +65,7 @@ def cancel_all(
     dry_run: Dry = False,
     yes: Yes = False,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Cancel every job that a filter leaves; running ones are asked to stop.
 
@@ -79,7 +79,7 @@ def cancel_all(
         yes: Do not ask.
     """
     filters = _filters(which, everything)
-    return _act("cancel", filters, reason, dry_run, yes, address or Address(), as_json)
+    return _act("cancel", filters, reason, dry_run, yes, address or Address(), output)
 
 
 def _act(
@@ -89,7 +89,7 @@ def _act(
     dry_run: bool,
     yes: bool,
     address: Address,
-    as_json: bool,
+    output: Output,
 ) -> int:
     will, did = _DID[action]
     with address.client() as client:
@@ -97,7 +97,7 @@ def _act(
         found = _jobs(counted["matched"], complete=counted["complete"])
         # Where not all was looked into there may be some, though none was found.
         if dry_run or (not counted["matched"] and counted["complete"]):
-            print_json(counted) if as_json else say(f"{found} would {will}")
+            output.print(counted) if output.structured else say(f"{found} would {will}")
             return ExitCode.OK
         if not yes:
             _confirm(f"{found} will {will}", will)
@@ -106,8 +106,8 @@ def _act(
             _all_of(client, filters, reason, counted, total)
         finally:
             # Also of what was cut off: somebody has to know.
-            if as_json:
-                print_json(asdict(total))
+            if output.structured:
+                output.print(asdict(total))
             else:
                 more = f"; {total.skipped:,} had changed meanwhile" if total.skipped else ""
                 say(f"{_jobs(total.changed)} {did}{more}")

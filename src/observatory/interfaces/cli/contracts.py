@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, print_json, print_table, say
+from observatory.interfaces.cli.output import TABLE, Output, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ def list_contracts(
     *,
     kind: Literal["schema", "jobType"] | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """List the contracts that a running system holds: its own schemas, and those of job types.
 
@@ -36,8 +36,8 @@ def list_contracts(
     with (address or Address()).client() as client:
         answer = client.read("/contracts")
     found = [one for one in answer["items"] if kind in (None, one["kind"])]
-    if as_json:
-        print_json({**answer, "items": found})
+    if output.structured:
+        output.print({**answer, "items": found})
     elif not found:
         say("no job type is registered; start a processor: observatory up MODULE")
     else:
@@ -52,7 +52,7 @@ def show(
     /,
     *,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Show a contract of a running system, a JSON Schema.
 
@@ -70,7 +70,7 @@ def show(
             if one["name"] == name:
                 path = one["href"]
         # It is JSON for people, too.
-        print_json(client.read(path))
+        output.print(client.read(path))
     return ExitCode.OK
 
 
@@ -80,7 +80,7 @@ def check(
     /,
     *,
     against: Path | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Check a tree of contracts: schemas are valid, examples are what they say they are.
 
@@ -103,14 +103,14 @@ def check(
     faults = contract_tree.check(tree)
     if against is not None:
         faults += contract_tree.check_against(tree, contract_files.load(against))
-    _report(faults, folder, as_json=as_json)
+    _report(faults, folder, output=output)
     return ExitCode.FAILED if faults else ExitCode.OK
 
 
-def _report(faults: "Sequence[Fault]", folder: Path, *, as_json: bool) -> None:
-    if as_json:
+def _report(faults: "Sequence[Fault]", folder: Path, *, output: Output) -> None:
+    if output.structured:
         items = [f._asdict() for f in faults]
-        print_json({"ok": not faults, "faults": items})
+        output.print({"ok": not faults, "faults": items})
         return
     for fault in faults:
         say(fault)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, print_json, print_table, safe
+from observatory.interfaces.cli.output import TABLE, Output, print_table, safe
 
 if TYPE_CHECKING:
     from observatory.settings import Settings
@@ -42,7 +42,7 @@ def doctor(
     data: Path | None = None,
     port: int | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Check this machine, the data folder, the settings and a running system.
 
@@ -57,8 +57,8 @@ def doctor(
         port: The port that it will use [env: OBSERVATORY_PORT].
     """
     findings = list(_examine(data, port, address or Address()))
-    if as_json:
-        print_json({"ok": _sound(findings), "findings": [f._asdict() for f in findings]})
+    if output.structured:
+        output.print({"ok": _sound(findings), "findings": [f._asdict() for f in findings]})
     else:
         rows = [(f.verdict, f.subject, f.detail) for f in findings]
         print_table(("", "CHECK", "FOUND"), rows)

@@ -16,7 +16,7 @@ from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.job_filter import Filter
 from observatory.interfaces.cli.listing import PAGE_MAX, going_on
-from observatory.interfaces.cli.output import AsJson, Clash, Mistake, at_least_one, print_json, safe
+from observatory.interfaces.cli.output import TABLE, Clash, Mistake, Output, at_least_one, safe
 from observatory.interfaces.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def export(
     limit: int | None = None,
     cursor: str | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Write every job of a filter, newest first, as NDJSON or CSV.
 
@@ -86,9 +86,9 @@ def export(
             file.write(_csv_row(columns))
         with done.telling_where_it_was_cut():
             done.run(left)
-    if as_json and to is not None:
-        print_json({"jobs": done.written, "file": str(to), "next": done.next})
-    elif not as_json:
+    if output.structured and to is not None:
+        output.print({"jobs": done.written, "file": str(to), "next": done.next})
+    elif not output.structured:
         where = "" if to is None else f" to {to}"
         print(f"{done.written:,} jobs written{where}", file=sys.stderr)
     if done.next is not None:

@@ -11,12 +11,12 @@ from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.export import export
 from observatory.interfaces.cli.job_filter import Filter
 from observatory.interfaces.cli.output import (
-    AsJson,
+    TABLE,
+    Output,
     at_least_one,
     attempt_of,
     clock,
     first_line,
-    print_json,
     print_table,
     safe,
     say,
@@ -50,7 +50,7 @@ def list_jobs(
     limit: int = 20,
     cursor: str | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """List jobs, newest first.
 
@@ -73,8 +73,8 @@ def list_jobs(
         params = job_params(limit, filters)
         listing = Listing(client, "/jobs", params, limit=limit, cursor=cursor)
         found = list(listing)
-    if as_json:
-        print_json({"items": found, "next": listing.next})
+    if output.structured:
+        output.print({"items": found, "next": listing.next})
     else:
         _print_list(found)
         listing.tell_of_more()
@@ -121,7 +121,7 @@ def show(
     /,
     *,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Show one job: state, times, payload, result or error, attempts.
 
@@ -132,7 +132,7 @@ def show(
         job_id: The job's id.
     """
     with (address or Address()).client() as client:
-        print_job(client, client.job(job_id).job, as_json=as_json)
+        print_job(client, client.job(job_id).job, output=output)
     return ExitCode.OK
 
 
@@ -144,7 +144,7 @@ def logs(
     limit: int | None = None,
     cursor: str | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Print the lines that a job's handler wrote, oldest first.
 
@@ -162,8 +162,8 @@ def logs(
     count = None if limit is None else at_least_one(limit)
     with (address or Address()).client() as client:
         lines = Listing(client, f"{job_path(job_id)}/logs", {}, limit=count, cursor=cursor)
-        if as_json:
-            print_json({"items": list(lines), "next": lines.next})
+        if output.structured:
+            output.print({"items": list(lines), "next": lines.next})
             return ExitCode.OK
         for line in lines:
             fields = " ".join(f"{name}={value}" for name, value in line["fields"].items())
@@ -182,7 +182,7 @@ def cancel(
     *,
     reason: str | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Cancel a job. A running one is asked to stop, which may take a moment.
 
@@ -195,8 +195,8 @@ def cancel(
     """
     with (address or Address()).client() as client:
         answer = client.cancel(job_id, reason=reason)
-    if as_json:
-        print_json(answer)
+    if output.structured:
+        output.print(answer)
     elif answer["state"] == "cancelled":
         say(f"{job_id} is cancelled")
     else:
@@ -211,7 +211,7 @@ def retry(
     *,
     payload: Payload | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Run a job again that has ended, or now one that waits for its next attempt.
 
@@ -228,14 +228,14 @@ def retry(
     edited = None if payload is None else read_payload(payload, ())
     with (address or Address()).client() as client:
         handle = client.retry(job_id, payload=edited)
-    print_json({"jobId": handle.id}) if as_json else say(f"{handle.id} is queued again")
+    output.print({"jobId": handle.id}) if output.structured else say(f"{handle.id} is queued again")
     return ExitCode.OK
 
 
-def print_job(client: "Client", job: "Job", *, as_json: bool) -> None:
+def print_job(client: "Client", job: "Job", *, output: Output) -> None:
     """Print all that is known of a job."""
-    if as_json:
-        print_json(client.read(f"/jobs/{job.id}"))
+    if output.structured:
+        output.print(client.read(f"/jobs/{job.id}"))
         return
     print_facts(job)
     attempts = client.read(f"/jobs/{job.id}/attempts")["items"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cyclopts import App
 
     from observatory.client import Refused
+    from observatory.interfaces.cli.output import Form
 
 
 class Complaint(NamedTuple):
@@ -118,7 +119,7 @@ def run(arguments: list[str]) -> int:
         complaint = _explained(error)
     else:
         return code if isinstance(code, int) else ExitCode.OK
-    _complain(complaint, as_json="--json" in arguments)
+    _complain(complaint, _form(arguments))
     return complaint.code
 
 
@@ -156,10 +157,23 @@ def _help_hint(chain: Sequence[str]) -> str:
     return f"see: {' '.join(('observatory', *chain, '--help'))}"
 
 
-def _complain(complaint: Complaint, *, as_json: bool) -> None:
-    if as_json:
-        import json
+def _form(arguments: Sequence[str]) -> "Form | None":
+    """The form that was asked for, also where the arguments could not be read."""
+    if "--json" in arguments:
+        return "json"
+    for name, value in zip(("", *arguments), (*arguments, ""), strict=True):
+        for form in ("json", "yaml"):
+            if value in (f"--output={form}", f"-o={form}", f"-o{form}"):
+                return form
+            if name in ("--output", "-o") and value == form:
+                return form
+    return None
 
+
+def _complain(complaint: Complaint, form: "Form | None") -> None:
+    from observatory.interfaces.cli.output import Output, safe
+
+    if form is not None:
         error: dict[str, Any] = {
             "error": complaint.kind or complaint.code.name.lower(),
             "type": (complaint.problem or {}).get("type"),
@@ -167,10 +181,8 @@ def _complain(complaint: Complaint, *, as_json: bool) -> None:
             "idempotencyKey": complaint.idempotency_key,
             "problem": complaint.problem,
         }
-        print(json.dumps(error, indent=2), file=sys.stderr)
+        Output(form).complain(error)
         return
-    from observatory.interfaces.cli.output import safe
-
     print(f"observatory: {safe(complaint.message.strip(), lines=True)}", file=sys.stderr)
     if complaint.hint:
         print(complaint.hint, file=sys.stderr)

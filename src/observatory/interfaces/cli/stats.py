@@ -11,12 +11,11 @@ from cyclopts import Parameter
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.output import (
-    AsJson,
+    TABLE,
     Mistake,
+    Output,
     at_least_one,
     console,
-    print_json,
-    print_json_line,
     safe,
     seconds,
     table_of,
@@ -38,7 +37,7 @@ def stats(
     every: float | None = None,
     times: int | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Print exact counts by state, and rates and percentiles by queue and job type.
 
@@ -65,11 +64,11 @@ def stats(
         answer = client.stats(window=window)
         if watch:
             looked = _looks(client, answer, window, 2.0 if every is None else every, looks)
-            with _screen(as_json=as_json) as show:
+            with _screen(output=output) as show:
                 for one in looked:
                     show(one)
-        elif as_json:
-            print_json(answer)
+        elif output.structured:
+            output.print(answer)
         else:
             console().print(_shown(answer))
     return ExitCode.OK
@@ -97,10 +96,10 @@ def _looks(
 
 
 @contextmanager
-def _screen(*, as_json: bool) -> "Generator[Callable[[dict[str, Any]], None]]":
+def _screen(*, output: Output) -> "Generator[Callable[[dict[str, Any]], None]]":
     """What shows a look: in the place of the last one on a terminal, else after it."""
-    if as_json:
-        yield print_json_line
+    if output.structured:
+        yield output.print_line
         return
     there = console()
     if not there.is_terminal:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from observatory.interfaces.cli.address import Address, Payload
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.jobs import print_job
-from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,7 +35,7 @@ def submit(
     wait: Annotated[bool, Parameter(negative="")] = False,
     timeout: float | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Submit a job, or with --file the jobs of a file, one a line.
 
@@ -95,29 +95,29 @@ def submit(
         others = (job_type, fields, payload, queue, priority, delay, at, max_attempts, job_timeout)
         if wait or correlation_id or any(one not in (None, ()) for one in others):
             raise Mistake("with a file each line says what its job is; leave the rest out")
-        return _submit_lines(file, idempotency_key, address or Address(), as_json=as_json)
+        return _submit_lines(file, idempotency_key, address or Address(), output=output)
     if job_type is None:
         raise Mistake("say which TYPE of job, or a --file of jobs; see: observatory submit --help")
     document = read_payload(payload, fields)
     with (address or Address()).client() as client:
         job = client.submit(job_type, document, options=options)
         if not wait:
-            print_json({"jobId": job.id}) if as_json else say(job.id)
+            output.print({"jobId": job.id}) if output.structured else say(job.id)
             return ExitCode.OK
         try:
             job.wait(timeout)
         except WaitTimeout as error:
-            print_json(client.read(f"/jobs/{job.id}")) if as_json else say(error)
+            output.print(client.read(f"/jobs/{job.id}")) if output.structured else say(error)
             return ExitCode.NOT_ENDED
-        print_job(client, job.job, as_json=as_json)
+        print_job(client, job.job, output=output)
         return ExitCode.OK if job.state == "completed" else ExitCode.FAILED
 
 
-def _submit_lines(path: Path, key: str | None, address: Address, *, as_json: bool) -> int:
+def _submit_lines(path: Path, key: str | None, address: Address, *, output: Output) -> int:
     from observatory.interfaces.cli.submit_file import submit_file
 
     with _opened(path) as file, address.client() as client:
-        return submit_file(client, file, key, as_json=as_json)
+        return submit_file(client, file, key, output=output)
 
 
 @contextmanager

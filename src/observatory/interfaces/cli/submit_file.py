@@ -12,7 +12,7 @@ import uuid_utils
 from observatory.client import Refused, Unreachable
 from observatory.client.operations import BATCH_BYTES, BATCH_ITEMS, Operations
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import Mistake, print_json, safe, say
+from observatory.interfaces.cli.output import Mistake, Output, safe, say
 from observatory.interfaces.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LINE_BYTES_MAX: Final = 16 * 1024**2
 """No gateway takes a larger batch unless it is set to; nothing longer is held here."""
 
 REFUSALS_TOLD: Final = 1000
-"""So many refusals are kept for `--json`; all of them are counted."""
+"""So many refusals are kept for programs; all of them are counted."""
 
 PATIENCE_S: Final = 60.0
 """How long a batch is sent again while the system cannot take it, once it has taken one. Before
@@ -89,7 +89,7 @@ class Tally:
         return ", ".join(done)
 
 
-def submit_file(client: "Client", file: IO[bytes], key: str | None, *, as_json: bool) -> int:
+def submit_file(client: "Client", file: IO[bytes], key: str | None, *, output: Output) -> int:
     """Submit the jobs of a file, and print what came of them, also where it was cut off.
 
     Args:
@@ -97,7 +97,7 @@ def submit_file(client: "Client", file: IO[bytes], key: str | None, *, as_json: 
         file: a batch item a line. Not more of it than a batch is held.
         key: what the keys of lines without one begin with; given again with the same lines it
             makes no job twice. A new one if left out.
-        as_json: print the summary as JSON, with the refusals in it.
+        output: in which form the summary is printed; the refusals are in it for programs.
 
     Returns: exit code 1 if a line was refused.
     """
@@ -106,21 +106,21 @@ def submit_file(client: "Client", file: IO[bytes], key: str | None, *, as_json: 
     if key is not None and not 1 <= len(key) <= _KEY_CHARS_MAX:
         raise Mistake(f"with a file --idempotency-key has 1 to {_KEY_CHARS_MAX} characters")
     tally = Tally(key or str(uuid_utils.uuid7()))
-    with _summing_up(tally, as_json=as_json), progress("lines", None) as advance:
+    with _summing_up(tally, output=output), progress("lines", None) as advance:
         operations = client.operations
         for batch in _batches(_lines(file, tally.key)):
             fit = [one for one in batch if isinstance(one, Line)]
             outcomes = dict(_outcomes(client, operations, fit))
             operations = Operations(PATIENCE_S)
             for one in batch:
-                _count(tally, one, outcomes.get(one.number), tell=not as_json)
+                _count(tally, one, outcomes.get(one.number), tell=not output.structured)
             advance(len(batch))
         tally.whole = True
     return ExitCode.FAILED if tally.refused else ExitCode.OK
 
 
 @contextmanager
-def _summing_up(tally: Tally, *, as_json: bool) -> "Generator[None]":
+def _summing_up(tally: Tally, *, output: Output) -> "Generator[None]":
     """Somebody has to know what was done, also where the rest was cut off."""
     try:
         yield
@@ -132,7 +132,7 @@ def _summing_up(tally: Tally, *, as_json: bool) -> "Generator[None]":
         print(f"\nobservatory: cut off; {again}", file=sys.stderr)
         raise
     finally:
-        print_json(tally.document()) if as_json else say(tally.text())
+        output.print(tally.document()) if output.structured else say(tally.text())
         sys.stdout.flush()
 
 

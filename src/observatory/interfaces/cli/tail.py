@@ -11,7 +11,7 @@ from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.events import tell_of_trying
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.job_filter import State
-from observatory.interfaces.cli.output import AsJson, at_least_one, print_json_line, say
+from observatory.interfaces.cli.output import TABLE, Output, at_least_one, say
 
 if TYPE_CHECKING:
     from observatory.client import EventRecord
@@ -40,7 +40,7 @@ def tail(
     after: str | None = None,
     limit: int | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Follow jobs as they change their state, until Ctrl-C. It goes on over restarts of the server.
 
@@ -72,7 +72,7 @@ def tail(
             type=",".join(asked), after=after, follow=True, on_lost=tell_of_trying
         )
         for record in islice(_matching(found, wanted, correlation_id), count):
-            _print(record, as_json=as_json)
+            _print(record, output=output)
     return ExitCode.OK
 
 
@@ -87,12 +87,12 @@ def _matching(
             yield record
 
 
-def _print(record: "EventRecord", *, as_json: bool) -> None:
+def _print(record: "EventRecord", *, output: Output) -> None:
     event = record.event
     data: dict[str, Any] = event["data"]
-    if as_json:
+    if output.structured:
         correlation = {"correlationId": event.get("correlationid")}
-        print_json_line({**data, **correlation, "at": event["time"], "position": record.position})
+        output.print_line({**data, **correlation, "at": event["time"], "position": record.position})
         return
     error: dict[str, str] | None = data.get("error")
     reason = f"{error['type']}: {error['message']}" if error else data.get("reason") or ""
