@@ -23,7 +23,7 @@ import yaml
 from development.process import free_port
 from observatory.client import Job
 from observatory.core.errors import PROBLEM_BASE
-from observatory.interfaces.cli.doctor import sqlite_version
+from observatory.interfaces.cli.doctor_machine import sqlite_version
 from observatory.interfaces.cli.jobs import outcome_of, print_facts
 from observatory.interfaces.cli.main import COMMANDS, run
 from observatory.interfaces.cli.output import Mistake, safe, seconds
