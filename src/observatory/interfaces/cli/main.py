@@ -63,6 +63,7 @@ COMMANDS: Final = (
     Command("events", f"{_CLI}.events:events", "Read or follow the event log."),
     Command("contracts", f"{_CLI}.contracts:contracts", "List, show or check contracts."),
     Command("keys", f"{_CLI}.keys:keys", "Make API keys."),
+    Command("bench", f"{_CLI}.bench:bench", "Load a running system and tell what it did."),
     Command("completion", f"{_CLI}.completion:completion", "Have a shell complete commands."),
     Command("gate", f"{_CLI}.gate:gate", "Prove a running system from outside."),
     Command("doctor", f"{_CLI}.doctor:doctor", "Check this machine, the data and the system."),
