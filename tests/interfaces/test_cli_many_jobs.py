@@ -138,7 +138,7 @@ def test_a_cut_export_goes_on_behind_what_it_wrote(system: RunningSystem, tmp_pa
 
 def test_a_csv_is_not_obeyed_by_who_opens_it(system: RunningSystem) -> None:
     answer = cli("jobs", "export", "--type", "hostile", "--format", "csv", "--full", url=system.url)
-    assert answer.stderr == "1 jobs written\n"
+    assert answer.stderr == "1 job written\n"
     (job,) = csv.DictReader(io.StringIO(answer.stdout))
     assert job["errorMessage"] == "'=1+1\\x1b[2J\nsecond line"
     assert (job["payload"], job["result"], job["correlationId"]) == ("{}", "null", "c-1")
@@ -174,4 +174,4 @@ def test_an_outage_tells_where_to_go_on(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(Exception, match="404"), done.telling_where_it_was_cut():
         done.run(None)
     assert file.getvalue() == '{"id":"a"}\n'
-    assert "cut off after 1 jobs; --cursor further writes" in capsys.readouterr().err
+    assert "cut off after 1 job; --cursor further writes" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.job_filter import Filter
-from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, jobs_of, say
 from observatory.interfaces.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ class Total:
 
 
 def _jobs(count: int, *, complete: bool = True) -> str:
-    least = "" if complete else "more than "
-    return f"{least}{count:,} {'job' if count == 1 else 'jobs'}"
+    return f"{'' if complete else 'more than '}{jobs_of(count)}"
 
 
 def _confirm(question: str, will: str) -> None:

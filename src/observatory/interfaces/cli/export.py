@@ -16,7 +16,15 @@ from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.job_filter import Filter
 from observatory.interfaces.cli.listing import PAGE_MAX, going_on
-from observatory.interfaces.cli.output import TABLE, Clash, Mistake, Output, at_least_one, safe
+from observatory.interfaces.cli.output import (
+    TABLE,
+    Clash,
+    Mistake,
+    Output,
+    at_least_one,
+    jobs_of,
+    safe,
+)
 from observatory.interfaces.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -90,7 +98,7 @@ def export(
         output.print({"jobs": done.written, "file": str(to), "next": done.next})
     elif not output.structured:
         where = "" if to is None else f" to {to}"
-        print(f"{done.written:,} jobs written{where}", file=sys.stderr)
+        print(f"{jobs_of(done.written)} written{where}", file=sys.stderr)
     if done.next is not None:
         print(f"there are more: {going_on(params, done.next)} goes on", file=sys.stderr)
     return ExitCode.OK
@@ -163,7 +171,7 @@ class Export:
         except (ObservatoryError, KeyboardInterrupt):
             if self.next is not None:
                 more = going_on(self.params, self.next)
-                cut = f"observatory: cut off after {self.written:,} jobs; {more}"
+                cut = f"observatory: cut off after {jobs_of(self.written)}; {more}"
                 print(f"{cut} writes the rest behind them", file=sys.stderr)
             raise
 

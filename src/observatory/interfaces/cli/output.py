@@ -172,6 +172,11 @@ def table_of(
     return table
 
 
+def jobs_of(count: int) -> str:
+    """So many jobs, in words."""
+    return f"{count:,} {'job' if count == 1 else 'jobs'}"
+
+
 def attempt_of(attempt: int, allowed: int) -> str:
     """How far a job's attempts have come. After a retry, or where workers were lost, they may
     outnumber those that one try is allowed, and then the two are no fraction."""

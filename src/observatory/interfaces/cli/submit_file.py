@@ -12,7 +12,7 @@ import uuid_utils
 from observatory.client import Refused, Unreachable
 from observatory.client.operations import BATCH_BYTES, BATCH_ITEMS, Operations
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import Mistake, Output, safe, say
+from observatory.interfaces.cli.output import Mistake, Output, jobs_of, safe, say
 from observatory.interfaces.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Tally:
 
     def text(self) -> str:
         """For people."""
-        done = [f"{_jobs(self.accepted)} accepted"]
+        done = [f"{jobs_of(self.accepted)} accepted"]
         if self.duplicates:
             done.append(f"{self.duplicates:,} submitted before")
         if self.refused:
@@ -225,7 +225,3 @@ def _read(number: int, text: bytes, key: str) -> Line | Unfit:
     # which the system refuses, and the digits of a number.
     comma = b"," if members else b""
     return Line(number, b'{"idempotencyKey":' + msgspec.json.encode(key) + comma + text[1:])
-
-
-def _jobs(count: int) -> str:
-    return f"{count:,} {'job' if count == 1 else 'jobs'}"

@@ -1,6 +1,6 @@
 """`observatory failures`, `workers` and `alerts`: what the views of the page show, as tables."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from observatory.interfaces.cli.address import Address
@@ -122,7 +122,7 @@ def alerts(*, address: Address | None = None, output: Output = TABLE) -> int:
     elif not firing:
         say("no alert fires")
     else:
-        now = datetime.now(UTC)
+        now = datetime.fromisoformat(answer["asOf"])
         rows = [
             (one["severity"], one["name"], _age(one["since"], now), one["summary"], one["runbook"])
             for one in firing
