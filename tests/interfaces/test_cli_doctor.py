@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,16 @@ def test_servers_that_do_not_answer_are_named_without_their_passwords() -> None:
         assert told[subject]["verdict"] == "FAIL"
         assert f"OBSERVATORY_{subject.upper()}_URL" in told[subject]["advice"]
     assert "secret" not in json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://me:secret@host:port/", "amqp://me:se/cret@host/", "amqp://[me:secret@host"]
+)
+def test_a_url_that_is_none_is_told_without_a_piece_of_its_password(url: str) -> None:
+    spine = found(OBSERVATORY_SPINE_URL=url)["spine"]
+    assert spine["verdict"] == "FAIL"
+    assert "OBSERVATORY_SPINE_URL" in spine["advice"]
+    assert not re.search("se/?cret|'se'", str(spine))
 
 
 @pytest.mark.parametrize(

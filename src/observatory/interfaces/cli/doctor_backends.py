@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from observatory.interfaces.cli.diagnosis import Finding, clocks
 
@@ -36,6 +37,10 @@ def _looked_at(
     if not url:
         return
     setting = f"OBSERVATORY_{subject.upper()}_URL"
+    if not _readable(url):
+        advice = f"correct {setting}; in user and password / is written %2F, @ %40, : %3A"
+        yield Finding("FAIL", subject, "its URL cannot be read", advice)
+        return
     try:
         yield from look(url)
     except ConfigurationError as error:
@@ -43,6 +48,16 @@ def _looked_at(
     except (StoreUnavailable, SpineUnavailable, AggregatesUnavailable, ValueError) as error:
         advice = f"start it, or correct host, port, user and password of {setting}"
         yield Finding("FAIL", subject, f"{_without(url, error)} ({without_secrets(url)})", advice)
+
+
+def _readable(url: str) -> bool:
+    """Whether a URL has the parts of one. What a driver says of one that has not may hold a piece
+    of the password."""
+    try:
+        urlsplit(url).port  # noqa: B018 - reading it checks it
+    except ValueError:
+        return False
+    return True
 
 
 def _without(url: str, error: Exception) -> str:

@@ -135,5 +135,9 @@ def served(
 def without_secrets(url: str) -> str:
     """A URL as it may be shown: neither user nor password."""
     parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        # Where the port would be there may be a piece of the password.
+        return f"{parts.scheme}://…"
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
