@@ -95,7 +95,8 @@ def test_refusals_are_in_the_json(system: RunningSystem) -> None:
         (("-", "--queue", "x"), "leave the rest out"),
         (("-", "--idempotency-key", "a b"), "visible ASCII"),
         (("-", "--idempotency-key", "a" * 241), "1 to 240 characters"),
-        ((), "see: observatory submit --help"),
+        ((), "say which TYPE of job, or a --file; see: observatory submit --help"),
+        (("--nonsense",), "no such option: --nonsense; see: observatory submit --help"),
     ],
 )
 def test_what_cannot_be_asked_for_is_2(arguments: tuple[str, ...], told: str) -> None:

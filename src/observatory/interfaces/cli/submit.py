@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,54 @@ from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from observatory.client import Client, JobHandle, SubmitOptions
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class How:
+    """Options that say how a job is to be run.
+
+    Args:
+        queue: A queue other than the job type's own.
+        priority: Which jobs of a queue go first.
+        delay: Seconds from now until it may run.
+        at: When it may run, as RFC 3339 time.
+        max_attempts: How many failed attempts end it.
+        job_timeout: Seconds one attempt may take.
+        correlation_id: What it belongs to.
+    """
+
+    queue: str | None = None
+    priority: Literal["high", "normal", "low"] | None = None
+    delay: float | None = None
+    at: str | None = None
+    max_attempts: int | None = None
+    job_timeout: float | None = None
+    correlation_id: str | None = None
+
+    def options(self, idempotency_key: str | None) -> "SubmitOptions":
+        """As the client takes them.
+
+        Raises:
+            Mistake: a number of seconds is none.
+        """
+        from observatory.client import SubmitOptions
+
+        for name, number in (("--delay", self.delay), ("--job-timeout", self.job_timeout)):
+            if number is not None and not math.isfinite(number):
+                raise Mistake(f"{name} is a number of seconds, not {number}")
+        return SubmitOptions(
+            idempotency_key=idempotency_key,
+            queue=self.queue,
+            priority=self.priority,
+            delay=self.delay,
+            scheduled_at=self.at,
+            max_attempts=self.max_attempts,
+            timeout=self.job_timeout,
+            correlation_id=self.correlation_id,
+        )
+
 
 def submit(
     job_type: Annotated[str | None, Parameter(name="TYPE", allow_leading_hyphen=True)] = None,
@@ -24,14 +73,8 @@ def submit(
     *fields: Annotated[str, Parameter(name="KEY=VALUE")],
     payload: Payload | None = None,
     file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
-    queue: str | None = None,
-    priority: Literal["high", "normal", "low"] | None = None,
-    delay: float | None = None,
-    at: str | None = None,
-    max_attempts: int | None = None,
-    job_timeout: float | None = None,
+    how: How | None = None,
     idempotency_key: str | None = None,
-    correlation_id: str | None = None,
     wait: Annotated[bool, Parameter(negative="")] = False,
     timeout: float | None = None,
     address: Address | None = None,
@@ -60,57 +103,43 @@ def submit(
         fields: Members of the payload.
         payload: The payload as a JSON object, or - to read it from standard input.
         file: Submit the jobs of this file, NDJSON; - for standard input.
-        queue: A queue other than the job type's own.
-        priority: Which jobs of a queue go first.
-        delay: Seconds from now until it may run.
-        at: When it may run, as RFC 3339 time.
-        max_attempts: How many failed attempts end it.
-        job_timeout: Seconds one attempt may take.
         idempotency_key: The same key never makes a second job. With --file line N has
             the key KEY-N, unless it has its own.
-        correlation_id: What it belongs to.
         wait: Wait for the end and print the outcome; exit code 1 if it is not completed.
         timeout: With --wait, seconds to wait at most; exit code 6 if it has not ended then.
     """
-    from observatory.client import SubmitOptions, WaitTimeout
-
-    for name, number in (("--delay", delay), ("--job-timeout", job_timeout)):
-        if number is not None and not math.isfinite(number):
-            raise Mistake(f"{name} is a number of seconds, not {number}")
+    options = (how or How()).options(idempotency_key)
     if timeout is not None and not wait:
         raise Mistake("--timeout says how long to wait and goes with --wait")
-    options = SubmitOptions(
-        idempotency_key=idempotency_key,
-        queue=queue,
-        priority=priority,
-        delay=delay,
-        scheduled_at=at,
-        max_attempts=max_attempts,
-        timeout=job_timeout,
-        correlation_id=correlation_id,
-    )
+    where = address or Address()
     if job_type == "-" and file is None:
         job_type, file = None, Path("-")
     if file is not None:
-        others = (job_type, fields, payload, queue, priority, delay, at, max_attempts, job_timeout)
-        if wait or correlation_id or any(one not in (None, ()) for one in others):
+        if job_type or fields or payload is not None or wait or how not in (None, How()):
             raise Mistake("with a file each line says what its job is; leave the rest out")
-        return _submit_lines(file, idempotency_key, address or Address(), output=output)
-    if job_type is None:
-        raise Mistake("say which TYPE of job, or a --file of jobs; see: observatory submit --help")
+        return _submit_lines(file, idempotency_key, where, output=output)
+    if job_type is None or job_type.startswith("-"):
+        wrong = f"no such option: {job_type}" if job_type else "say which TYPE of job, or a --file"
+        raise Mistake(f"{wrong}; see: observatory submit --help")
     document = read_payload(payload, fields)
-    with (address or Address()).client() as client:
+    with where.client() as client:
         job = client.submit(job_type, document, options=options)
-        if not wait:
-            output.print({"jobId": job.id}) if output.structured else say(job.id)
-            return ExitCode.OK
-        try:
-            job.wait(timeout)
-        except WaitTimeout as error:
-            output.print(client.read(f"/jobs/{job.id}")) if output.structured else say(error)
-            return ExitCode.NOT_ENDED
-        print_job(client, job.job, output=output)
-        return ExitCode.OK if job.state == "completed" else ExitCode.FAILED
+        if wait:
+            return _waited(client, job, timeout, output=output)
+        output.print({"jobId": job.id}) if output.structured else say(job.id)
+        return ExitCode.OK
+
+
+def _waited(client: "Client", job: "JobHandle", timeout: float | None, *, output: Output) -> int:
+    from observatory.client import WaitTimeout
+
+    try:
+        job.wait(timeout)
+    except WaitTimeout as error:
+        output.print(client.read(f"/jobs/{job.id}")) if output.structured else say(error)
+        return ExitCode.NOT_ENDED
+    print_job(client, job.job, output=output)
+    return ExitCode.OK if job.state == "completed" else ExitCode.FAILED
 
 
 def _submit_lines(path: Path, key: str | None, address: Address, *, output: Output) -> int:
