@@ -26,6 +26,9 @@ _ENDS: Final = "job.completed,job.failed,job.cancelled"
 _FIRST_S: Final = 0.05
 """Until the first request is due, so that every connection is waiting for it."""
 
+_FIRST_EVENT_S: Final = 5.0
+"""How long the log may take to have its first event."""
+
 
 class Plan(NamedTuple):
     """What is to be done."""
@@ -223,11 +226,19 @@ class _Load:
 
     async def follow(self) -> "asyncio.Task[None]":
         """Follow the ends of jobs from now on."""
-        newest = await self._client.read("/events", {"limit": "1"})
-        position = newest["items"][0]["position"] if newest["items"] else "0-0"
+        position = None
+        deadline = time.perf_counter() + _FIRST_EVENT_S
+        # Of a log that is still empty no position is known that every spine has: the job that was
+        # submitted before all this is about to stand in it.
+        while position is None and time.perf_counter() < deadline:
+            newest = await self._client.read("/events", {"limit": "1"})
+            if newest["items"]:
+                position = newest["items"][0]["position"]
+            else:
+                await asyncio.sleep(0.05)
         return asyncio.create_task(self._ends(position))
 
-    async def _ends(self, after: str) -> None:
+    async def _ends(self, after: str | None) -> None:
         measured, ours = self._measured, self._options.correlation_id
         seen: set[str] = set()
         async for record in self._client.events(type=_ENDS, after=after, follow=True):
