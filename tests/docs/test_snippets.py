@@ -84,6 +84,15 @@ def test_what_an_operator_is_told_to_run_works(tmp_path: Path) -> None:
         assert job["state"] == "completed"
 
 
+def test_what_the_reference_of_the_command_line_runs_works(tmp_path: Path) -> None:
+    marked = [b for b in blocks(ROOT / "docs" / "reference" / "cli.md") if b.mark == "run"]
+    assert marked
+
+    with _served(ROOT / "docs" / "guide" / "getting-started.md", tmp_path) as system:
+        for block in marked:
+            _run(block, system)
+
+
 @pytest.mark.parametrize("block", [b for b in _ALL if b.language == "python"], ids=_where)
 def test_python_parses(block: Block) -> None:
     compile(block.text, block.where, "exec")

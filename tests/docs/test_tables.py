@@ -17,6 +17,8 @@ from pydantic import SecretStr
 from observatory.core import errors
 from observatory.core.aggregates import BOUNDS_US
 from observatory.core.errors import Problem
+from observatory.interfaces.cli.exit_codes import ExitCode
+from observatory.interfaces.cli.main import COMMANDS
 from observatory.services.processor.run import MESSAGE_CHARS_MAX, TRACEBACK_CHARS_MAX
 from observatory.settings import Settings
 
@@ -137,6 +139,17 @@ def test_the_error_bound_of_percentiles_is_what_the_decision_says() -> None:
 
     assert widest == 1.25
     assert (BOUNDS_US[0], BOUNDS_US[-1] // 3_600_000_000) == (100, 222)
+
+
+def test_the_reference_of_the_command_line_names_every_command_and_exit_code() -> None:
+    text = (REFERENCE / "cli.md").read_text()
+    first, _, second = text.partition("## What holds everywhere")
+    rows = re.findall(r"^\| (`.+) \|", first, re.MULTILINE)
+    named = {name.split()[0] for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert {command.name for command in COMMANDS} <= named
+
+    codes = re.findall(r"^\| (\d[\d, ]*) \|", second, re.MULTILINE)
+    assert [int(code) for row in codes for code in row.split(", ")] == [*ExitCode]
 
 
 def _write() -> None:

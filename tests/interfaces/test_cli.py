@@ -18,11 +18,12 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from development.process import free_port
 from observatory.client import Job
 from observatory.core.errors import PROBLEM_BASE
-from observatory.interfaces.cli.doctor import sqlite_version
+from observatory.interfaces.cli.doctor_machine import sqlite_version
 from observatory.interfaces.cli.jobs import outcome_of, print_facts
 from observatory.interfaces.cli.main import COMMANDS, run
 from observatory.interfaces.cli.output import Mistake, safe, seconds
@@ -135,6 +136,10 @@ def test_a_command_that_talks_to_a_system_imports_no_server() -> None:
         "jobs cancel",
         "jobs retry",
         "contracts check",
+        "contracts list",
+        "contracts show",
+        "jobs tail",
+        "jobs export",
         "keys new",
         "queues list",
         "queues pause",
@@ -147,6 +152,7 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
     assert answer.returncode == 0
     assert f"observatory {command}" in answer.stdout.split("For example:")[1]
     assert "--json" in answer.stdout
+    assert "--output" in answer.stdout
 
 
 # ------------------------------------------------------------------------------- exit codes
@@ -426,6 +432,41 @@ def test_json_is_what_the_api_says(system: RunningSystem) -> None:
     assert len(listed["items"]) == 1
     queues = json.loads(cli("queues", "list", "--json", url=system.url).stdout)
     assert set(queues) == set(system.http.get("/queues").json())
+
+
+def test_yaml_says_what_json_says(system: RunningSystem) -> None:
+    text = "yes \u202e\x1b é\n1:30"
+    job = json.loads(
+        cli("submit", "echo", f"text={text}", "--wait", "--json", url=system.url).stdout
+    )
+    for command in (("jobs", "show", job["id"]), ("contracts", "list"), ("queues", "list")):
+        as_yaml = cli(*command, "-o", "yaml", url=system.url).stdout
+        as_json = json.loads(cli(*command, "-o", "json", url=system.url).stdout)
+        told = yaml.safe_load(as_yaml)
+        for answer in (told, as_json):
+            answer.pop("asOf", None)
+        assert told == as_json
+        assert as_yaml.isascii()
+        assert as_yaml.replace("\n", "").isprintable()
+    stream = cli("events", "--subject", job["id"], "-o", "yaml", url=system.url).stdout
+    assert [event["type"] for event in yaml.safe_load_all(stream)] == [
+        "job.completed", "job.started", "job.created",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+@pytest.mark.parametrize("option", ["-o {}", "--output {}", "--output={}", "-o{}"])
+def test_an_error_has_the_form_that_was_asked_for(
+    option: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["jobs", "list", "--limit", "0", *option.format(form).split()]) == 2
+    error = yaml.safe_load(capsys.readouterr().err)
+    assert error["message"] == "--limit is a number from 1 up, not 0"
+
+
+def test_two_forms_are_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["keys", "new", "ci", "--json", "-o", "yaml"]) == 2
+    assert "it does not go with --output yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["jobs", "logs", "events"])
@@ -817,6 +858,22 @@ def test_a_fault_in_a_contract_is_1_and_no_contracts_is_2(tmp_path: Path) -> Non
     assert answer.returncode == 1
     assert not json.loads(answer.stdout)["ok"]
     assert cli("contracts", "check", str(tmp_path / "none")).returncode == 2
+
+
+def test_contracts_are_listed_and_shown(system: RunningSystem) -> None:
+    listed = cli("contracts", "list", url=system.url).stdout
+    assert listed.splitlines()[0].split() == ["NAME", "KIND", "VERSION", "TITLE"]
+    types = json.loads(
+        cli("contracts", "list", "--kind", "jobType", "--json", url=system.url).stdout
+    )
+    assert {one["name"] for one in types["items"]} == {"double", "echo", "tell", "hostile"}
+    double = json.loads(cli("contracts", "show", "double", url=system.url).stdout)
+    assert double["properties"]["n"] == {"type": "integer"}
+    job = json.loads(cli("contracts", "show", "job.v1.json", "--json", url=system.url).stdout)
+    assert job == system.http.get("/contracts/job.v1.json").json()
+    unknown = cli("contracts", "show", "no such/thing?", url=system.url)
+    assert (unknown.returncode, unknown.stdout) == (3, "")
+    assert "there is no contract" in unknown.stderr
 
 
 def test_the_doctor_finds_a_running_system_well(system: RunningSystem) -> None:

@@ -13,12 +13,15 @@ class Unreachable(ObservatoryError):
     """Nothing answers at the address: start the system, or correct the URL."""
 
     idempotency_key: str | None = None
-    """Of a single job that was being submitted: submitted again under this key
-    (`SubmitOptions.idempotency_key`) it cannot become two."""
+    """Of what was being submitted: submitted again under this key (`SubmitOptions.idempotency_key`)
+    it cannot become two."""
 
 
 class Refused(ObservatoryError):
     """The system answered no (RFC 9457): the request must change. Its fields are the problem's."""
+
+    idempotency_key: str | None = None
+    """As that of `Unreachable`; where the same may be sent again."""
 
     def __init__(self, problem: Mapping[str, Any], *, status: int) -> None:
         self.problem = dict(problem)
@@ -54,9 +57,6 @@ class Unsendable(ObservatoryError, ValueError):
 class Unavailable(Refused):
     """The system could not answer (5xx), and it may not be known whether it did what was asked.
     The request is not at fault: send it again later."""
-
-    idempotency_key: str | None = None
-    """As that of `Unreachable`."""
 
 
 class Interrupted(Unreachable):

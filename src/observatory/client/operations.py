@@ -127,16 +127,28 @@ class Operations:
         return answers
 
     def _submit_chunk(self, chunk: list[bytes]) -> Steps[list[str | Refused]]:
-        content = b"[" + b",".join(chunk) + b"]"
-        request = Request("POST", "/jobs/batch", headers=_JSON, content=content)
         try:
-            response = yield from self.exchange(request)
+            items = yield from self.submit_items(chunk)
         except Unavailable:
             raise  # says nothing of these jobs; some may have been taken
         except Refused as refusal:
             return [refusal] * len(chunk)
-        items = sorted(body_of(response)["items"], key=lambda item: item["index"])
         return [_batch_item(item) for item in items]
+
+    def submit_items(self, items: Sequence[bytes]) -> Steps[list[Json]]:
+        """POST /jobs/batch, once: the outcome of each item, in the given order.
+
+        Args:
+            items: each a batch item as JSON. It is sent again where nothing answers, so each must
+                have its idempotency key.
+
+        Raises:
+            Refused: the batch as a whole was.
+        """
+        content = b"[" + b",".join(items) + b"]"
+        request = Request("POST", "/jobs/batch", headers=_JSON, content=content)
+        response = yield from self.exchange(request)
+        return sorted(body_of(response)["items"], key=lambda item: item["index"])
 
     def job(self, job_id: str) -> Steps[Job]:
         """GET /jobs/{id}."""

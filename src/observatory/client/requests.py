@@ -65,7 +65,7 @@ def _again_after(request: Request, answer: Answer, pause_s: float) -> float | No
         return None
     if isinstance(answer, httpx.TransportError):
         return None if isinstance(answer, httpx.UnsupportedProtocol) else pause_s
-    if answer.status_code != 503:
+    if answer.status_code not in (429, 503):
         return None
     told = answer.headers.get("retry-after", "")
     return max(pause_s, float(told)) if told.isdigit() else pause_s

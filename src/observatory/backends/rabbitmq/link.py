@@ -7,7 +7,7 @@ when its connection, a channel or a consumer is lost, the session is, and the li
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -200,6 +200,22 @@ class Link(Generic[State]):
                 self._change(None, None)
             finally:
                 await _close(connection)
+
+
+@contextlib.asynccontextmanager
+async def connected(connection: Connection) -> AsyncGenerator[None]:
+    """A connection that lasts as long as the block, for what is asked once.
+
+    Raises:
+        SpineUnavailable: the broker does not answer in time.
+    """
+    try:
+        with translated("connecting"):
+            async with asyncio.timeout(DEADLINE_S):
+                await _connect(connection)
+        yield
+    finally:
+        await _close(connection)
 
 
 async def close_channel(channel: AbstractChannel) -> None:

@@ -8,14 +8,7 @@ from cyclopts import Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import (
-    AsJson,
-    Mistake,
-    at_least_one,
-    print_json_line,
-    safe,
-    say,
-)
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, at_least_one, safe, say
 
 
 def events(
@@ -27,7 +20,7 @@ def events(
     limit: int | None = None,
     cursor: str | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Print events of the log: the latest, those after a position, or live.
 
@@ -59,28 +52,29 @@ def events(
     with (address or Address()).client(patience=30.0 if follow else 1.0) as client:
         if follow:
             found = client.events(
-                type=type, subject=subject, after=after, follow=True, on_lost=_tell_of_trying
+                type=type, subject=subject, after=after, follow=True, on_lost=tell_of_trying
             )
             for record in islice(found, count):
-                _print(record.position, record.event, as_json=as_json)
+                _print(record.position, record.event, output=output)
             return ExitCode.OK
         params = event_params(type, subject, after)
         listing = Listing(client, "/events", params, limit=count, cursor=cursor)
         for item in listing:
-            _print(item["position"], item["event"], as_json=as_json)
+            _print(item["position"], item["event"], output=output)
         listing.tell_of_more()
     return ExitCode.OK
 
 
-def _tell_of_trying(reason: str) -> None:
+def tell_of_trying(reason: str) -> None:
+    """Say on stderr that nothing answers, and that it is tried again."""
     # Whoever mistyped the address must not look at nothing for as long as a restart may take.
     print(f"observatory: {safe(reason)} Trying again …", file=sys.stderr, flush=True)
 
 
-def _print(position: str, event: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
+def _print(position: str, event: dict[str, Any], *, output: Output) -> None:
+    if output.structured:
         # An extension attribute, as CloudEvents 1.0 lets whoever passes an event on add.
-        print_json_line({**event, "position": position})
+        output.print_line({**event, "position": position})
         return
     data: dict[str, Any] = event.get("data") or {}
     attempt = f"attempt {data['attempt']}" if data.get("attempt") else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from observatory.interfaces.cli.address import Address, Payload
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, Mistake, print_json, print_table, seconds
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, print_table, seconds
 
 if TYPE_CHECKING:
     from observatory.client import Client
@@ -68,7 +68,7 @@ def gate(
     jobs: int = 20,
     timeout: float = 60.0,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Prove a running system from outside: jobs, events, numbers, views, refusals.
 
@@ -94,8 +94,8 @@ def gate(
         visit = Visit(client, type, sent, jobs, timeout)
         findings = [_made(name, check, visit) for name, check in CHECKS]
     passed = all(one.verdict == "PASS" for one in findings)
-    if as_json:
-        print_json({"ok": passed, "checks": [one._asdict() for one in findings]})
+    if output.structured:
+        output.print({"ok": passed, "checks": [one._asdict() for one in findings]})
     else:
         rows = [(one.verdict, one.check, seconds(one.seconds), one.detail) for one in findings]
         print_table(("", "CHECK", "TOOK", "FOUND"), rows, numbers=("TOOK",))

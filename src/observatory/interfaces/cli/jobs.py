@@ -1,24 +1,28 @@
-"""`observatory jobs`: list, show, cancel and retry; `bulk.py` has the commands for many jobs."""
+"""`observatory jobs`: list, show, cancel and retry; `bulk.py`, `tail.py` and `export.py` have the
+commands for many jobs."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.address import Address, Payload
-from observatory.interfaces.cli.bulk import State, cancel_all, retry_all
+from observatory.interfaces.cli.bulk import cancel_all, retry_all
 from observatory.interfaces.cli.exit_codes import ExitCode
+from observatory.interfaces.cli.export import export
+from observatory.interfaces.cli.job_filter import Filter
 from observatory.interfaces.cli.output import (
-    AsJson,
+    TABLE,
+    Output,
     at_least_one,
     attempt_of,
     clock,
     first_line,
-    print_json,
     print_table,
     safe,
     say,
     seconds,
 )
+from observatory.interfaces.cli.tail import tail
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,28 +32,25 @@ if TYPE_CHECKING:
 
 jobs = App(
     name="jobs",
-    help="List, show, cancel or retry jobs, and read their logs.",
+    help="List, show, follow, export, cancel or retry jobs, and read their logs.",
     help_format="plaintext",
 )
 
 
 jobs.command(retry_all, name="retry-all")
 jobs.command(cancel_all, name="cancel-all")
+jobs.command(tail)
+jobs.command(export)
 
 
 @jobs.command(name="list")
 def list_jobs(
     *,
-    state: Annotated[list[State] | None, Parameter(negative="")] = None,
-    type: str | None = None,
-    queue: str | None = None,
-    worker: str | None = None,
-    correlation_id: str | None = None,
-    q: str | None = None,
+    which: Filter | None = None,
     limit: int = 20,
     cursor: str | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """List jobs, newest first.
 
@@ -60,12 +61,6 @@ def list_jobs(
     With --json `next` is the cursor of what follows, or null where the list is whole.
 
     Args:
-        state: Only these states; may be given more than once.
-        type: Only this job type.
-        queue: Only this queue.
-        worker: Only what this worker ran last.
-        correlation_id: Only what belongs together.
-        q: Only jobs in which this text is found.
         limit: How many at most, from 1 up.
         cursor: Go on where a list with the same filters was cut.
     """
@@ -73,21 +68,13 @@ def list_jobs(
     from observatory.interfaces.cli.listing import Listing
 
     at_least_one(limit)
-    given: dict[str, Any] = {
-        "state": state,
-        "type": type,
-        "queue": queue,
-        "worker": worker,
-        "correlation_id": correlation_id,
-        "q": q,
-    }
-    filters: Any = {name: value for name, value in given.items() if value}
+    filters: Any = (which or Filter()).given()
     with (address or Address()).client() as client:
         params = job_params(limit, filters)
         listing = Listing(client, "/jobs", params, limit=limit, cursor=cursor)
         found = list(listing)
-    if as_json:
-        print_json({"items": found, "next": listing.next})
+    if output.structured:
+        output.print({"items": found, "next": listing.next})
     else:
         _print_list(found)
         listing.tell_of_more()
@@ -134,7 +121,7 @@ def show(
     /,
     *,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Show one job: state, times, payload, result or error, attempts.
 
@@ -145,7 +132,7 @@ def show(
         job_id: The job's id.
     """
     with (address or Address()).client() as client:
-        print_job(client, client.job(job_id).job, as_json=as_json)
+        print_job(client, client.job(job_id).job, output=output)
     return ExitCode.OK
 
 
@@ -157,7 +144,7 @@ def logs(
     limit: int | None = None,
     cursor: str | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Print the lines that a job's handler wrote, oldest first.
 
@@ -175,8 +162,8 @@ def logs(
     count = None if limit is None else at_least_one(limit)
     with (address or Address()).client() as client:
         lines = Listing(client, f"{job_path(job_id)}/logs", {}, limit=count, cursor=cursor)
-        if as_json:
-            print_json({"items": list(lines), "next": lines.next})
+        if output.structured:
+            output.print({"items": list(lines), "next": lines.next})
             return ExitCode.OK
         for line in lines:
             fields = " ".join(f"{name}={value}" for name, value in line["fields"].items())
@@ -195,7 +182,7 @@ def cancel(
     *,
     reason: str | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Cancel a job. A running one is asked to stop, which may take a moment.
 
@@ -208,8 +195,8 @@ def cancel(
     """
     with (address or Address()).client() as client:
         answer = client.cancel(job_id, reason=reason)
-    if as_json:
-        print_json(answer)
+    if output.structured:
+        output.print(answer)
     elif answer["state"] == "cancelled":
         say(f"{job_id} is cancelled")
     else:
@@ -224,7 +211,7 @@ def retry(
     *,
     payload: Payload | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Run a job again that has ended, or now one that waits for its next attempt.
 
@@ -241,14 +228,14 @@ def retry(
     edited = None if payload is None else read_payload(payload, ())
     with (address or Address()).client() as client:
         handle = client.retry(job_id, payload=edited)
-    print_json({"jobId": handle.id}) if as_json else say(f"{handle.id} is queued again")
+    output.print({"jobId": handle.id}) if output.structured else say(f"{handle.id} is queued again")
     return ExitCode.OK
 
 
-def print_job(client: "Client", job: "Job", *, as_json: bool) -> None:
+def print_job(client: "Client", job: "Job", *, output: Output) -> None:
     """Print all that is known of a job."""
-    if as_json:
-        print_json(client.read(f"/jobs/{job.id}"))
+    if output.structured:
+        output.print(client.read(f"/jobs/{job.id}"))
         return
     print_facts(job)
     attempts = client.read(f"/jobs/{job.id}/attempts")["items"]

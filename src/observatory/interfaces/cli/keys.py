@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
 
 Scope = Literal["read", "submit", "operate", "admin"]
 
@@ -18,7 +18,7 @@ def new(
     /,
     *,
     scope: Annotated[list[Scope] | None, Parameter(negative="")] = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Make a key. It is shown once and kept nowhere; the system is given only its hash.
 
@@ -34,8 +34,8 @@ def new(
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         raise Mistake(f"a key's name has letters, digits, - and _ only, not {name!r}")
     secret, entry = new_key(name, scope or ["read"])
-    if as_json:
-        print_json({"key": secret, "entry": entry})
+    if output.structured:
+        output.print({"key": secret, "entry": entry})
         return ExitCode.OK
     say(f"The key, for its holder (OBSERVATORY_API_KEY):\n  {secret}\n")
     say(f"The entry, for the system (OBSERVATORY_API_KEYS, separated by commas):\n  {entry}")

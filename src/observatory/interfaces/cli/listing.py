@@ -58,4 +58,11 @@ class Listing:
         """Say on stderr, where it disturbs no reader of the list, that it was cut."""
         if self.next is not None:
             sys.stdout.flush()
-            print(f"there are more: --cursor {self.next} goes on", file=sys.stderr)
+            print(f"there are more: {going_on(self._params, self.next)} goes on", file=sys.stderr)
+
+
+def going_on(params: Mapping[str, str], cursor: str) -> str:
+    """The options with which a list goes on, beside those that were typed. A cursor is for the very
+    same filters, and a span back from now would be another time."""
+    times = [f"--{name} {params[name]}" for name in ("since", "until") if name in params]
+    return " ".join((*times, f"--cursor {cursor}"))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cyclopts import App
 
     from observatory.client import Refused
+    from observatory.interfaces.cli.output import Form
 
 
 class Complaint(NamedTuple):
@@ -52,16 +53,18 @@ COMMANDS: Final = (
     Command("read-model", f"{_CLI}.services:read_model", "Serve the read API and page alone."),
     Command("migrate", f"{_CLI}.migrate:migrate", "Bring the PostgreSQL store to this schema."),
     Command("tui", f"{_CLI}.tui:tui", "Watch and operate a system in the terminal."),
-    Command("submit", f"{_CLI}.submit:submit", "Submit a job."),
-    Command("jobs", f"{_CLI}.jobs:jobs", "List, show, cancel or retry jobs, and read their logs."),
+    Command("submit", f"{_CLI}.submit:submit", "Submit a job, or the jobs of a file."),
+    Command("jobs", f"{_CLI}.jobs:jobs", "List, show, follow, export, cancel or retry jobs."),
     Command("queues", f"{_CLI}.queues:queues", "List, pause or resume queues."),
     Command("failures", f"{_CLI}.watching:failures", "List what fails, grouped by error."),
     Command("workers", f"{_CLI}.watching:workers", "List who runs the jobs."),
     Command("alerts", f"{_CLI}.watching:alerts", "List alerts that fire."),
     Command("stats", f"{_CLI}.stats:stats", "Counts, rates and percentiles."),
     Command("events", f"{_CLI}.events:events", "Read or follow the event log."),
-    Command("contracts", f"{_CLI}.contracts:contracts", "Check the contracts."),
+    Command("contracts", f"{_CLI}.contracts:contracts", "List, show or check contracts."),
     Command("keys", f"{_CLI}.keys:keys", "Make API keys."),
+    Command("bench", f"{_CLI}.bench:bench", "Load a running system and tell what it did."),
+    Command("completion", f"{_CLI}.completion:completion", "Have a shell complete commands."),
     Command("gate", f"{_CLI}.gate:gate", "Prove a running system from outside."),
     Command("doctor", f"{_CLI}.doctor:doctor", "Check this machine, the data and the system."),
 )
@@ -118,7 +121,7 @@ def run(arguments: list[str]) -> int:
         complaint = _explained(error)
     else:
         return code if isinstance(code, int) else ExitCode.OK
-    _complain(complaint, as_json="--json" in arguments)
+    _complain(complaint, _form(arguments))
     return complaint.code
 
 
@@ -156,10 +159,23 @@ def _help_hint(chain: Sequence[str]) -> str:
     return f"see: {' '.join(('observatory', *chain, '--help'))}"
 
 
-def _complain(complaint: Complaint, *, as_json: bool) -> None:
-    if as_json:
-        import json
+def _form(arguments: Sequence[str]) -> "Form | None":
+    """The form that was asked for, also where the arguments could not be read."""
+    if "--json" in arguments:
+        return "json"
+    for name, value in zip(("", *arguments), (*arguments, ""), strict=True):
+        for form in ("json", "yaml"):
+            if value in (f"--output={form}", f"-o={form}", f"-o{form}"):
+                return form
+            if name in ("--output", "-o") and value == form:
+                return form
+    return None
 
+
+def _complain(complaint: Complaint, form: "Form | None") -> None:
+    from observatory.interfaces.cli.output import Output, safe
+
+    if form is not None:
         error: dict[str, Any] = {
             "error": complaint.kind or complaint.code.name.lower(),
             "type": (complaint.problem or {}).get("type"),
@@ -167,10 +183,8 @@ def _complain(complaint: Complaint, *, as_json: bool) -> None:
             "idempotencyKey": complaint.idempotency_key,
             "problem": complaint.problem,
         }
-        print(json.dumps(error, indent=2), file=sys.stderr)
+        Output(form).complain(error)
         return
-    from observatory.interfaces.cli.output import safe
-
     print(f"observatory: {safe(complaint.message.strip(), lines=True)}", file=sys.stderr)
     if complaint.hint:
         print(complaint.hint, file=sys.stderr)
@@ -207,7 +221,7 @@ def _explained(error: Exception) -> Complaint:
 def _refused(error: "Refused") -> Complaint:
     """What the system answered, by its status: who can act on it."""
     if error.status == 429 or error.status >= 500:
-        key = getattr(error, "idempotency_key", None)
+        key = error.idempotency_key
         text = _try_again(str(error), key)
         return Complaint(text, ExitCode.UNAVAILABLE, problem=error.problem, idempotency_key=key)
     codes = {404: ExitCode.NOT_FOUND, 409: ExitCode.CONFLICT}

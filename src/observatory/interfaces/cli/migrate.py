@@ -5,14 +5,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
 from observatory.interfaces.cli.serving import read_settings, without_secrets
 
 
 def migrate(
     *,
     sql: Annotated[bool, Parameter(negative="")] = False,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Create the schema of the PostgreSQL store, or bring it to this release's; safe to repeat.
 
@@ -37,8 +37,8 @@ def migrate(
         )
     schema = migrate_store(url)
     where = without_secrets(url)
-    if as_json:
-        print_json({"store": where, "schema": schema})
+    if output.structured:
+        output.print({"store": where, "schema": schema})
     else:
         say(f"{where} is at schema {schema}")
     return ExitCode.OK

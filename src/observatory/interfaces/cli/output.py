@@ -5,15 +5,17 @@ Rules of this file:
 1. Text from elsewhere (payloads, errors, names) never reaches the terminal as control codes: they
    are shown as `\\x1b`, not obeyed.
 2. Colour only on a terminal and without NO_COLOR; a pipe gets neither colour nor cut-off lines.
-3. `--json` prints the answer of the API as it is, in ASCII, which every terminal and parser takes.
+3. `--output json` and `yaml` print the answer of the API as it is, in ASCII, which every terminal
+   and parser takes.
 """
 
 import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
@@ -21,8 +23,12 @@ from observatory.core.safe_text import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+Form = Literal["table", "json", "yaml"]
+
+_YAML_COLUMNS: Final = 2**31
+"""A long text is not broken over lines."""
 
 _PIPE_COLUMNS: Final = 10_000
 """Width of a table in a pipe: nothing is cut off."""
@@ -36,14 +42,14 @@ class Clash(Exception):  # noqa: N818 - as above
     """What was asked for does not fit what is there; the text says how to ask all the same."""
 
 
-def at_least_one(limit: int) -> int:
-    """The value of `--limit`.
+def at_least_one(limit: int, option: str = "--limit") -> int:
+    """The value of an option that says how many.
 
     Raises:
         Mistake: it is under 1.
     """
     if limit < 1:
-        raise Mistake(f"--limit is a number from 1 up, not {limit}")
+        raise Mistake(f"{option} is a number from 1 up, not {limit}")
     return limit
 
 
@@ -52,14 +58,55 @@ def say(text: object = "") -> None:
     print(safe(text, lines=True))
 
 
-def print_json(value: Any) -> None:
-    """Print a document, indented."""
-    print(json.dumps(value, indent=2, default=str))
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Output:
+    """In which form a command tells what it found.
+
+    Args:
+        form: For people, which is what it is if left out, or for programs.
+        as_json: The same as --output json.
+    """
+
+    form: Annotated[Form | None, Parameter(name=["--output", "-o"])] = None
+    as_json: Annotated[bool, Parameter(name="--json", negative="", show_default=False)] = False
+
+    def __post_init__(self) -> None:
+        if self.as_json and self.form not in (None, "json"):
+            raise Mistake(f"--json is --output json; it does not go with --output {self.form}")
+
+    @property
+    def structured(self) -> bool:
+        """Whether a program reads it."""
+        return self.as_json or self.form in ("json", "yaml")
+
+    def print(self, value: Any) -> None:
+        """Print a document, for people where it has no other form."""
+        print(self._text(value))
+
+    def print_line(self, value: Any) -> None:
+        """Print one document of many at once: JSON on a line, YAML with a line before it."""
+        if self.form == "yaml":
+            print(f"---\n{self._text(value)}", flush=True)
+        else:
+            print(json.dumps(value, separators=(",", ":"), default=str), flush=True)
+
+    def complain(self, value: Any) -> None:
+        """Print a document to stderr."""
+        print(self._text(value), file=sys.stderr)
+
+    def _text(self, value: Any) -> str:
+        text = json.dumps(value, indent=2, default=str)
+        if self.form != "yaml":
+            return text
+        import yaml
+
+        # From the JSON, so that YAML says the very same: what has no form in it, as text.
+        plain = json.loads(text)
+        return yaml.safe_dump(plain, sort_keys=False, width=_YAML_COLUMNS).removesuffix("\n")
 
 
-def print_json_line(value: Any) -> None:
-    """Print a document on one line, at once: for streams of them."""
-    print(json.dumps(value, separators=(",", ":"), default=str), flush=True)
+TABLE: Final = Output()
 
 
 def console() -> "Console":
@@ -101,6 +148,16 @@ def print_table(
     numbers: Sequence[str] = (),
 ) -> None:
     """Print aligned columns; those named in `numbers` to the right."""
+    console().print(table_of(headings, rows, numbers=numbers))
+
+
+def table_of(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numbers: Sequence[str] = (),
+) -> "Table":
+    """Aligned columns, for a console; those named in `numbers` to the right."""
     from rich.table import Table
     from rich.text import Text
 
@@ -112,7 +169,12 @@ def print_table(
     for row in rows:
         cells = [safe("-" if cell is None else cell) for cell in row]
         table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
-    console().print(table)
+    return table
+
+
+def jobs_of(count: int) -> str:
+    """So many jobs, in words."""
+    return f"{count:,} {'job' if count == 1 else 'jobs'}"
 
 
 def attempt_of(attempt: int, allowed: int) -> str:

@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, Clash, print_json, print_table, say, seconds
+from observatory.interfaces.cli.output import TABLE, Clash, Output, print_table, say, seconds
 
 if TYPE_CHECKING:
     from observatory.client import Client
@@ -17,7 +17,7 @@ _Name = Annotated[str, Parameter(name="QUEUE")]
 
 
 @queues.command(name="list")
-def list_queues(*, address: Address | None = None, as_json: AsJson = False) -> int:
+def list_queues(*, address: Address | None = None, output: Output = TABLE) -> int:
     """List queues: what waits and runs in each, since when, and whether it is paused.
 
     For example:
@@ -25,8 +25,8 @@ def list_queues(*, address: Address | None = None, as_json: AsJson = False) -> i
     """
     with (address or Address()).client() as client:
         answer = client.read("/queues")
-    if as_json:
-        print_json(answer)
+    if output.structured:
+        output.print(answer)
     elif not answer["items"]:
         say("no queue has had a job yet")
     else:
@@ -58,7 +58,7 @@ def pause(
     *,
     force: Annotated[bool, Parameter(negative="")] = False,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Have every processor leave a queue alone. Its jobs wait; those running go on.
 
@@ -73,11 +73,11 @@ def pause(
         if not force:
             _refuse_unknown(client, queue)
         answer = client.pause_queue(queue)
-    return _told(answer, as_json=as_json)
+    return _told(answer, output=output)
 
 
 @queues.command
-def resume(queue: _Name, /, *, address: Address | None = None, as_json: AsJson = False) -> int:
+def resume(queue: _Name, /, *, address: Address | None = None, output: Output = TABLE) -> int:
     """Have processors take a paused queue up again.
 
     For example:
@@ -88,7 +88,7 @@ def resume(queue: _Name, /, *, address: Address | None = None, as_json: AsJson =
     """
     with (address or Address()).client() as client:
         answer = client.resume_queue(queue)
-    return _told(answer, as_json=as_json)
+    return _told(answer, output=output)
 
 
 def _refuse_unknown(client: "Client", queue: str) -> None:
@@ -110,9 +110,9 @@ def _refuse_unknown(client: "Client", queue: str) -> None:
         )
 
 
-def _told(answer: dict[str, Any], *, as_json: bool) -> int:
-    if as_json:
-        print_json(answer)
+def _told(answer: dict[str, Any], *, output: Output) -> int:
+    if output.structured:
+        output.print(answer)
     else:
         say(f"{answer['queue']} is {'paused' if answer['paused'] else 'no longer paused'}")
     return ExitCode.OK

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from observatory.interfaces.cli.output import AsJson, say
+from observatory.interfaces.cli.output import TABLE, Output, say
 from observatory.interfaces.cli.serving import describe_backends, read_settings, run_services
 
 if TYPE_CHECKING:
     from observatory import Observatory
 
 
-def gateway(*, host: str | None = None, port: int | None = None, as_json: AsJson = False) -> int:
+def gateway(*, host: str | None = None, port: int | None = None, output: Output = TABLE) -> int:
     """Serve the write API alone, on RabbitMQ, PostgreSQL and Redis, until SIGTERM.
 
     For example:
@@ -21,7 +21,7 @@ def gateway(*, host: str | None = None, port: int | None = None, as_json: AsJson
         host: Address to listen on [env: OBSERVATORY_HOST; default: 127.0.0.1].
         port: Port to listen on [env: OBSERVATORY_PORT; default: 8080].
     """
-    return _serve("gateway", None, host, port, as_json=as_json)
+    return _serve("gateway", None, host, port, output=output)
 
 
 def processor(
@@ -30,7 +30,7 @@ def processor(
     *,
     host: str | None = None,
     port: int | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Run the jobs of a module, on RabbitMQ, PostgreSQL and Redis, until SIGTERM.
 
@@ -44,11 +44,11 @@ def processor(
     """
     from observatory.interfaces.cli.finding import find_application
 
-    return _serve("processor", find_application(module), host, port, as_json=as_json)
+    return _serve("processor", find_application(module), host, port, output=output)
 
 
 def metrics_engine(
-    *, host: str | None = None, port: int | None = None, as_json: AsJson = False
+    *, host: str | None = None, port: int | None = None, output: Output = TABLE
 ) -> int:
     """Keep the aggregates from the event log, until SIGTERM.
 
@@ -59,10 +59,10 @@ def metrics_engine(
         host: Address of health and metrics [env: OBSERVATORY_HOST; default: 127.0.0.1].
         port: Port of health and metrics [env: OBSERVATORY_PORT; default: 8080].
     """
-    return _serve("metrics-engine", None, host, port, as_json=as_json)
+    return _serve("metrics-engine", None, host, port, output=output)
 
 
-def read_model(*, host: str | None = None, port: int | None = None, as_json: AsJson = False) -> int:
+def read_model(*, host: str | None = None, port: int | None = None, output: Output = TABLE) -> int:
     """Serve the read API and the page alone, until SIGTERM.
 
     For example:
@@ -72,7 +72,7 @@ def read_model(*, host: str | None = None, port: int | None = None, as_json: AsJ
         host: Address to listen on [env: OBSERVATORY_HOST; default: 127.0.0.1].
         port: Port to listen on [env: OBSERVATORY_PORT; default: 8080].
     """
-    return _serve("read-model", None, host, port, as_json=as_json)
+    return _serve("read-model", None, host, port, output=output)
 
 
 def _serve(
@@ -81,7 +81,7 @@ def _serve(
     host: str | None,
     port: int | None,
     *,
-    as_json: bool,
+    output: Output,
 ) -> int:
     from observatory.assembly.system import Service
     from observatory.core.application import Observatory
@@ -89,7 +89,7 @@ def _serve(
     settings = read_settings(host=host, port=port)
 
     def on_ready(url: str) -> None:
-        if not as_json:
+        if not output.structured:
             say(f"observatory {name} is ready at {url} on {describe_backends(settings)}")
 
     return run_services(
@@ -97,5 +97,5 @@ def _serve(
         settings,
         frozenset({Service(name)}),
         on_ready,
-        as_json=as_json,
+        output=output,
     )

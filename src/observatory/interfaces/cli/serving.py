@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from observatory.interfaces.cli.output import Mistake, print_json_line, say
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -50,19 +50,19 @@ def run_services(
     services: "frozenset[Service]",
     on_ready: Callable[[str], None],
     *,
-    as_json: bool = False,
+    output: Output = TABLE,
 ) -> int:
-    """Serve until the process is told to end; returns the exit code. With `as_json` nothing is
-    printed but one line, once it is ready."""
+    """Serve until the process is told to end; returns the exit code. For programs nothing is
+    printed but one document, once it is ready."""
     from observatory.assembly.serving import serve
 
     def announce(url: str) -> None:
-        if as_json:
-            print_json_line(served(application, settings, services, url))
+        if output.structured:
+            output.print_line(served(application, settings, services, url))
         on_ready(url)
 
     def on_stopping(running: int) -> None:
-        if as_json:
+        if output.structured:
             return
         runs = "1 run has" if running == 1 else f"{running} runs have"
         wait = f"{runs} {settings.grace_seconds:g} s to end; " if running else ""
@@ -135,5 +135,9 @@ def served(
 def without_secrets(url: str) -> str:
     """A URL as it may be shown: neither user nor password."""
     parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        # Where the port would be there may be a piece of the password.
+        return f"{parts.scheme}://…"
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

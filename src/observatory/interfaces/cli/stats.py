@@ -1,51 +1,141 @@
 """`observatory stats`: counts, rates and percentiles."""
 
-from typing import Any
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import AsJson, print_json, print_table, say, seconds
+from observatory.interfaces.cli.output import (
+    TABLE,
+    Mistake,
+    Output,
+    at_least_one,
+    console,
+    safe,
+    seconds,
+    table_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+
+    from observatory.client import Client
 
 
 def stats(
     *,
     window: int = 900,
+    watch: Annotated[bool, Parameter(name=["--watch", "-w"], negative="")] = False,
+    every: float | None = None,
+    times: int | None = None,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Print exact counts by state, and rates and percentiles by queue and job type.
+
+    With --watch they are drawn again in place every two seconds, until Ctrl-C; in a
+    pipe they are printed one after another, with --json an object a line.
 
     For example:
       observatory stats
       observatory stats --window 60 --json
+      observatory stats --watch
 
     Args:
         window: Seconds over which rates and percentiles are taken, 60 to 86400.
+        watch: Go on.
+        every: With --watch, seconds from one look to the next, from 0.1 to 3600; 2 if left out.
+        times: With --watch, end after so many looks.
     """
+    if not watch and (every is not None or times is not None):
+        raise Mistake("--every and --times say how to watch and go with --watch")
+    if every is not None and not 0.1 <= every <= 3600:
+        raise Mistake(f"--every is a number of seconds from 0.1 to 3600, not {every:g}")
+    looks = None if times is None else at_least_one(times, "--times")
     with (address or Address()).client() as client:
         answer = client.stats(window=window)
-    if as_json:
-        print_json(answer)
-    else:
-        _print(answer)
+        if watch:
+            looked = _looks(client, answer, window, 2.0 if every is None else every, looks)
+            with _screen(output=output) as show:
+                for one in looked:
+                    show(one)
+        elif output.structured:
+            output.print(answer)
+        else:
+            console().print(_shown(answer))
     return ExitCode.OK
 
 
-def _print(answer: dict[str, Any]) -> None:
-    print_table(("STATE", "JOBS"), answer["states"].items(), numbers=("JOBS",))
+def _looks(
+    client: "Client", first: dict[str, Any], window: int, every_s: float, looks: int | None
+) -> Iterator[dict[str, Any]]:
+    """Look after look. An outage is told, and looks go on when it has ended."""
+    from observatory.client import Unavailable, Unreachable
+
+    yield first
+    due, told = time.monotonic(), False
+    while looks is None or (looks := looks - 1) > 0:
+        # Not a pause between looks: slow answers would draw them apart.
+        due = max(due + every_s, time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
+        try:
+            yield client.stats(window=window)
+            told = False
+        except (Unreachable, Unavailable) as error:
+            if not told:
+                print(f"observatory: {safe(error)} Trying again …", file=sys.stderr, flush=True)
+            told = True
+
+
+@contextmanager
+def _screen(*, output: Output) -> "Generator[Callable[[dict[str, Any]], None]]":
+    """What shows a look: in the place of the last one on a terminal, else after it."""
+    if output.structured:
+        yield output.print_line
+        return
+    there = console()
+    if not there.is_terminal:
+
+        def print_after(answer: dict[str, Any]) -> None:
+            there.print(_shown(answer), "")
+            sys.stdout.flush()
+
+        yield print_after
+        return
+    from rich.live import Live
+
+    with Live(console=there, auto_refresh=False) as live:
+        yield lambda answer: live.update(_shown(answer), refresh=True)
+
+
+def _shown(answer: dict[str, Any]) -> "Group":
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [
+        table_of(("STATE", "JOBS"), answer["states"].items(), numbers=("JOBS",))
+    ]
     for name, groups in (("QUEUE", answer["queues"]), ("TYPE", answer["types"])):
         if groups:
-            say()
-            _print_groups(name, groups)
+            parts += ["", _table_of_groups(name, groups)]
     rebuilding = "; REBUILDING, not complete yet" if answer["rebuilding"] else ""
-    say(
+    text = (
         f"\nover {answer['windowSeconds']} s, as of {answer['asOf']}, "
         f"{seconds(answer['lagSeconds'])} behind the log{rebuilding}\n"
         "counts are exact, percentiles estimated (off by less than 25 %)"
     )
+    return Group(*parts, Text(safe(text, lines=True)))
 
 
-def _print_groups(name: str, groups: dict[str, Any]) -> None:
+def _table_of_groups(name: str, groups: dict[str, Any]) -> "Table":
     headings = (
         name,
         "WAITING",
@@ -69,7 +159,7 @@ def _print_groups(name: str, groups: dict[str, Any]) -> None:
         )
         for label, group in sorted(groups.items())
     ]
-    print_table(headings, rows, numbers=headings[1:])
+    return table_of(headings, rows, numbers=headings[1:])
 
 
 def _percentiles(spread: dict[str, float] | None) -> tuple[str, str]:

@@ -1,91 +1,165 @@
-"""`observatory submit`: one job from the command line."""
+"""`observatory submit`: one job from the command line, or those of a file."""
 
 import json
 import math
 import sys
-from typing import Annotated, Any, Literal
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from observatory.interfaces.cli.address import Address, Payload
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.jobs import print_job
-from observatory.interfaces.cli.output import AsJson, Mistake, print_json, say
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from observatory.client import Client, JobHandle, SubmitOptions
 
 
-def submit(
-    job_type: Annotated[str, Parameter(name="TYPE")],
-    /,
-    *fields: Annotated[str, Parameter(name="KEY=VALUE")],
-    payload: Payload | None = None,
-    queue: str | None = None,
-    priority: Literal["high", "normal", "low"] | None = None,
-    delay: float | None = None,
-    at: str | None = None,
-    max_attempts: int | None = None,
-    job_timeout: float | None = None,
-    idempotency_key: str | None = None,
-    correlation_id: str | None = None,
-    wait: Annotated[bool, Parameter(negative="")] = False,
-    timeout: float | None = None,
-    address: Address | None = None,
-    as_json: AsJson = False,
-) -> int:
-    """Submit a job.
-
-    A value is read as JSON where it is JSON (n=2, deep=true, tags='["a"]'),
-    else as text; a text that looks like JSON needs its own quotes: code='"007"'.
-
-    For example:
-      observatory submit email.send to=a@example.com subject=hi
-      observatory submit report.build --payload '{"year": 2026}' --wait
-      echo '{"n": 2}' | observatory submit double --payload -
+@Parameter(name="*")
+@dataclass(frozen=True)
+class How:
+    """Options that say how a job is to be run.
 
     Args:
-        job_type: The job type.
-        fields: Members of the payload.
-        payload: The payload as a JSON object, or - to read it from standard input.
         queue: A queue other than the job type's own.
         priority: Which jobs of a queue go first.
         delay: Seconds from now until it may run.
         at: When it may run, as RFC 3339 time.
         max_attempts: How many failed attempts end it.
         job_timeout: Seconds one attempt may take.
-        idempotency_key: The same key never makes a second job.
         correlation_id: What it belongs to.
+    """
+
+    queue: str | None = None
+    priority: Literal["high", "normal", "low"] | None = None
+    delay: float | None = None
+    at: str | None = None
+    max_attempts: int | None = None
+    job_timeout: float | None = None
+    correlation_id: str | None = None
+
+    def options(self, idempotency_key: str | None) -> "SubmitOptions":
+        """As the client takes them.
+
+        Raises:
+            Mistake: a number of seconds is none.
+        """
+        from observatory.client import SubmitOptions
+
+        for name, number in (("--delay", self.delay), ("--job-timeout", self.job_timeout)):
+            if number is not None and not math.isfinite(number):
+                raise Mistake(f"{name} is a number of seconds, not {number}")
+        return SubmitOptions(
+            idempotency_key=idempotency_key,
+            queue=self.queue,
+            priority=self.priority,
+            delay=self.delay,
+            scheduled_at=self.at,
+            max_attempts=self.max_attempts,
+            timeout=self.job_timeout,
+            correlation_id=self.correlation_id,
+        )
+
+
+def submit(
+    job_type: Annotated[str | None, Parameter(name="TYPE", allow_leading_hyphen=True)] = None,
+    /,
+    *fields: Annotated[str, Parameter(name="KEY=VALUE")],
+    payload: Payload | None = None,
+    file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    how: How | None = None,
+    idempotency_key: str | None = None,
+    wait: Annotated[bool, Parameter(negative="")] = False,
+    timeout: float | None = None,
+    address: Address | None = None,
+    output: Output = TABLE,
+) -> int:
+    """Submit a job, or with --file the jobs of a file, one a line.
+
+    A value is read as JSON where it is JSON (n=2, deep=true, tags='["a"]'),
+    else as text; a text that looks like JSON needs its own quotes: code='"007"'.
+
+    A line of a file is what POST /jobs/batch takes: {"type": …, "payload": {…}, …}.
+    Lines are sent 500 at a time. One that is refused is told with its number and
+    stops no other; exit code 1 if any was. Where the system cannot take them now
+    they are sent again for a minute. The same file under the same
+    --idempotency-key makes no job twice.
+
+    For example:
+      observatory submit email.send to=a@example.com subject=hi
+      observatory submit report.build --payload '{"year": 2026}' --wait
+      echo '{"n": 2}' | observatory submit double --payload -
+      observatory submit --file jobs.ndjson
+      grep double jobs.ndjson | observatory submit - --json
+
+    Args:
+        job_type: The job type; - for the same as --file -.
+        fields: Members of the payload.
+        payload: The payload as a JSON object, or - to read it from standard input.
+        file: Submit the jobs of this file, NDJSON; - for standard input.
+        idempotency_key: The same key never makes a second job. With --file line N has
+            the key KEY-N, unless it has its own.
         wait: Wait for the end and print the outcome; exit code 1 if it is not completed.
         timeout: With --wait, seconds to wait at most; exit code 6 if it has not ended then.
     """
-    from observatory.client import SubmitOptions, WaitTimeout
-
-    for name, number in (("--delay", delay), ("--job-timeout", job_timeout)):
-        if number is not None and not math.isfinite(number):
-            raise Mistake(f"{name} is a number of seconds, not {number}")
+    options = (how or How()).options(idempotency_key)
     if timeout is not None and not wait:
         raise Mistake("--timeout says how long to wait and goes with --wait")
-    options = SubmitOptions(
-        idempotency_key=idempotency_key,
-        queue=queue,
-        priority=priority,
-        delay=delay,
-        scheduled_at=at,
-        max_attempts=max_attempts,
-        timeout=job_timeout,
-        correlation_id=correlation_id,
-    )
+    where = address or Address()
+    if job_type == "-" and file is None:
+        job_type, file = None, Path("-")
+    if file is not None:
+        if job_type or fields or payload is not None or wait or how not in (None, How()):
+            raise Mistake("with a file each line says what its job is; leave the rest out")
+        return _submit_lines(file, idempotency_key, where, output=output)
+    if job_type is None or job_type.startswith("-"):
+        wrong = f"no such option: {job_type}" if job_type else "say which TYPE of job, or a --file"
+        raise Mistake(f"{wrong}; see: observatory submit --help")
     document = read_payload(payload, fields)
-    with (address or Address()).client() as client:
+    with where.client() as client:
         job = client.submit(job_type, document, options=options)
-        if not wait:
-            print_json({"jobId": job.id}) if as_json else say(job.id)
-            return ExitCode.OK
-        try:
-            job.wait(timeout)
-        except WaitTimeout as error:
-            print_json(client.read(f"/jobs/{job.id}")) if as_json else say(error)
-            return ExitCode.NOT_ENDED
-        print_job(client, job.job, as_json=as_json)
-        return ExitCode.OK if job.state == "completed" else ExitCode.FAILED
+        if wait:
+            return _waited(client, job, timeout, output=output)
+        output.print({"jobId": job.id}) if output.structured else say(job.id)
+        return ExitCode.OK
+
+
+def _waited(client: "Client", job: "JobHandle", timeout: float | None, *, output: Output) -> int:
+    from observatory.client import WaitTimeout
+
+    try:
+        job.wait(timeout)
+    except WaitTimeout as error:
+        output.print(client.read(f"/jobs/{job.id}")) if output.structured else say(error)
+        return ExitCode.NOT_ENDED
+    print_job(client, job.job, output=output)
+    return ExitCode.OK if job.state == "completed" else ExitCode.FAILED
+
+
+def _submit_lines(path: Path, key: str | None, address: Address, *, output: Output) -> int:
+    from observatory.interfaces.cli.submit_file import submit_file
+
+    with _opened(path) as file, address.client() as client:
+        return submit_file(client, file, key, output=output)
+
+
+@contextmanager
+def _opened(path: Path) -> "Generator[IO[bytes]]":
+    if path == Path("-"):
+        yield sys.stdin.buffer
+        return
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise Mistake(f"{path} cannot be read: {error.strerror}") from error
+    with file:
+        yield file
 
 
 def read_payload(payload: str | None, fields: tuple[str, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from observatory.interfaces.cli.output import AsJson, Mistake, say
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
 from observatory.interfaces.cli.serving import (
     built_page,
     describe_backends,
@@ -35,7 +35,7 @@ def up(
     host: str | None = None,
     port: int | None = None,
     data: Path | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """Serve the jobs of a module: API, page and processor, in one process.
 
@@ -60,7 +60,7 @@ def up(
         raise Mistake("--demo brings its own module; leave MODULE out")
     if until_done and not demo:
         raise Mistake("--until-done goes with --demo")
-    if demo and as_json:
+    if demo and output.structured:
         raise Mistake("--demo tells people what it does; --json goes with a module of your own")
     if files is not None and not demo:
         raise Mistake("--files goes with --demo")
@@ -72,8 +72,8 @@ def up(
         os.environ.setdefault("OBSERVATORY_CONCURRENCY", str((os.cpu_count() or 1) + 1))
     application = _application(module, demo=demo)
     settings = read_settings(host=host, port=port, data=data)
-    if as_json:
-        return _serve_for_programs(application, settings)
+    if output.structured:
+        return _serve_for_programs(application, settings, output)
     demonstration = _demo(until_done=until_done, files=files) if demo else None
     return _serve(application, settings, demonstration)
 
@@ -116,10 +116,10 @@ def _serve(application: "Observatory", settings: "Settings", demo: "Demo | None"
     return demo.code(code) if demo else code
 
 
-def _serve_for_programs(application: "Observatory", settings: "Settings") -> int:
+def _serve_for_programs(application: "Observatory", settings: "Settings", output: Output) -> int:
     from observatory.assembly.system import ALL_SERVICES
 
-    return run_services(application, settings, ALL_SERVICES, lambda url: None, as_json=True)
+    return run_services(application, settings, ALL_SERVICES, lambda url: None, output=output)
 
 
 def describe(application: "Observatory", url: str, settings: "Settings") -> str:

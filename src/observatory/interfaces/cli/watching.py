@@ -1,15 +1,15 @@
 """`observatory failures`, `workers` and `alerts`: what the views of the page show, as tables."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
 from observatory.interfaces.cli.output import (
-    AsJson,
+    TABLE,
+    Output,
     at_least_one,
     first_line,
-    print_json,
     print_table,
     say,
     seconds,
@@ -25,7 +25,7 @@ def failures(
     queue: str | None = None,
     limit: int = 20,
     address: Address | None = None,
-    as_json: AsJson = False,
+    output: Output = TABLE,
 ) -> int:
     """List what fails, grouped by error: how many, since when, and whether it grows.
 
@@ -42,8 +42,8 @@ def failures(
     params = {name: value for name, value in asked.items() if value}
     with (address or Address()).client() as client:
         answer = client.read("/failures", params)
-    if as_json:
-        print_json(answer)
+    if output.structured:
+        output.print(answer)
     elif not answer["items"]:
         say("nothing fails")
     else:
@@ -74,7 +74,7 @@ def _trend(recent: dict[str, int]) -> str:
     return f"{last} {'more' if last > before else 'fewer' if last < before else 'same'}"
 
 
-def workers(*, address: Address | None = None, as_json: AsJson = False) -> int:
+def workers(*, address: Address | None = None, output: Output = TABLE) -> int:
     """List workers: what they do, what they take, and when they were last seen.
 
     For example:
@@ -82,8 +82,8 @@ def workers(*, address: Address | None = None, as_json: AsJson = False) -> int:
     """
     with (address or Address()).client() as client:
         answer = client.read("/workers")
-    if as_json:
-        print_json(answer)
+    if output.structured:
+        output.print(answer)
     elif not answer["items"]:
         say("no worker has been seen within a day; start one: observatory up MODULE")
     else:
@@ -104,7 +104,7 @@ def workers(*, address: Address | None = None, as_json: AsJson = False) -> int:
     return ExitCode.OK
 
 
-def alerts(*, address: Address | None = None, as_json: AsJson = False) -> int:
+def alerts(*, address: Address | None = None, output: Output = TABLE) -> int:
     """List alerts that fire, the worst first, and who knows of them.
 
     For example:
@@ -112,8 +112,8 @@ def alerts(*, address: Address | None = None, as_json: AsJson = False) -> int:
     """
     with (address or Address()).client() as client:
         answer = client.read("/alerts")
-    if as_json:
-        print_json(answer)
+    if output.structured:
+        output.print(answer)
         return ExitCode.OK
     firing = [one for one in answer["items"] if one["name"] != _WATCHDOG]
     age_s = answer["ageSeconds"]
@@ -122,7 +122,7 @@ def alerts(*, address: Address | None = None, as_json: AsJson = False) -> int:
     elif not firing:
         say("no alert fires")
     else:
-        now = datetime.now(UTC)
+        now = datetime.fromisoformat(answer["asOf"])
         rows = [
             (one["severity"], one["name"], _age(one["since"], now), one["summary"], one["runbook"])
             for one in firing

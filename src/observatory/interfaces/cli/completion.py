@@ -1,0 +1,27 @@
+"""`observatory completion`: what a shell needs to complete the commands and their options."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from observatory.interfaces.cli.exit_codes import ExitCode
+
+
+def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL")], /) -> int:
+    """Print the script that has a shell complete commands, options and their values.
+
+    It is made from the commands themselves; print it again after an upgrade.
+
+    For example:
+      observatory completion bash > ~/.local/share/bash-completion/completions/observatory
+      observatory completion zsh > ~/.zfunc/_observatory     # with ~/.zfunc in $fpath
+      observatory completion fish > ~/.config/fish/completions/observatory.fish
+      source <(observatory completion bash)
+
+    Args:
+        shell: The shell.
+    """
+    from observatory.interfaces.cli.main import application
+
+    print(application().generate_completion(shell=shell), end="")
+    return ExitCode.OK

@@ -1,0 +1,83 @@
+"""What `observatory doctor` asks a system that runs: readiness, backends, age of the numbers."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from observatory.interfaces.cli.address import Address
+from observatory.interfaces.cli.diagnosis import Finding, clocks
+
+if TYPE_CHECKING:
+    from observatory.client import Client
+
+LONGEST_LAG_S: Final = 10.0
+"""A metrics engine that is further behind shows old numbers; a canary comes every few seconds."""
+
+
+def running_system(address: Address) -> Iterator[Finding]:
+    """A system that runs, and what it says of itself; a WARN alone if none does."""
+    from observatory.client import ObservatoryError, Refused, Unreachable
+
+    with address.client(patience=0.0) as client:
+        try:
+            client.read("/readyz")
+        except Unreachable:
+            advice = "start it with `observatory up`, or name its address with --url"
+            yield Finding("WARN", "system", "none is running at this address", advice)
+            return
+        except Refused as error:
+            advice = "see what the server prints; GET /readyz names each check"
+            yield Finding("FAIL", "system", f"runs and is not ready: {error}", advice)
+            return
+        yield Finding("PASS", "system", "runs and is ready")
+        try:
+            yield _lag(float(client.stats()["lagSeconds"]))
+            yield from _health(client)
+        except ObservatoryError as error:
+            yield Finding("FAIL", "numbers", str(error), "give a key with the scope read: --key")
+
+
+def _lag(lag_s: float) -> Finding:
+    text = f"{lag_s:.1f} s behind the event log"
+    if lag_s > LONGEST_LAG_S:
+        return Finding("WARN", "numbers", text, "the metrics engine does not keep up or stands")
+    return Finding("PASS", "numbers", text)
+
+
+def _health(client: "Client") -> Iterator[Finding]:
+    before = time.time()
+    told = client.read("/system")
+    after = time.time()
+    away = [one for one in told["backends"] if not one["ok"]]
+    if away:
+        words = "; ".join(f"{one['name']}: {one['detail']}" for one in away)
+        advice = "start what is away, or correct its URL where the system runs"
+        yield Finding("FAIL", "backends", words, advice)
+    else:
+        names = ", ".join(one["name"] for one in told["backends"])
+        yield Finding("PASS", "backends", f"{names} answer")
+    as_of = datetime.fromisoformat(told["asOf"]).timestamp()
+    yield clocks("clock", as_of - (before + after) / 2, after - before)
+    yield from _left_over(told)
+    critical = [one for one in client.read("/alerts")["items"] if one["severity"] == "critical"]
+    if critical:
+        words = ", ".join(sorted({one["name"] for one in critical}))
+        yield Finding("WARN", "alerts", words, "`observatory alerts` names the runbook of each")
+    else:
+        yield Finding("PASS", "alerts", "none critical")
+
+
+def _left_over(told: dict[str, Any]) -> Iterator[Finding]:
+    if told["deadLetters"]:
+        words = f"{told['deadLetters']:,} work messages that nobody can read"
+        advice = "docs/runbooks/ObservatoryDeadLettersGrowing.md says how to look at them"
+        yield Finding("WARN", "dead letters", words, advice)
+    outbox: dict[str, Any] | None = told["outbox"]
+    if outbox and outbox["oldestAt"]:
+        as_of = datetime.fromisoformat(told["asOf"])
+        age_s = (as_of - datetime.fromisoformat(outbox["oldestAt"])).total_seconds()
+        if age_s > LONGEST_LAG_S:
+            words = f"{outbox['commits']:,} commits are not published, the oldest for {age_s:.0f} s"
+            advice = "docs/runbooks/ObservatoryOutboxStuck.md; most often the spine is away"
+            yield Finding("WARN", "outbox", words, advice)

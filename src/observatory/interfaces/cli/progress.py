@@ -1,0 +1,29 @@
+"""How far a long command has come, told to whoever looks."""
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> "Generator[Callable[[int], None]]":
+    """A bar on stderr, which the function that is yielded moves on by so many; none where stderr
+    is no terminal.
+
+    Args:
+        what: is counted, in one word.
+        total: how many there are; None where nobody knows.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

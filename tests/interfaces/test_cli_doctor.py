@@ -1,0 +1,132 @@
+"""`observatory doctor` on servers and files: that each is looked at, and what to do is said."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from test_cli import JOBS, cli
+
+from conformance import postgres, rabbitmq, redis_bench
+from development.process import free_port
+from observatory.backends.postgres.migrate import migrate
+from observatory.backends.sqlite import migrate as sqlite_migrate
+from observatory.interfaces.cli.diagnosis import clocks
+from observatory.interfaces.cli.doctor_backends import store_schema
+from real import running_system
+
+
+def found(*arguments: str, **settings: str) -> dict[str, dict[str, Any]]:
+    """The findings by what they are about, and each that is no PASS says what to do."""
+    url = settings.pop("url", f"http://127.0.0.1:{free_port()}")
+    answer = cli("doctor", "--json", *arguments, url=url, **settings)
+    assert answer.stderr == ""
+    findings = json.loads(answer.stdout)["findings"]
+    for one in findings:
+        assert bool(one["advice"]) == (one["verdict"] != "PASS"), one
+    assert (answer.returncode == 1) == any(one["verdict"] == "FAIL" for one in findings)
+    return {one["subject"]: one for one in findings}
+
+
+def test_servers_that_are_new_are_looked_at_and_left_as_they_are() -> None:
+    server = postgres.server()
+    store = postgres.new_database(server)
+    with psycopg.connect(store) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    settings = {
+        "OBSERVATORY_STORE_URL": store,
+        "OBSERVATORY_SPINE_URL": rabbitmq.new_virtual_host(),
+        "OBSERVATORY_AGGREGATES_URL": redis_bench.server().url(),
+    }
+    try:
+        for _ in range(2):
+            told = found(**settings)
+            assert told["store"]["detail"].startswith("PostgreSQL ")
+            assert told["store schema"]["verdict"] == "FAIL"
+            assert "observatory migrate" in told["store schema"]["advice"]
+            assert told["spine"]["detail"].startswith("RabbitMQ 3.")
+            assert told["spine features"]["verdict"] == "PASS"
+            assert told["spine topology"]["verdict"] == "WARN"
+            assert "observatory.events" in told["spine topology"]["detail"]
+            assert told["aggregates"]["detail"].startswith("Redis 7.")
+            for clock in ("store's clock", "aggregates' clock"):
+                assert told[clock]["verdict"] == "PASS"
+            assert "data folder" not in told
+        migrate(store)
+        assert found(**settings)["store schema"]["verdict"] == "PASS"
+    finally:
+        postgres.drop_database(server, store)
+
+
+def test_servers_that_do_not_answer_are_named_without_their_passwords() -> None:
+    port = free_port()
+    told = found(
+        OBSERVATORY_STORE_URL=f"postgresql://me:secret@127.0.0.1:{port}/x",
+        OBSERVATORY_SPINE_URL=f"amqp://me:secret@127.0.0.1:{port}/",
+        OBSERVATORY_AGGREGATES_URL="http://me:secret@127.0.0.1/",
+    )
+    for subject in ("store", "spine", "aggregates"):
+        assert told[subject]["verdict"] == "FAIL"
+        assert f"OBSERVATORY_{subject.upper()}_URL" in told[subject]["advice"]
+    assert "secret" not in json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://me:secret@host:port/", "amqp://me:se/cret@host/", "amqp://[me:secret@host"]
+)
+def test_a_url_that_is_none_is_told_without_a_piece_of_its_password(url: str) -> None:
+    spine = found(OBSERVATORY_SPINE_URL=url)["spine"]
+    assert spine["verdict"] == "FAIL"
+    assert "OBSERVATORY_SPINE_URL" in spine["advice"]
+    assert not re.search("se/?cret|'se'", str(spine))
+
+
+@pytest.mark.parametrize(
+    ("revision", "verdict"), [(sqlite_migrate.HEAD, "PASS"), ("0001", "WARN"), ("9999", "FAIL")]
+)
+def test_the_schema_of_the_file_is_told(
+    empty_database: Path, tmp_path: Path, revision: str, verdict: str
+) -> None:
+    path = tmp_path / empty_database.name
+    path.write_bytes(empty_database.read_bytes())
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    file.close()
+    assert found("--data", str(tmp_path))["data schema"]["verdict"] == verdict
+
+
+def test_another_programs_file_is_no_data_file(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "observatory.db") as file:
+        file.execute("CREATE TABLE other (n)")
+    file.close()
+    assert found("--data", str(tmp_path))["data schema"]["verdict"] == "FAIL"
+
+
+def test_a_running_system_tells_of_itself(tmp_path: Path) -> None:
+    with running_system(JOBS, tmp_path) as system:
+        told = found("--data", str(system.data), url=system.url)
+    assert told["backends"]["detail"] == "store, spine, aggregates answer"
+    for subject in ("system", "numbers", "clock", "alerts", "data schema"):
+        assert told[subject]["verdict"] == "PASS"
+    assert "port" not in told
+
+
+def test_a_difference_of_clocks_is_told_unless_the_asking_explains_it() -> None:
+    assert clocks("c", -0.4, 0.5).detail == "as this machine's, to within 0.500 s"
+    assert clocks("c", 1.5, 0.1).verdict == "PASS"
+    assert clocks("c", 3.5, 2.0).verdict == "PASS"
+    behind = clocks("c", -3.0, 0.1)
+    assert (behind.verdict, behind.detail) == ("WARN", "3.000 s behind this machine's")
+
+
+@pytest.mark.parametrize(
+    ("at", "verdict"), [(None, "FAIL"), ("0001", "FAIL"), ("0005", "PASS"), ("0006", "FAIL")]
+)
+def test_a_store_has_this_releases_schema_or_fails(at: str | None, verdict: str) -> None:
+    assert store_schema(at, "0005").verdict == verdict
