@@ -276,6 +276,27 @@ async def test_no_more_streams_are_opened_than_may_be(tmp_path: Path, empty_data
         await live.subscribe(None, resumed=False)
 
 
+async def test_whoever_has_seen_nothing_starts_at_the_oldest_event_that_is_kept(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    app = Observatory()
+
+    @app.job("quick")
+    async def quick() -> None: ...
+
+    async with served(app, tmp_path, empty_database) as on:
+        job = await on.submit("quick")
+        await on.reached(job)
+        live = on.system.read_model._live
+        stream = live.frames(await live.subscribe((0, 0), resumed=True), Wanted(subject=job))
+
+        first = await asyncio.wait_for(anext(stream), SOON_S)
+
+        assert b"event: reset" not in first
+        assert b'"type":"job.created"' in first
+        await stream.aclose()
+
+
 async def test_a_long_poll_reads_its_job_when_its_job_changes_and_not_when_others_do(
     tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,8 @@ _MESSAGE_COST_MIN: Final = 8 * 1024
 """What a search may read; a small message costs as much as this, for it is to be fetched too."""
 _WINDOW_MIN: Final = 8
 _ANY_INDEX: Final = 10**9
+_BEGINNING: Final = (0, 0)
+"""Before whatever the log holds: where a reader starts who has seen nothing."""
 _WAIT_S: Final = 0.5
 """Also how long stopping may have to wait; nothing is read to find that nothing came."""
 _AGAIN_AFTER_S: Final = 5
@@ -179,6 +181,8 @@ class Live:
                 retry_after_s=_AGAIN_AFTER_S,
             )
         log = await self.log_range()
+        if position == _BEGINNING:
+            return Subscription(log.first - 1, position)
         if resumed and (position is None or not log.first - 1 <= position[0] <= log.last):
             return Subscription(log.last, (log.last, _ANY_INDEX), reset=True)
         if position is None:
