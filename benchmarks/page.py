@@ -8,28 +8,18 @@ where it does not hold.
 """
 
 import argparse
-import http.client
 import json
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.progress import track
 
 from benchmarks.embedded import machine
-from benchmarks.load import job
-from benchmarks.reads.__main__ import Reader, rebuilt
-from benchmarks.reads.filling import fill
-from benchmarks.reads.services import Servers, command, service
-from development.nginx import NginxServer
+from benchmarks.reads.__main__ import Reader
+from benchmarks.under_load import loaded_system, options_of
 
 INPUT_LIMIT_MS: Final = 100.0
 UPDATES_LIMIT: Final = 10.0
@@ -37,7 +27,6 @@ GROWTH_LIMIT: Final = 1.2
 """Memory at the end, of that after the first minute."""
 
 _CHROMIUM: Final = "/usr/bin/chromium"
-_BATCHES_PER_S: Final = 10
 _WARM_UP_S: Final = 60
 _VIEWS: Final = ("#/", "#/jobs", "#/events", "#/failures")
 
@@ -63,34 +52,6 @@ addEventListener('DOMContentLoaded', () => {
 """
 """Counts frames in which something changed, and how long an input waits for its next paint (Event
 Timing: entries shorter than 16 ms are not told, and fast enough)."""
-
-
-@contextmanager
-def submitting(url: str, rate: float) -> Iterator[dict[str, int]]:
-    """Submit jobs at a fixed rate until the block ends; how many were accepted."""
-    told = {"accepted": 0, "refused": 0}
-    ended = threading.Event()
-    size = max(1, round(rate / _BATCHES_PER_S))
-    body = json.dumps([job(n) for n in range(size)])
-
-    def work() -> None:
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-        due = time.monotonic()
-        while not ended.is_set():
-            connection.request("POST", "/jobs/batch", body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            answer.read()
-            told["accepted" if answer.status == 202 else "refused"] += size
-            due += size / rate
-            ended.wait(max(0.0, due - time.monotonic()))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield told
-    finally:
-        ended.set()
-        thread.join(60)
 
 
 def heap_mb(page: Page) -> float:
@@ -149,40 +110,23 @@ def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """All of it."""
     told: dict[str, Any] = {"doubled": 0, "updates_per_s": {}, "inputs_ms": []}
     with (
-        tempfile.TemporaryDirectory(prefix="observatory-page-", dir=options.folder) as temporary,
-        ExitStack() as stack,
+        loaded_system(options.jobs, options.rate, options.folder, console) as system,
+        sync_playwright() as playwright,
     ):
-        folder = Path(temporary)
-        folder.chmod(0o711)
-        servers = Servers(folder)
-        stack.enter_context(servers.running())
-        command(servers.settings, "migrate")
-        console.print(f"filling PostgreSQL with {options.jobs:,} jobs")
-        fill(servers.postgres.url(), options.jobs)
-        began = time.monotonic()
-        engine = stack.enter_context(service(folder, servers.settings, "metrics-engine"))
-        rebuilt(engine, began)
-        gateway = stack.enter_context(service(folder, servers.settings, "gateway"))
-        stack.enter_context(service(folder, servers.settings, "processor", "benchmarks.jobs"))
-        reads = stack.enter_context(service(folder, servers.settings, "read-model"))
-        edge = stack.enter_context(
-            NginxServer(folder / "edge", urlsplit(gateway.url).netloc, urlsplit(reads.url).netloc)
-        )
-        playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
-        stack.callback(browser.close)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.add_init_script(_WATCH)
-        with submitting(edge.url(), options.rate) as load:
-            visit(page, edge.url(), _WARM_UP_S, {**told, "updates_per_s": {}}, console)
+        with system.submitting() as load:
+            visit(page, system.url, _WARM_UP_S, {**told, "updates_per_s": {}}, console)
             told["inputs_ms"].clear()
             told["heap_mb"] = [heap_mb(page)]
-            visit(page, edge.url(), options.minutes * 60 - _WARM_UP_S, told, console)
+            visit(page, system.url, options.minutes * 60 - _WARM_UP_S, told, console)
             told["heap_mb"].append(heap_mb(page))
-            page.goto(f"{edge.url()}/#/jobs")
+            page.goto(f"{system.url}/#/jobs")
             page.wait_for_timeout(3000)
         told |= load
-        told["lost_rows"] = lost_rows(page, Reader(reads.url))
+        told["lost_rows"] = lost_rows(page, Reader(system.reads_url))
+        browser.close()
     return told | {"machine": machine(), "jobs": options.jobs, "rate": options.rate}
 
 
@@ -219,12 +163,7 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
 def main() -> int:
     """Run as a program."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=1_000_000, help="that have ended before")
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--rate", type=float, default=170.0, help="jobs submitted a second")
-    parser.add_argument("--folder", help="where the data goes")
-    parser.add_argument("--json", action="store_true", help="the figures on stdout")
-    options = parser.parse_args()
+    options = options_of(parser)
     console = Console(stderr=True)
     found = run(options, console)
     judged = verdicts(found)
