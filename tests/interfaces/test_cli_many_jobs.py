@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from test_cli import CLI, cli, terminal_output
 
+from development.process import free_port
 from observatory.client import Client
 from observatory.interfaces.cli.export import Export
 from real import RunningSystem, environment, running_system
@@ -175,3 +177,40 @@ def test_an_outage_tells_where_to_go_on(capsys: pytest.CaptureFixture[str]) -> N
         done.run(None)
     assert file.getvalue() == '{"id":"a"}\n'
     assert "cut off after 1 job; --cursor further writes" in capsys.readouterr().err
+
+
+def test_an_export_that_never_began_leaves_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.csv"
+    command = ("jobs", "export", "--format", "csv", "--to", str(file))
+    answer = cli(*command, url=f"http://127.0.0.1:{free_port()}")
+    assert answer.returncode == 5
+    assert not file.exists()
+
+
+def test_a_full_disk_leaves_whole_pages_and_tells_where_to_go_on(
+    system: RunningSystem, tmp_path: Path
+) -> None:
+    file = tmp_path / "jobs.ndjson"
+    command = [*CLI, "jobs", "export", "--queue", "bulk", "--to", str(file)]
+    page = len(cli(*command[len(CLI) : -2], "--limit", "200", url=system.url).stdout)
+    full = page * 3 // 2
+    done = subprocess.run(
+        command,
+        env=environment() | {"OBSERVATORY_URL": system.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full, full)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"{file} cannot be written: File too large" in done.stderr
+    assert "cut off after 200 jobs" in done.stderr
+    jobs = [json.loads(line)["id"] for line in file.read_text().splitlines()]
+    assert len(jobs) == 200
+
+    cursor = done.stderr.split("--cursor ")[1].split()[0]
+    rest = cli(*command[len(CLI) :], "--cursor", cursor, url=system.url)
+    assert rest.returncode == 0, rest.stderr
+    jobs = [json.loads(line)["id"] for line in file.read_text().splitlines()]
+    assert jobs == sorted(set(jobs), reverse=True)
+    assert len(jobs) > 400

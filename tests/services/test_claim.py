@@ -72,7 +72,7 @@ class Claiming:
         for _ in range(tries):
             try:
                 async with asyncio.timeout(5):
-                    found += [job.id for job in await self.claimer.claim(free)]
+                    found += [job.id for job in await self.claimer.claim(free, free)]
             except (StoreUnavailable, SpineUnavailable):
                 continue
         return found
@@ -163,7 +163,7 @@ async def test_what_a_claim_took_outlives_whatever_cut_it_off(
     claiming.store.after("claim", error)
     for _ in range(2):
         with pytest.raises(type(error)):
-            await claiming.claimer.claim(1)
+            await claiming.claimer.claim(1, 1)
 
     assert sorted(await claiming.claimed(tries=3)) == sorted(jobs)
 
@@ -177,7 +177,7 @@ async def test_what_a_worker_declared_dead_has_at_hand_waits_until_it_is_back(
     await on.store.unregister_worker(WORKER)
     for _ in range(2):
         with pytest.raises(WorkerLost):
-            await claiming.claimer.claim(1)
+            await claiming.claimer.claim(1, 1)
 
     await on.store.register_worker(worker())
     assert sorted(await claiming.claimed(tries=3)) == sorted(jobs)
@@ -287,7 +287,7 @@ async def test_a_suspect_that_an_operator_cleared_holds_up_no_other(on: SqliteBe
 
     claimed: list[Any] = []
     for _ in range(5):
-        for job in await claiming.claimer.claim(10):
+        for job in await claiming.claimer.claim(10, 10):
             claimed.append(job.id)
             claiming.claimer.ended(job.id)
 

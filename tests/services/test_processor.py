@@ -15,6 +15,7 @@ from conformance.making import accept, claim, submission
 from observatory import JobContext, NonRetryable, Observatory, Retry
 from observatory.core.lifecycle import Move, OutcomeKind
 from observatory.services.processor.notes import LOG_LINES_MAX
+from observatory.services.processor.slots import Slots
 from services.embedding import SOON_S, Served, assert_aggregates_equal_the_store, served, until
 from shapes import on_both_shapes
 
@@ -135,6 +136,41 @@ async def test_no_more_runs_are_under_way_than_there_are_slots(
             assert (await system.reached(job))["state"] == "completed"
 
     assert most == 3
+
+
+async def test_what_was_claimed_ahead_of_long_jobs_waits_in_its_queue_again(
+    app: Observatory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[int] = []
+    go = asyncio.Event()
+
+    @app.job("hold")
+    async def hold(n: int) -> None:
+        began.append(n)
+        await go.wait()
+
+    def ahead(slots: Slots, *_: float) -> None:
+        slots._ahead = slots.count
+
+    async with served(app, folder, concurrency=3) as system:
+        monkeypatch.setattr(Slots, "claimed", ahead)
+        jobs = [await system.submit("hold", {"n": n}) for n in range(6)]
+        await until(lambda: len(began) == 3)
+        await until(lambda: len(system.system.processor._slots.runs) == 6)
+        monkeypatch.undo()
+
+        async def in_state(state: str) -> int:
+            answer = await system.http.get("/jobs", params={"state": state})
+            return len(answer.json()["items"])
+
+        async def as_it_is() -> bool:
+            return (await in_state("running"), await in_state("queued")) == (3, 3)
+
+        await until(as_it_is)
+        go.set()
+        for job in jobs:
+            assert (await system.reached(job))["state"] == "completed"
+        assert sorted(began) == list(range(6)), "each began once"
 
 
 async def test_a_higher_priority_goes_first(app: Observatory, folder: Path) -> None:

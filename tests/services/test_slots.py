@@ -17,9 +17,6 @@ from services.embedding import until
 
 pytestmark = pytest.mark.anyio
 
-CLAIM_S = 0.05
-"""What a claim is said to take here."""
-
 _numbers = count(1)
 
 
@@ -27,7 +24,8 @@ class Bench:
     """Slots for runs that last until they are told to end."""
 
     def __init__(self, slots: int) -> None:
-        self.slots = Slots(slots)
+        self.may_begin = True
+        self.slots = Slots(slots, lambda: self.may_begin)
         self.began: list[str] = []
         self.outcomes: dict[str, OutcomeKind] = {}
         self.may_end: dict[str, asyncio.Event] = {}
@@ -63,9 +61,10 @@ class Bench:
 
     async def get_through(self, names: str) -> None:
         """Jobs that end while a claim is made."""
+        began = asyncio.get_running_loop().time()
         self.take(names)
         await self.end(names)
-        self.slots.claimed(CLAIM_S)
+        self.slots.claimed(began, asyncio.get_running_loop().time())
 
 
 @pytest.fixture
@@ -94,12 +93,10 @@ async def test_jobs_are_claimed_ahead_while_many_end_during_a_claim(bench: Bench
 
 async def test_few_are_claimed_ahead_where_few_end_during_a_claim(bench: Bench) -> None:
     await bench.get_through("abcd")
-    await asyncio.sleep(2 * CLAIM_S)
     await bench.get_through("e")
     assert bench.slots.room == 6
 
-    await asyncio.sleep(2 * CLAIM_S)
-    bench.slots.claimed(CLAIM_S)
+    await bench.get_through("")
     assert bench.slots.room == 4, "none where jobs are long"
 
 
@@ -144,16 +141,37 @@ async def test_what_waits_behind_longer_jobs_is_handed_back_and_no_more_is_claim
     await bench.get_through("abcd")
     await bench.get_through("efgh")
     bench.take("ijklmn")
-
-    bench.slots.hand_back_waiting(overdue=True)
-    assert bench.slots.under_way == 4
+    await asyncio.sleep(0.1)
     assert len(bench.slots.runs) == 6, "they have only begun to wait"
-    assert not await bench.slots.freed(1.0), "it is looked again before long"
-    await asyncio.sleep(0.01)
-    bench.slots.hand_back_waiting(overdue=True)
+
+    await until(lambda: len(bench.slots.runs) == 4)
 
     assert {name for name, how in bench.outcomes.items() if how is OutcomeKind.RELEASED} == {*"mn"}
     assert bench.slots.room == 0
+
+
+async def test_what_began_in_time_is_not_handed_back(bench: Bench) -> None:
+    bench.take("abcde")
+    await bench.end("a")
+    await asyncio.sleep(0.4)
+
+    assert bench.outcomes == {"a": OutcomeKind.COMPLETED}
+    assert bench.slots.under_way == 4
+
+
+async def test_a_worker_that_may_begin_nothing_begins_nothing(bench: Bench) -> None:
+    bench.take("abcdef")
+    await until(lambda: len(bench.began) == 4)
+
+    bench.may_begin = False
+    await bench.end("ab")
+    bench.take("g")
+
+    assert bench.outcomes["g"] is OutcomeKind.RELEASED
+    await until(lambda: bench.outcomes.get("f") is OutcomeKind.RELEASED)
+    assert bench.outcomes["e"] is OutcomeKind.RELEASED
+    assert bench.began == list("abcd")
+    assert bench.slots.under_way == 2
 
 
 async def test_while_no_slot_idles_a_claim_waits_until_it_is_worth_it(bench: Bench) -> None:

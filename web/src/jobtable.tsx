@@ -154,7 +154,7 @@ export function JobTable({ list, caption, selection }: JobTableProps) {
   return (
     <div class="table-box" ref={box}>
       {parts.map((part, index) => (
-        <Stretch key={index}>
+        <Stretch key={index} alone={parts.length === 1}>
           <table class="jobs" data-selectable={selection ? "yes" : undefined}>
             <caption class="unseen">
               {index === 0 ? caption : `${caption}, from row ${count(index * STRETCH_ROWS + 1)}`}
@@ -175,13 +175,17 @@ export function JobTable({ list, caption, selection }: JobTableProps) {
 const STRETCH_ROWS = 100;
 
 /** A part of the list. While it is out of view, its clock stands still. */
-function Stretch({ children }: { children: ComponentChildren }) {
+function Stretch({ alone, children }: { alone: boolean; children: ComponentChildren }) {
   const box = useRef<HTMLDivElement>(null);
   const shown = useSignal(true);
   const clock = useMemo(() => {
     let last = 0;
     return computed(() => (shown.value || !last ? (last = serverNow.value) : last));
   }, [shown]);
+  useEffect(() => {
+    // Alone it is always laid out, and no event tells when it comes to be.
+    if (alone) shown.value = true;
+  }, [shown, alone]);
   useEffect(() => {
     const stretch = box.current;
     const changed = (event: Event) => {

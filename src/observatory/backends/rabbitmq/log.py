@@ -231,19 +231,33 @@ class EventLog:
 
     async def _reach_end(self, tail: _Tail) -> bool:
         """Take in all that the log holds now; False where it does not give it."""
+        clock = asyncio.get_running_loop().time
         mark: str | None = None
         try:
-            mark, tail.epoch = await self._publisher.mark()
+            mark, epoch = await self._publisher.mark()
         except SpineUnavailable:
             # A broker in alarm takes nothing and still gives: then its silence is the end.
-            tail.epoch = tail.epoch or self._publisher.epoch
-            if not tail.epoch:
+            epoch = tail.epoch or self._publisher.epoch
+            if not epoch:
                 raise
-        while (incoming := await tail.reader.next(DEADLINE_S if mark else _SILENCE_S)) is not None:
+        if tail.epoch and epoch != tail.epoch:
+            return False
+        patience_s = _SILENCE_S if mark is None else DEADLINE_S
+        until = clock() + patience_s
+        while (left_s := until - clock()) > 0 and not tail.session.lost.is_set():
+            incoming = await tail.reader.next(min(left_s, 0.5))
+            if incoming is None:
+                continue
             tail.add(incoming)
+            until = clock() + patience_s
             if mark is not None and incoming.mark == mark:
-                return True
-        return mark is None
+                break
+        else:
+            if mark is not None:
+                return False
+        # Not before: whoever reads meanwhile must not take old positions for those of a new log.
+        tail.epoch = epoch
+        return True
 
     async def _follow(self, tail: _Tail) -> None:
         clock = asyncio.get_running_loop().time
@@ -265,6 +279,9 @@ class EventLog:
                 else:
                     tail.wake()
                 heard_at = clock()
+        except Exception as error:
+            # Nobody would notice: the tail would look like that of a quiet log.
+            tail.session.lose(f"following the log failed: {error!r}")
         finally:
             lost.cancel()
             tail.wake()

@@ -3,9 +3,10 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -89,9 +90,8 @@ def export(
     params = job_params(PAGE_MAX, filters)
     columns = (*_COLUMNS, *(_DOCUMENTS if full else ())) if format == "csv" else None
     with (address or Address()).client() as client, _opened(to, resume=cursor is not None) as file:
-        done = Export(client, params, file, columns, full=full, next=cursor)
-        if columns and cursor is None:
-            file.write(_csv_row(columns))
+        head = _csv_row(columns) if columns and cursor is None else ""
+        done = Export(client, params, file, columns, full=full, next=cursor, head=head)
         with done.telling_where_it_was_cut():
             done.run(left)
     if output.structured and to is not None:
@@ -110,12 +110,14 @@ class Export:
 
     client: "Client"
     params: dict[str, str]
-    file: IO[str]
+    file: "IO[str] | _Pages"
     columns: tuple[str, ...] | None
     """Of CSV; None for NDJSON."""
     full: bool
     next: str | None
     """The cursor of the first page that is not written; None where there is none."""
+    head: str = ""
+    """What is written before the first page."""
     written: int = 0
 
     def run(self, left: int | None) -> None:
@@ -134,8 +136,9 @@ class Export:
                 if self.full:
                     items = [self._whole(operations, one) for one in items]
                 # In one piece, so that what is cut off ends with a page.
-                self.file.write("".join(map(self._line, items)))
+                self.file.write(self.head + "".join(map(self._line, items)))
                 self.file.flush()
+                self.head = ""
                 self.next = following
                 self.written += len(items)
                 advance(len(items))
@@ -168,7 +171,7 @@ class Export:
 
         try:
             yield
-        except (ObservatoryError, KeyboardInterrupt):
+        except (ObservatoryError, Mistake, KeyboardInterrupt):
             if self.next is not None:
                 more = going_on(self.params, self.next)
                 cut = f"observatory: cut off after {jobs_of(self.written)}; {more}"
@@ -176,20 +179,53 @@ class Export:
             raise
 
 
+class _Pages:
+    """A file that ends with a whole page, also where the disk is full in the middle of one."""
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self._path = path
+        try:
+            self._file = path.open("ab" if resume else "xb", buffering=0)
+        except FileExistsError as error:
+            clash = f"{path} is there already; move it away, or go on with --cursor"
+            raise Clash(clash) from error
+        except OSError as error:
+            raise Mistake(f"{path} cannot be written: {error.strerror}") from error
+
+    def write(self, page: str) -> None:
+        before = os.fstat(self._file.fileno()).st_size
+        left = memoryview(page.encode())
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(before)
+            raise Mistake(f"{self._path} cannot be written: {error.strerror}") from error
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self, *, kept: bool) -> None:
+        """Close it; without `kept` it is not left behind where nothing was written into it."""
+        empty = os.fstat(self._file.fileno()).st_size == 0
+        self._file.close()
+        if empty and not kept and self._path.is_file():
+            self._path.unlink()
+
+
 @contextmanager
-def _opened(path: Path | None, *, resume: bool) -> "Generator[IO[str]]":
+def _opened(path: Path | None, *, resume: bool) -> "Generator[IO[str] | _Pages]":
     if path is None:
         yield sys.stdout
         return
+    file = _Pages(path, resume=resume)
+    kept = False
     try:
-        # Line ends are those of the text: those of CSV are written as they are.
-        file = path.open("a" if resume else "x", encoding="utf-8", newline="")
-    except FileExistsError as error:
-        raise Clash(f"{path} is there already; move it away, or go on with --cursor") from error
-    except OSError as error:
-        raise Mistake(f"{path} cannot be written: {error.strerror}") from error
-    with file:
         yield file
+        kept = True
+    finally:
+        file.close(kept=kept)
 
 
 def _csv_row(cells: Sequence[object]) -> str:

@@ -4,6 +4,7 @@ A message is acknowledged once its jobs are claimed. What the claim does not ret
 stale or cancelled, and is dropped: progress never depends on redelivery.
 """
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -63,8 +64,9 @@ class Claimer:
         """Which queues the consumer takes from; None where it was closed."""
         self._closed = False
         self._suspect: str | None = None
-        self.took_s = 0.0
-        """How long the store took for the last claim."""
+        self.claimed_within: tuple[float, float] | None = None
+        """When the store was last asked to claim and when it had, by the event loop's clock;
+        None since the last call where it was not."""
         self._doubtful: list[Reference] = []
         self._given: list[ClaimedJob] = []
 
@@ -98,13 +100,18 @@ class Claimer:
             # It is kept: what the claim under way takes over is still to be acknowledged.
             await self._consumer.close()
 
-    async def claim(self, free: int) -> list[ClaimedJob]:
-        """Up to `free` jobs that this worker owns from now on; empty when there are none now."""
+    async def claim(self, free: int, idle: int) -> list[ClaimedJob]:
+        """Up to `free` jobs that this worker owns from now on; empty when there are none now.
+
+        idle: slots that are free now. A suspect is claimed for one of them only: if it waited, the
+            crash of another run would be its last.
+        """
+        self.claimed_within = None
         if self._consumed != self._queues and not self._closed:
             self._consume()
         if self._doubtful and (found := await self._reclaim()):
             return found
-        if suspect := await self._claim_suspect():
+        if idle and (suspect := await self._claim_suspect()):
             return suspect
         await self._hand_on_suspects()
         if not self._at_hand:
@@ -131,9 +138,10 @@ class Claimer:
     async def _own(self, references: list[Reference]) -> list[ClaimedJob]:
         """Claim these. Until the answer is there it is not known what has become of them."""
         self._doubtful = references
-        began = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         jobs, commit = await self._store.claim(references, self._worker)
-        self.took_s = time.monotonic() - began
+        self.claimed_within = (began, clock())
         reach("processor.after_claim")
         self._dispatcher.put(commit)
         self._doubtful, self._given = [], jobs

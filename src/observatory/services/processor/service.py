@@ -78,7 +78,8 @@ class Processor:
         self._settings = settings
         self._now = now
         in_threads = any(not handler.is_async for handler in handlers.values())
-        self._slots = Slots(settings.concurrency or (_THREAD_SLOTS if in_threads else _TASK_SLOTS))
+        count = settings.concurrency or (_THREAD_SLOTS if in_threads else _TASK_SLOTS)
+        self._slots = Slots(count, self._may_begin)
         own = {h.job_type.queue for h in handlers.values()} | {DEFAULT_QUEUE}
         self._own_queues = frozenset(settings.queue_names or own)
         self._taken_up: dict[str, float] = {}
@@ -219,7 +220,9 @@ class Processor:
 
     async def _follow_queues(self) -> None:
         # What it may not claim is left to others, with what the spine has sent it already.
-        await self._claimer.limit_to([] if self._is_fenced else await self._open_queues())
+        open_queues = [] if self._is_fenced else await self._open_queues()
+        await self._claimer.limit_to(open_queues)
+        self._slots.hand_back_waiting(open_queues)
         if self._store.sole_process and not self._settings.queue_names:
             await self._take_up_queues()
 
@@ -245,16 +248,19 @@ class Processor:
             return True
         await self._slots.gather()
         if self._may_claim:
-            jobs = await self._claimer.claim(self._slots.room)
-            if jobs:
-                self._slots.claimed(self._claimer.took_s)
+            jobs = await self._claimer.claim(self._slots.room, self._slots.idle)
+            if (within := self._claimer.claimed_within) is not None:
+                self._slots.claimed(*within)
             for job in jobs:
                 self._start(job)
         return True
 
     @property
     def _may_claim(self) -> bool:
-        return self._state == "active" and not self._is_fenced and self.abandoned < _ABANDONED_MAX
+        return self._may_begin() and self.abandoned < _ABANDONED_MAX
+
+    def _may_begin(self) -> bool:
+        return self._state == "active" and not self._is_fenced
 
     @property
     def _is_fenced(self) -> bool:
@@ -266,7 +272,6 @@ class Processor:
         wait_s = HAND_ON_AFTER_S if self._claimer.holds_others_work else _LOOK_S
         if not await self._slots.freed(wait_s):
             await self._claimer.hand_on()
-        self._slots.hand_back_waiting(overdue=True)
 
     async def _compare_runs(self) -> None:
         """Hand back what the record says this worker runs and it does not: while the worker
@@ -305,8 +310,6 @@ class Processor:
             self._on_settled,
         )
         self._slots.take(run)
-        if self._is_fenced:
-            run.end(OutcomeKind.RELEASED)  # it was fenced while the claim was under way
 
     def _on_settled(self, run: Run, outcome: FinishedAttempt) -> None:
         job = run.job

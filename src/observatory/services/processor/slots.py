@@ -8,6 +8,7 @@ slots get through while two claims are made. Where jobs are long, that is none.
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable, Collection
 from typing import Final
 
 from observatory.core.lifecycle import OutcomeKind
@@ -27,12 +28,17 @@ _ENDS_KEPT: Final = 256
 class Slots:
     """The runs that a worker has on record, of which no more are under way than it has slots."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, may_begin: Callable[[], bool] = lambda: True) -> None:
+        """`may_begin`: whether the worker may begin a run now; what it may not is handed back."""
         self.count = count
         self.runs: dict[tuple[str, int], Run] = {}
         """By (job, attempt); those under way and those that wait."""
-        self._waiting: deque[tuple[float, Run]] = deque()
-        """With when they began to wait."""
+        self.under_way = 0
+        """Runs that have begun and not ended."""
+        self._may_begin = may_begin
+        self._waiting: dict[Run, asyncio.TimerHandle] = {}
+        """In the order in which they came; with what hands each back when it has waited too
+        long."""
         self._ahead = 0
         self._ended_before = 0
         self._ended_at: deque[float] = deque(maxlen=_ENDS_KEPT)
@@ -40,9 +46,9 @@ class Slots:
         self._many_freed = asyncio.Event()
 
     @property
-    def under_way(self) -> int:
-        """Runs that have begun and not ended."""
-        return len(self.runs) - len(self._waiting)
+    def idle(self) -> int:
+        """Slots that nothing runs in."""
+        return max(0, self.count - self.under_way)
 
     @property
     def room(self) -> int:
@@ -59,42 +65,53 @@ class Slots:
     def _worth_a_claim(self) -> int:
         return self._capacity // 4
 
-    def claimed(self, seconds: float) -> None:
-        """A claim took so long. The lesser count of the last two decides, so that jobs which end
-        together by chance count for little."""
-        since = asyncio.get_running_loop().time() - seconds
-        ended = sum(at > since for at in self._ended_at)
-        self._ahead = _CLAIMS_AHEAD * min(ended, self._ended_before)
-        self._ended_before = ended
+    def claimed(self, began: float, ended: float) -> None:
+        """A claim was made between these times, by the event loop's clock. The lesser count of
+        the last two decides, so that jobs which end together by chance count for little."""
+        meanwhile = sum(began <= at <= ended for at in self._ended_at)
+        self._ahead = _CLAIMS_AHEAD * min(meanwhile, self._ended_before)
+        self._ended_before = meanwhile
 
     def take(self, run: Run) -> None:
         """Begin a run of a claimed job, at once or when a slot is free."""
-        has_slot = self.under_way < self.count
         self.runs[run.job.id, run.job.attempt] = run
-        if has_slot:
-            run.start()
+        if not self._may_begin():
+            run.end(OutcomeKind.RELEASED)
+        elif self.idle:
+            self._begin(run)
         else:
-            self._waiting.append((asyncio.get_running_loop().time(), run))
+            loop = asyncio.get_running_loop()
+            self._waiting[run] = loop.call_later(_WAIT_MAX_S, self._hand_back_overdue, run)
+
+    def _begin(self, run: Run) -> None:
+        self.under_way += 1
+        run.start()
 
     def settled(self, run: Run) -> None:
         """A run has settled: its slot goes to the one that has waited longest."""
         del self.runs[run.job.id, run.job.attempt]
-        if run.began_at is None:
-            self._waiting = deque(one for one in self._waiting if one[1] is not run)
-        else:
+        if run.began_at is not None:
+            self.under_way -= 1
             self._ended_at.append(asyncio.get_running_loop().time())
-            if self._waiting:
-                self._waiting.popleft()[1].start()
+        elif (timer := self._waiting.pop(run, None)) is not None:
+            timer.cancel()
+        if self._waiting and self.idle and self._may_begin():
+            following = next(iter(self._waiting))
+            self._waiting.pop(following).cancel()
+            self._begin(following)
         self.wake()
         if self.room >= self._worth_a_claim:
             self._many_freed.set()
 
-    def hand_back_waiting(self, *, overdue: bool = False) -> None:
-        """Hand back the jobs that wait, or those of them that have waited too long."""
-        latest = asyncio.get_running_loop().time() - (_WAIT_MAX_S if overdue else 0.0)
-        for run in [run for since, run in self._waiting if since <= latest]:
-            self._ahead = self._ended_before = 0
-            run.end(OutcomeKind.RELEASED)
+    def hand_back_waiting(self, queues: Collection[str] | None = None) -> None:
+        """Hand back the jobs that wait; with `queues`, those of other queues."""
+        for run in list(self._waiting):
+            if queues is None or run.job.queue not in queues:
+                run.end(OutcomeKind.RELEASED)
+
+    def _hand_back_overdue(self, run: Run) -> None:
+        self._ahead = self._ended_before = 0
+        run.end(OutcomeKind.RELEASED)
 
     def wake(self) -> None:
         """Let those look anew who wait for a slot, or for the last run."""
@@ -112,7 +129,7 @@ class Slots:
         """Wait until a run has settled; False where none has in that time."""
         self._freed.clear()
         try:
-            async with asyncio.timeout(min(timeout_s, _WAIT_MAX_S) if self._waiting else timeout_s):
+            async with asyncio.timeout(timeout_s):
                 await self._freed.wait()
         except TimeoutError:
             return False

@@ -181,7 +181,7 @@ class Live:
                 retry_after_s=_AGAIN_AFTER_S,
             )
         log = await self.log_range()
-        if position == _BEGINNING:
+        if position is not None and position == _BEGINNING:
             return Subscription(log.first - 1, position)
         if resumed and (position is None or not log.first - 1 <= position[0] <= log.last):
             return Subscription(log.last, (log.last, _ANY_INDEX), reset=True)
