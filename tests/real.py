@@ -95,7 +95,7 @@ class RunningSystem:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def start(self, *, ready_timeout_s: float = 20.0, wait: bool = True) -> None:
+    def start(self, *, ready_timeout_s: float = 60.0, wait: bool = True) -> None:
         """Start the process on the same port and data; return when `/readyz` says 200."""
         assert not self.alive, "already running"
         command = [sys.executable, "-m", "observatory.interfaces.cli.main", self._command]
@@ -115,7 +115,7 @@ class RunningSystem:
         if wait:
             self.wait_until_ready(timeout_s=ready_timeout_s)
 
-    def wait_until_ready(self, *, timeout_s: float = 20.0) -> None:
+    def wait_until_ready(self, *, timeout_s: float = 60.0) -> None:
         """Return when `/readyz` answers 200; fail at once when the process has ended."""
         until(
             self._is_ready,
