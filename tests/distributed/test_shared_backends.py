@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 import time
@@ -98,6 +99,24 @@ def states(http: httpx.Client) -> Counter[str]:
     return Counter({s: n for s, n in answer.json()["states"].items() if n})
 
 
+def at_work(
+    processor: RunningSystem, http: httpx.Client, ledger: Path, began_at: dict[str, float]
+) -> bool:
+    """Whether a job has only just begun in this processor, so that a kill will hit it.
+
+    began_at: when each job was first seen to have begun, kept from call to call.
+    """
+    lines = ledger.read_text().splitlines() if ledger.exists() else []
+    for line in lines:
+        began_at.setdefault(line.split()[0], time.monotonic())
+    running = http.get("/jobs", params={"state": "running"}).json()["items"]
+    return any(
+        time.monotonic() - began_at.get(job["id"], -math.inf) < 0.2
+        for job in running
+        if job["worker"].split(":")[1] == str(processor.process.pid)
+    )
+
+
 def outcomes(url: str) -> Counter[int]:
     """How many terminal transitions each job has: the count of each number."""
     lines = postgres.server().psql(
@@ -147,8 +166,8 @@ def test_processes_of_their_own_share_the_work_and_take_over(
         until(lambda: len(reads.http.get("/workers").json()["items"]) == 2)
 
         ids = submit(gateway.http, "slow", [{"seconds": 0.5}] * 30)
-        until(lambda: (tmp_path / "ledger.txt").exists())
-        time.sleep(0.7)
+        began_at: dict[str, float] = {}
+        until(lambda: at_work(first, reads.http, tmp_path / "ledger.txt", began_at), timeout_s=30)
         first.kill()
         began = time.monotonic()
         jobs = ended(reads.http, ids)

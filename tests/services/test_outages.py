@@ -55,10 +55,10 @@ async def test_an_error_nobody_foresaw_does_not_end_the_claiming(
 
     claim, faults = Claimer.claim, [ValueError("not a work message"), KeyError("default")]
 
-    async def claim_or_fail(claimer: Claimer, free: int) -> Any:
+    async def claim_or_fail(claimer: Claimer, free: int, idle: int) -> Any:
         if faults:
             raise faults.pop()
-        return await claim(claimer, free)
+        return await claim(claimer, free, idle)
 
     monkeypatch.setattr(Claimer, "claim", claim_or_fail)
     monkeypatch.setattr("observatory.runtime.loop._PAUSE_AFTER_ERROR_S", 0.01)
