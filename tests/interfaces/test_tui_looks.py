@@ -2,7 +2,7 @@
 
 A fake stands here for the system: its answers were recorded from the demo, so that times, ages and
 ids are the same in every run. That they are what the API answers is checked by their schemas; that
-the view works with a real system is in `test_tui.py` and `test_tui_session.py`.
+the view works with a real system is in `test_tui.py`.
 
 To write the screens anew: OBSERVATORY_WRITE_SCREENS=1 pytest tests/interfaces/test_tui_looks.py
 """
