@@ -152,6 +152,42 @@ class RunningSystem:
             pass
         self.process.wait(10)
 
+    def freeze(self) -> None:
+        """SIGSTOP; returns once the process stands still, until SIGCONT."""
+        assert self.process is not None, "never started"
+        self.signal(signal.SIGSTOP)
+        state = Path(f"/proc/{self.process.pid}/stat")
+        until(
+            lambda: state.read_text().rpartition(")")[2].split()[0] in "TZ",
+            why=lambda: "it does not stand still",
+        )
+
+    def freeze_when(
+        self, at_work: Callable[[], T], *, timeout_s: float = 60.0, why: Callable[[], str] = str
+    ) -> T:
+        """Freeze it at a moment when `at_work()` is true, and return what that said.
+
+        Asked again of the process that stands still: a fault that is timed by what was seen a
+        moment ago hits nothing, now and then.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left_s = deadline - time.monotonic()
+            until(at_work, timeout_s=left_s, why=lambda: f"vacuous: nothing to hit {why()}")
+            assert self.alive, f"it died by itself:\n{self.output[-3000:]}"
+            self.freeze()
+            if found := at_work():
+                return found
+            self.signal(signal.SIGCONT)
+
+    def kill_when(
+        self, at_work: Callable[[], T], *, timeout_s: float = 60.0, why: Callable[[], str] = str
+    ) -> T:
+        """SIGKILL at a moment when `at_work()` is true, and return what that said."""
+        found = self.freeze_when(at_work, timeout_s=timeout_s, why=why)
+        self.kill()
+        return found
+
     def stop(self, *, timeout_s: float = 20.0) -> int:
         """SIGTERM, as a supervisor would, and the exit code."""
         self.signal(signal.SIGTERM)

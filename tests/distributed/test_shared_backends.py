@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import subprocess
 import sys
 import time
@@ -99,22 +98,16 @@ def states(http: httpx.Client) -> Counter[str]:
     return Counter({s: n for s, n in answer.json()["states"].items() if n})
 
 
-def at_work(
-    processor: RunningSystem, http: httpx.Client, ledger: Path, began_at: dict[str, float]
-) -> bool:
-    """Whether a job has only just begun in this processor, so that a kill will hit it.
+def at_work(processor: RunningSystem, http: httpx.Client, ledger: Path) -> bool:
+    """Whether jobs have begun in this processor that the store does not know to have ended.
 
-    began_at: when each job was first seen to have begun, kept from call to call.
+    A commit that is under way when it is frozen is through a moment later.
     """
-    lines = ledger.read_text().splitlines() if ledger.exists() else []
-    for line in lines:
-        began_at.setdefault(line.split()[0], time.monotonic())
+    time.sleep(0.1)
+    began = {line.split()[0] for line in ledger.read_text().splitlines()}
     running = http.get("/jobs", params={"state": "running"}).json()["items"]
-    return any(
-        time.monotonic() - began_at.get(job["id"], -math.inf) < 0.2
-        for job in running
-        if job["worker"].split(":")[1] == str(processor.process.pid)
-    )
+    pid = str(processor.process.pid)
+    return any(job["id"] in began and job["worker"].split(":")[1] == pid for job in running)
 
 
 def outcomes(url: str) -> Counter[int]:
@@ -166,9 +159,8 @@ def test_processes_of_their_own_share_the_work_and_take_over(
         until(lambda: len(reads.http.get("/workers").json()["items"]) == 2)
 
         ids = submit(gateway.http, "slow", [{"seconds": 0.5}] * 30)
-        began_at: dict[str, float] = {}
-        until(lambda: at_work(first, reads.http, tmp_path / "ledger.txt", began_at), timeout_s=30)
-        first.kill()
+        until(lambda: (tmp_path / "ledger.txt").exists())
+        first.kill_when(lambda: at_work(first, reads.http, tmp_path / "ledger.txt"))
         began = time.monotonic()
         jobs = ended(reads.http, ids)
         assert {job["state"] for job in jobs.values()} == {"completed"}

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
-import oracle
 
 from real import RunningSystem, until
 
@@ -96,12 +95,7 @@ def processor_is_killed(on: Installation) -> None:
     """SIGKILL to a processor in the middle of its runs."""
     victim = on.services["processor-1"]
     on.under_load()
-    assert victim.process is not None
-    pid = victim.process.pid
-    until(lambda: oracle.in_flight(oracle.effects(on.ledger), pid), timeout_s=30)
-    victim.kill()
-    # What had begun and did not end was cut off.
-    fired(oracle.in_flight(oracle.effects(on.ledger), pid), "it ran nothing")
+    victim.kill_when(lambda: on.running_in("processor-1"))
     victim.start()
 
 
@@ -138,10 +132,9 @@ def processor_is_frozen(on: Installation) -> None:
     """A processor stands still until it is taken for dead, and then goes on where it was."""
     on.under_load()
     victim = on.services["processor-1"]
-    fired(on.running, "it ran nothing")
     assert victim.process is not None
     lost = f"SELECT 1 FROM workers WHERE state = 'lost' AND pid = {victim.process.pid}"
-    victim.signal(signal.SIGSTOP)
+    victim.freeze_when(lambda: on.running_in("processor-1"))
     try:
         until(
             lambda: on.servers.postgres.psql(lost, on.database),

@@ -149,6 +149,12 @@ class Installation:
         """Handlers under way, by their own ledger."""
         return len(oracle.in_flight(oracle.effects(self.ledger)))
 
+    def running_in(self, name: str) -> int:
+        """Those of the process that this service is now."""
+        process = self.services[name].process
+        assert process is not None, f"{name} was never started"
+        return len(oracle.in_flight(oracle.effects(self.ledger), process.pid))
+
     def lines_of(self, *services: str, to: str | None = None) -> list[Proxy]:
         """The lines of these services (of all where none is named), to one backend or to all."""
         return [

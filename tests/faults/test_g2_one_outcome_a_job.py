@@ -130,14 +130,14 @@ def test_a_second_sigterm_ends_it_at_once_and_nothing_is_lost(tmp_path: Path) ->
     client = ClientLedger()
     changes = settings(tmp_path) | {"OBSERVATORY_GRACE_SECONDS": "30"}
     with running_system(JOBS, tmp_path, **changes) as system:
-        job = submit(system, client, "wait", 1, 2.0)
+        job = submit(system, client, "wait", 1, 8.0)
         ledger = tmp_path / LEDGER
         until(lambda: oracle.in_flight(oracle.effects(ledger)))
         system.signal(signal.SIGTERM)
         time.sleep(0.3)
         assert system.alive, "vacuous: the drain was over before the second signal"
         system.signal(signal.SIGTERM)
-        assert system.wait_until_ended(timeout_s=2) != 0
+        assert system.wait_until_ended(timeout_s=5) != 0
         system.start()
         done = system.http.get(f"/jobs/{job}", headers={"Prefer": "wait=20"}).json()
         assert (done["state"], done["attempt"], done["failures"]) == ("completed", 2, 0)
@@ -157,9 +157,7 @@ def test_a_worker_that_stood_still_past_its_lease_records_each_run_once(tmp_path
         for n in range(6):
             submit(system, client, "wait", n, 1.0)
         ledger = tmp_path / LEDGER
-        until(lambda: len(oracle.in_flight(oracle.effects(ledger))) == 6)
-        system.signal(signal.SIGSTOP)
+        system.freeze_when(lambda: oracle.in_flight(oracle.effects(ledger)))
         time.sleep(3.0)
-        assert oracle.in_flight(oracle.effects(ledger)), "vacuous: nothing ran while it stood still"
         system.signal(signal.SIGCONT)
         judged(system, client, kills=1).demand()
