@@ -36,7 +36,10 @@ _WATCH: Final = """
 window.frames_changed = [];
 window.inputs = [];
 new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) window.inputs.push(entry.duration);
+    for (const { name, startTime, processingStart, processingEnd, duration } of list.getEntries())
+        window.inputs.push({
+            name, total_ms: duration, waited_ms: processingStart - startTime,
+            worked_ms: processingEnd - processingStart });
 }).observe({ type: 'event', durationThreshold: 16, buffered: true });
 addEventListener('DOMContentLoaded', () => {
     let changed = false;
@@ -51,7 +54,17 @@ addEventListener('DOMContentLoaded', () => {
 });
 """
 """Counts frames in which something changed, and how long an input waits for its next paint (Event
-Timing: entries shorter than 16 ms are not told, and fast enough)."""
+Timing: entries shorter than 16 ms are not told, and fast enough): of `total_ms`, `waited_ms` until
+the page's script had its turn, `worked_ms` in that script, the rest until the paint."""
+_DOUBLED: Final = """
+(() => {
+    const ids = [...document.querySelectorAll('table.jobs tbody tr[data-job]')]
+        .map((row) => row.dataset.job);
+    return ids.length - new Set(ids).size;
+})()
+"""
+_LOOK_FOR_DOUBLED_EVERY: Final = 5
+"""Seconds: looking takes the page's own time."""
 
 
 def heap_mb(page: Page) -> float:
@@ -91,24 +104,26 @@ def visit(page: Page, origin: str, seconds: float, told: dict[str, Any], console
         page.wait_for_selector('.connection[data-phase="live"]', timeout=30_000)
         if view == "#/jobs":
             show_many(page)
+        page.evaluate("window.inputs.length = 0")  # of loading a thousand rows, not of reading
         page.evaluate("window.frames_changed.length = 0")
         began = time.monotonic()
         ticks = range(max(1, int(seconds / len(_VIEWS))))
-        for _ in track(ticks, f"looking at {view}", console=console, transient=True):
+        for tick in track(ticks, f"looking at {view}", console=console, transient=True):
             page.keyboard.press("j")
-            rows = shown_ids(page)
-            told["doubled"] += len(rows) - len(set(rows))
+            if tick % _LOOK_FOR_DOUBLED_EVERY == 0:
+                page.wait_for_timeout(500)  # the input has its paint before the page is asked
+                told["doubled"] += page.evaluate(_DOUBLED)
             due = 1.0 - (time.monotonic() - began) % 1.0
             page.wait_for_timeout(due * 1000)
         elapsed = time.monotonic() - began
         changed = page.evaluate("window.frames_changed.length")
         told["updates_per_s"][view] = changed / elapsed
-        told["inputs_ms"] += page.evaluate("window.inputs.splice(0)")
+        told["inputs"][view] = page.evaluate("window.inputs.splice(0)")
 
 
 def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """All of it."""
-    told: dict[str, Any] = {"doubled": 0, "updates_per_s": {}, "inputs_ms": []}
+    told: dict[str, Any] = {"doubled": 0, "updates_per_s": {}, "inputs": {}}
     with (
         loaded_system(options.jobs, options.rate, options.folder, console) as system,
         sync_playwright() as playwright,
@@ -117,8 +132,9 @@ def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.add_init_script(_WATCH)
         with system.submitting() as load:
-            visit(page, system.url, _WARM_UP_S, {**told, "updates_per_s": {}}, console)
-            told["inputs_ms"].clear()
+            visit(
+                page, system.url, _WARM_UP_S, {**told, "updates_per_s": {}, "inputs": {}}, console
+            )
             told["heap_mb"] = [heap_mb(page)]
             visit(page, system.url, options.minutes * 60 - _WARM_UP_S, told, console)
             told["heap_mb"].append(heap_mb(page))
@@ -143,15 +159,30 @@ def lost_rows(page: Page, reader: Reader) -> int:
     return sum(a != b for a, b in zip(shown, wanted, strict=False)) or len(wanted)
 
 
+def of_inputs(view: str, inputs: list[dict[str, Any]]) -> tuple[str, str, bool]:
+    """How long the inputs of one view waited for their paint, and what the slowest waited for."""
+    limit = f"{INPUT_LIMIT_MS:.0f} ms"
+    if not inputs:
+        return f"{view}: no input over 16 ms", limit, True
+    ordered = sorted(inputs, key=lambda one: one["total_ms"])
+    p99 = ordered[round((len(ordered) - 1) * 0.99)]["total_ms"]
+    slowest = ordered[-1]
+    over = sum(one["total_ms"] > INPUT_LIMIT_MS for one in inputs)
+    return (
+        f"{view}: input p99 {p99:.0f} ms, longest {slowest['total_ms']:.0f} ms ({slowest['name']}: "
+        f"{slowest['waited_ms']:.0f} ms until the script's turn, {slowest['worked_ms']:.0f} ms in "
+        f"it), {over} of {len(inputs)} over the limit",
+        limit,
+        over == 0,
+    )
+
+
 def verdicts(found: dict[str, Any]) -> list[tuple[str, str, bool]]:
     """What was measured, its limit, and whether it holds."""
-    inputs = sorted(found["inputs_ms"]) or [0.0]
-    p99 = inputs[round((len(inputs) - 1) * 0.99)]
     first, last = found["heap_mb"]
     fastest = max(found["updates_per_s"].values())
     return [
-        (f"input p99 {p99:.0f} ms, longest {inputs[-1]:.0f} ms, of {len(inputs)} over 16 ms",
-         f"{INPUT_LIMIT_MS:.0f} ms", inputs[-1] <= INPUT_LIMIT_MS),
+        *(of_inputs(view, inputs) for view, inputs in found["inputs"].items()),
         (f"memory {first:.1f} to {last:.1f} MB", f"{GROWTH_LIMIT:g} times",
          last <= first * GROWTH_LIMIT),
         (f"{fastest:.1f} updates a second", f"{UPDATES_LIMIT:g}", fastest < UPDATES_LIMIT),

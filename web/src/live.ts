@@ -36,9 +36,12 @@ const CONNECT_MS = 15_000;
 /** Asleep for longer, the page reads a fresh snapshot and does not replay what happened. */
 const REPLAY_MS = 60_000;
 
-/** 1, 2, 4, 8, 15, 15 … seconds, each up to a fifth less so that many pages do not come at once. */
+/**
+ * 1, 2, 2 … seconds, each up to a fifth less so that many pages do not come at once: a page that
+ * somebody looks at is right again within 3 s of the server's return. A hidden one does not try.
+ */
 export function waitBeforeTry(tries: number, chance: number): number {
-  return Math.min(15_000, 1000 * 2 ** Math.min(tries, 10)) * (1 - 0.2 * chance);
+  return Math.min(2000, 1000 * 2 ** tries) * (1 - 0.2 * chance);
 }
 
 export class Live {
