@@ -34,7 +34,7 @@ apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 
 
 class Software(NamedTuple):
-    """A server that is installed by one package of Debian."""
+    """What is installed by one package of Debian: a server, or a program beside it."""
 
     name: str
     package: str
@@ -53,11 +53,12 @@ POSTGRES_EXPORTER = Software("The exporter of PostgreSQL", "prometheus-postgres-
 REDIS_EXPORTER = Software("The exporter of Redis", "prometheus-redis-exporter")
 NGINX = Software("nginx", "nginx")
 NGINX_EXPORTER = Software("The exporter of nginx", "prometheus-nginx-exporter")
+TMUX = Software("tmux", "tmux")
 ALL = (RABBITMQ, POSTGRES, REDIS)
 """What the system runs on."""
 WATCHING = (PROMETHEUS, ALERTMANAGER, POSTGRES_EXPORTER, REDIS_EXPORTER, NGINX_EXPORTER)
 """What the fire drill watches it with."""
-FOR_TESTS = (*ALL, PGBOUNCER, NGINX, *WATCHING)
+FOR_TESTS = (*ALL, PGBOUNCER, NGINX, *WATCHING, TMUX)
 """What the tests put it beside as well."""
 
 
@@ -152,6 +153,11 @@ def nginx_exporter() -> Path:
     return _on_path(["prometheus-nginx-exporter", "nginx-prometheus-exporter"], NGINX_EXPORTER)
 
 
+def tmux() -> Path:
+    """`tmux`, in which the terminal view is driven. Raises ServerMissing."""
+    return _on_path(["tmux"], TMUX)
+
+
 def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
     """Those of `wanted` that are not installed."""
     searches = {
@@ -165,6 +171,7 @@ def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
         REDIS_EXPORTER: (redis_exporter,),
         NGINX: (nginx,),
         NGINX_EXPORTER: (nginx_exporter,),
+        TMUX: (tmux,),
     }
     absent: list[Software] = []
     for software in wanted:

@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.events import Key
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
 
 from observatory.client import AsyncClient, ObservatoryError
@@ -42,9 +43,14 @@ class Tui(App[int]):
     CSS_PATH = "tui.tcss"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(view.key, f"view('{view.__name__}')", view.name_, show=False) for view in ALL),
-        Binding("slash", "filter", "Filter"),
-        Binding("colon", "command", "Command"),
+        # Those that lead elsewhere come first: what is typed right behind them is meant for there,
+        # and a key without priority is acted on only after the next ones have found their way.
+        *(
+            Binding(view.key, f"view('{view.__name__}')", view.name_, show=False, priority=True)
+            for view in ALL
+        ),
+        Binding("slash", "filter", "Filter", priority=True),
+        Binding("colon", "command", "Command", priority=True),
         Binding("enter", "open", "Open", show=False),
         Binding("t", "traceback", "Traceback"),
         Binding("r", "retry", "Retry"),
@@ -79,7 +85,7 @@ class Tui(App[int]):
         if self.console.color_system in ("standard", "windows"):
             self.theme = "ansi-dark"  # of sixteen colours, those that the terminal's owner chose
         self._show_tabs()
-        self.view.rows.focus()
+        self._go_to(self.view.rows)
         self._follow()
         self._keep_fresh()
 
@@ -121,6 +127,11 @@ class Tui(App[int]):
 
     async def action_look_again(self) -> None:
         """Read what is shown at once, for it is to be something else."""
+        self._look()
+
+    @work(exclusive=True, group="look")
+    async def _look(self) -> None:
+        # A key never waits for an answer: those typed meanwhile would be taken for others.
         await self.refresh_now()
 
     def _show_status(self) -> None:
@@ -159,13 +170,17 @@ class Tui(App[int]):
         self.query_one(ContentSwitcher).current = name
         self.source.looked_away()
         self._show_tabs()
-        self.view.rows.focus()
-        await self.refresh_now()
+        self._go_to(self.view.rows)
+        self._look()
+
+    def _go_to(self, widget: Widget) -> None:
+        # Not `Widget.focus`: that comes after the keys that were typed meanwhile.
+        self.screen.set_focus(widget)
 
     async def action_filter(self) -> None:
         """To the filter of the jobs."""
         await self.action_view(Jobs.__name__)
-        self.query_one("#filter", Input).focus()
+        self._go_to(self.query_one("#filter", Input))
 
     def action_command(self) -> None:
         """Type a command."""
@@ -174,27 +189,31 @@ class Tui(App[int]):
         box = self.query_one("#command", Input)
         box.display = True
         box.value = ""
-        box.focus()
+        self._go_to(box)
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         """Do what was typed."""
         if event.input.id != "command":
             return
         event.input.display = False
-        self.view.rows.focus()
+        self._go_to(self.view.rows)
         await self._command(event.value.strip())
+
+    @property
+    def _typing(self) -> bool:
+        """Whether a key is a letter, or an answer to a question."""
+        return isinstance(self.focused, Input) or isinstance(self.screen, ModalScreen)
 
     def on_key(self, event: Key) -> None:
         """Escape leaves whatever is typed into; a key that does nothing now says why."""
         box = self.focused
-        typing = isinstance(box, Input) or isinstance(self.screen, ModalScreen)
-        action = None if typing else _DOUBTFUL.get(event.key)
+        action = None if self._typing else _DOUBTFUL.get(event.key)
         if action is not None and (why := self._why_not(action)) is not None:
             self.notify(why, severity="warning", markup=False)
         if event.key == "escape" and isinstance(box, Input):
             if box.id == "command":
                 box.display = False
-            self.view.rows.focus()
+            self._go_to(self.view.rows)
             event.stop()
 
     async def _command(self, text: str) -> None:
@@ -291,7 +310,9 @@ class Tui(App[int]):
         return None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that would do nothing are not shown."""
+        """Keys that would do nothing are not shown, and what is typed is no key."""
+        if action in ("view", "filter", "command") and self._typing:
+            return False
         if action in _DOUBTFUL.values():
             return self._why_not(action) is None
         return True
@@ -299,7 +320,7 @@ class Tui(App[int]):
     async def action_sort(self) -> None:
         """Sort by the next column."""
         self.view.sort_next()
-        await self.refresh_now()
+        self._look()
 
     def action_traceback(self) -> None:
         """To the traceback of the job in the row."""

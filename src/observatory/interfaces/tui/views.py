@@ -98,7 +98,9 @@ class Overview(View):
                 for state, count in stats["states"].items()
             ]
             shown = self.query_one("#tiles", Static)
-            shown.update(in_lines(tiles, shown.content_size.width))
+            # The first answer may be here before the layout is.
+            width = shown.content_size.width or self.app.size.width - shown.gutter.width
+            shown.update(in_lines(tiles, width))
             overall = stats["overall"]
             wait: dict[str, float] = overall["waitSeconds"] or {}
             run: dict[str, float] = overall["runSeconds"] or {}
@@ -169,9 +171,10 @@ class Jobs(View):
         if not faults and event.value != self._text:
             self._text, self._cursors = event.value, []
 
-    def on_input_submitted(self, _: Input.Submitted) -> None:
-        """Back to the list."""
-        self.rows.focus()
+    async def on_input_submitted(self, _: Input.Submitted) -> None:
+        """Back to the list, as it is now to be."""
+        self.screen.set_focus(self.rows)
+        await self.run_action("app.look_again")
 
     async def refresh_from(self, source: Source) -> None:
         """Read the first page."""
