@@ -14,6 +14,7 @@ from observatory.interfaces.cli.output import (
     TABLE,
     Output,
     at_least_one,
+    attempt_in_column,
     attempt_of,
     clock,
     first_line,
@@ -90,7 +91,7 @@ def _print_list(found: list[dict[str, Any]]) -> None:
             job["id"],
             job["type"],
             job["state"],
-            _attempt(job["attempt"], job["maxAttempts"]),
+            attempt_in_column(job["attempt"], job["maxAttempts"]),
             job["queue"],
             clock(_time(job["createdAt"])),
             _error_line(job["error"]),
@@ -98,11 +99,6 @@ def _print_list(found: list[dict[str, Any]]) -> None:
         for job in found
     ]
     print_table(("ID", "TYPE", "STATE", "ATTEMPT", "QUEUE", "CREATED", "ERROR"), rows)
-
-
-def _attempt(attempt: int, allowed: int) -> str:
-    """As `attempt_of`, in a narrow column."""
-    return f"{attempt}/{allowed}" if attempt <= allowed else str(attempt)
 
 
 def _error_line(error: dict[str, Any] | None) -> str:

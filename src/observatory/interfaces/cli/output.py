@@ -185,6 +185,11 @@ def attempt_of(attempt: int, allowed: int) -> str:
     return f"{attempt} (ends after {allowed} failed)"
 
 
+def attempt_in_column(attempt: int, allowed: int) -> str:
+    """As `attempt_of`, in a narrow column."""
+    return f"{attempt}/{allowed}" if attempt <= allowed else str(attempt)
+
+
 def seconds(value: float | None) -> str:
     """A duration in the unit a reader would choose."""
     if value is None:

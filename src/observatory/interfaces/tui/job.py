@@ -10,6 +10,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
+from observatory.interfaces.cli.output import attempt_of
 from observatory.interfaces.tui.source import Source
 from observatory.interfaces.tui.views import now_of
 from observatory.interfaces.tui.words import age, duration, line, lines, state_text
@@ -96,7 +97,7 @@ def _summary(job: dict[str, Any], now: Any) -> Text:
     fraction: float | None = progress.get("fraction")
     facts = {
         "queue": f"{job['queue']} ({job['priority']})",
-        "attempt": f"{job['attempt']} of {job['maxAttempts']}",
+        "attempt": attempt_of(job["attempt"], job["maxAttempts"]),
         "progress": None
         if not progress
         else " ".join(

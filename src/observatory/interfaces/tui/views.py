@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Sparkline, Static
 
+from observatory.interfaces.cli.output import attempt_in_column
 from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.rows import Cell, Rows
 from observatory.interfaces.tui.source import Source
@@ -99,7 +100,7 @@ class Overview(View):
             ]
             shown = self.query_one("#tiles", Static)
             # The first answer may be here before the layout is.
-            width = shown.content_size.width or self.app.size.width - shown.gutter.width
+            width = shown.content_size.width or self.screen.size.width - shown.gutter.width
             shown.update(in_lines(tiles, width))
             overall = stats["overall"]
             wait: dict[str, float] = overall["waitSeconds"] or {}
@@ -377,7 +378,7 @@ def _job(job: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
         state_text(job["state"]),
         line(job["type"], 40),
         line(job["queue"], 24),
-        f"{job['attempt']}/{job['maxAttempts']}",
+        attempt_in_column(job["attempt"], job["maxAttempts"]),
         age(job["createdAt"], now),
         line(told),
     )
