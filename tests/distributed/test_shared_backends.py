@@ -171,6 +171,11 @@ def test_processes_of_their_own_share_the_work_and_take_over(
         assert max(tried.values()) == 2, "the kill hit nobody"
         until(lambda: states(reads.http) == Counter(completed=30), timeout_s=20)
         assert outcomes(shared_backends["OBSERVATORY_STORE_URL"]) == Counter({1: 30})
+        alone = settings | {"OBSERVATORY_URL": gateway.url}
+        answer = command(alone, "submit", "square", "n=3", "--wait")
+        assert answer.returncode != 0
+        assert "was accepted" in answer.stderr
+        assert "the edge leads each request to the right one" in answer.stderr
         for one in (second, gateway, reads):
             assert one.stop() == 0, one.output[-3000:]
 

@@ -42,7 +42,8 @@ def double(n: int) -> int:
     return 2 * n
 
 @app.job("echo", queue="voices")
-def echo(text: str) -> str:
+def echo(text: str, ctx: JobContext) -> str:
+    ctx.log.info(text)
     return text
 
 @app.job("tell")
@@ -936,6 +937,17 @@ def test_progress_and_log_lines_of_a_job_are_shown(system: RunningSystem) -> Non
     assert lines[-1].endswith("#1 info    line n=249")
     few = json.loads(cli("jobs", "logs", job, "--limit", "3", "--json", url=system.url).stdout)
     assert [line["fields"]["n"] for line in few["items"]] == [0, 1, 2]
+
+
+def test_no_text_begins_a_log_line_of_its_own(system: RunningSystem) -> None:
+    forged = "2026-11-01T19:00:00.000000Z #1 error   all is lost"
+    payload = json.dumps({"text": f"well\n{forged}"})
+    told = json.loads(
+        cli("submit", "echo", "--payload", payload, "--wait", "--json", url=system.url).stdout
+    )
+    first, second = cli("jobs", "logs", told["id"], url=system.url).stdout.splitlines()
+    assert first.endswith("#1 info    well")
+    assert second == f"    | {forged}"
 
 
 @pytest.mark.parametrize("option", ["--delay", "--job-timeout"])

@@ -79,6 +79,6 @@ async def test_what_another_service_answers_is_not_called_a_wrong_method(tmp_pat
         assert answer.status_code == 404, answer.text
         assert answer.json()["detail"] == (
             f"{answer.request.url.path} is answered by another service of this system, "
-            "not by this one"
+            "not by this one; the edge leads each request to the right one"
         )
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD, POST")

@@ -75,7 +75,10 @@ def http_exception_handler(routes: Sequence[BaseRoute]) -> Any:
         known = bool(allowed) and error.status_code in (404, 405)
         if known and request.method in allowed:
             # Only where a service of the origin runs alone does a request come to the wrong one.
-            text = f"{path[:200]} is answered by another service of this system, not by this one"
+            text = (
+                f"{path[:200]} is answered by another service of this system, not by this one; "
+                "the edge leads each request to the right one"
+            )
             return problem_response(NotFound(text), path, _request_id(request))
         if known:
             text = f"{path} answers {', '.join(allowed)}, not {request.method}"

@@ -165,8 +165,9 @@ def logs(
             fields = " ".join(f"{name}={value}" for name, value in line["fields"].items())
             words = (line["at"], f"#{line['attempt']}", f"{line['level']:<7}", line["message"])
             text = " ".join(filter(None, (*words, fields)))
-            # What goes on in a text is indented, so that it looks like no line of its own.
-            say(text.replace("\n", "\n    "))
+            # What goes on in a text is marked, so that it looks like no line of its own, even to
+            # what strips blanks.
+            say(text.replace("\n", "\n    | "))
         lines.tell_of_more()
     return ExitCode.OK
 

@@ -131,13 +131,16 @@ def submit(
 
 
 def _waited(client: "Client", job: "JobHandle", timeout: float | None, *, output: Output) -> int:
-    from observatory.client import WaitTimeout
+    from observatory.client import ObservatoryError, WaitTimeout
 
     try:
         job.wait(timeout)
     except WaitTimeout as error:
         output.print(client.read(f"/jobs/{job.id}")) if output.structured else say(error)
         return ExitCode.NOT_ENDED
+    except ObservatoryError:
+        print(f"job {job.id} was accepted, but its end cannot be read here", file=sys.stderr)
+        raise
     print_job(client, job.job, output=output)
     return ExitCode.OK if job.state == "completed" else ExitCode.FAILED
 
