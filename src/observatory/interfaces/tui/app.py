@@ -66,6 +66,7 @@ class Tui(App[int]):
         super().__init__()
         self.source = Source(client)
         self._demo = Demo()
+        self._keys: tuple[str | None, dict[str, bool]] = (None, {})
 
     def compose(self) -> ComposeResult:
         """Tabs, the view, the command line, the status line, the keys."""
@@ -123,7 +124,7 @@ class Tui(App[int]):
         if not self.is_running:
             return
         self._show_status()
-        self.refresh_bindings()
+        self._show_keys()
 
     async def action_look_again(self) -> None:
         """Read what is shown at once, for it is to be something else."""
@@ -235,7 +236,18 @@ class Tui(App[int]):
 
     def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
         """What may be done depends on the row."""
-        self.refresh_bindings()
+        self._show_keys()
+
+    def _show_keys(self) -> None:
+        # The footer is made anew each time it is told that its keys changed: a draw of its own,
+        # and at two a second for a night more memory than is ever given back.
+        if not self.screen_stack:
+            return  # it is being closed
+        active = self.screen.active_bindings
+        keys = (self.screen.id, {key: one.enabled for key, one in active.items()})
+        if keys != self._keys:
+            self._keys = keys
+            self.refresh_bindings()
 
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
         """Enter, or a click, on a row."""
