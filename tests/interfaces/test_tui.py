@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
+from textual.widgets._footer import FooterKey
 from watching import JOBS, finished, submit
 
 from observatory.client import AsyncClient
@@ -17,7 +21,7 @@ from observatory.interfaces.tui.asking import Confirm, Help, Launcher
 from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.rows import Rows
-from observatory.interfaces.tui.views import ALL
+from observatory.interfaces.tui.views import ALL, Queues
 from real import RunningSystem, running_system
 
 pytestmark = pytest.mark.anyio
@@ -253,3 +257,70 @@ async def test_queues_are_sorted_by_a_column_and_as_the_server_does(system: Runn
         for _ in range(6):
             await pilot.press("s")
         assert pilot.app.view.sorted_by is None
+
+
+async def test_what_is_typed_right_behind_a_key_goes_where_the_key_leads(
+    system: RunningSystem,
+) -> None:
+    async with opened(system.url) as pilot:
+        app = pilot.app
+        typed = {"slash": "/", "colon": ":", "enter": "\r"}
+        for key in ("2", "slash", *"type", "colon", *"echo", "enter", "4"):
+            # As a terminal sends what is typed in one go: all of it before any of it is acted on.
+            app.post_message(Key(key, typed.get(key, key)))
+        await seen(pilot, lambda: isinstance(app.view, Queues))  # type: ignore[attr-defined]
+        assert app.query_one("#filter", Input).value == "type:echo"
+
+
+async def test_what_another_filter_found_is_not_shown_under_this_one(
+    system: RunningSystem,
+) -> None:
+    finished(system, submit(system, "double", n=1))
+    async with opened(system.url) as pilot:
+        await pilot.press("2")
+        jobs = rows(pilot, "jobs")
+        await seen(pilot, lambda: jobs.row_count == 1)
+        held = asyncio.Event()
+        read = pilot.app.source.read  # type: ignore[attr-defined]
+
+        async def late(path: str, params: dict[str, str] | None = None) -> Any:
+            if path == "/jobs":
+                await held.wait()
+            return await read(path, params)
+
+        pilot.app.source.read = late  # type: ignore[attr-defined]
+        await pilot.press("slash", *"state:failed", "enter")
+        await seen(pilot, lambda: jobs.row_count == 0)
+        assert text(pilot, "#page") == "reading…"
+        held.set()
+        await seen(pilot, lambda: text(pilot, "#page") == "no such jobs")
+
+
+async def test_a_job_that_is_not_there_is_no_outage(system: RunningSystem) -> None:
+    async with opened(system.url) as pilot:
+        for absent in ("bogus", str(UUID(int=1))):
+            await pilot.press("colon")
+            pilot.app.query_one("#command", Input).value = f"job {absent}"
+            await pilot.press("enter")
+            await pilot.pause()
+        await seen(pilot, lambda: isinstance(pilot.app.screen, JobScreen))
+        await seen(pilot, lambda: str(UUID(int=1)) in text(pilot, "#job-Summary"))
+        assert "STALE" not in text(pilot, "#status")
+        assert "retry" not in {
+            one.binding.action.removeprefix("app.")
+            for one in pilot.app.screen.active_bindings.values()
+        }
+
+
+async def test_the_footer_is_made_anew_only_when_its_keys_change(system: RunningSystem) -> None:
+    finished(system, submit(system, "double", n=1))
+    async with opened(system.url) as pilot:
+        await pilot.press("2")
+        await seen(pilot, lambda: rows(pilot, "jobs").row_count == 1)
+        await pilot.pause(1)
+        before = list(pilot.app.screen.query(FooterKey))
+        for _ in range(3):
+            await pilot.app.refresh_now()  # type: ignore[attr-defined]
+            await pilot.pause(0.2)
+        assert before
+        assert list(pilot.app.screen.query(FooterKey)) == before

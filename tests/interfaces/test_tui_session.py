@@ -135,7 +135,7 @@ def test_from_a_failing_job_to_its_repair(tmp_path: Path) -> None:
             )  # fmt: skip
             terminal.press("t")
             scenes["`t` shows the traceback of the job under the cursor."] = terminal.shows(
-                "FileNotFoundError", "price_of", "prices.json", "r Retry"
+                "Traceback (most recent call last)", "price_of", "r Retry"
             )
             (tmp_path / "prices.json").write_text('{"tea": 5}')
             terminal.press("Escape")

@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from rich.text import Text
 from textual import work
@@ -17,13 +18,13 @@ from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
 
 from observatory.client import AsyncClient, ObservatoryError
 from observatory.client.connection import LOOPBACK
-from observatory.core.lifecycle import TERMINAL, State
+from observatory.core.lifecycle import TERMINAL
 from observatory.interfaces.tui.asking import Confirm, Help, Launcher
 from observatory.interfaces.tui.demo import Demo
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.source import Source
 from observatory.interfaces.tui.views import ALL, Events, Failures, Jobs, Overview, Queues, View
-from observatory.interfaces.tui.words import line
+from observatory.interfaces.tui.words import duration, line
 
 _REDRAW_S: Final = 0.5
 """At most so often, however much happens."""
@@ -34,6 +35,11 @@ _READY_WITHIN_S: Final = 30.0
 
 _DOUBTFUL: Final = {"r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort"}
 """Keys that do not always do something, and what."""
+
+_COMMANDS: Final = (
+    "overview, jobs FILTER, … alerts, job ID, retry ID, cancel ID, pause QUEUE, resume QUEUE, "
+    "help, q"
+)
 
 
 class Tui(App[int]):
@@ -51,6 +57,7 @@ class Tui(App[int]):
         ),
         Binding("slash", "filter", "Filter", priority=True),
         Binding("colon", "command", "Command", priority=True),
+        Binding("enter", "take", "Take what is typed", show=False, priority=True),
         Binding("enter", "open", "Open", show=False),
         Binding("t", "traceback", "Traceback"),
         Binding("r", "retry", "Retry"),
@@ -76,7 +83,7 @@ class Tui(App[int]):
                 made = view()
                 made.id = view.__name__
                 yield made
-        yield Input(id="command", placeholder="jobs, failures, queues, job ID, retry ID, q")
+        yield Input(id="command", placeholder=_COMMANDS)
         yield Static(id="status")
         yield Footer()
 
@@ -139,8 +146,8 @@ class Tui(App[int]):
         source = self.source
         told = Text(f" {source.client.url}  ", style="dim")
         if source.trouble:
-            since = source.read_at
-            old = "" if since is None else f", old {time.monotonic() - since:.0f} s"
+            age_s = source.trouble_age_s
+            old = "" if age_s is None else f", old {duration(age_s)}"
             told.append(str(line(f"STALE{old}: {source.trouble}", 160)), style="bold red")
         else:
             told.append("live" if source.live else "connecting", style="green")
@@ -205,6 +212,13 @@ class Tui(App[int]):
         """Whether a key is a letter, or an answer to a question."""
         return isinstance(self.focused, Input) or isinstance(self.screen, ModalScreen)
 
+    def action_take(self) -> None:
+        """Take what is typed, once all of it has arrived; what comes after it is no part of it."""
+        box = self.focused
+        if isinstance(box, Input):
+            self._go_to(self.view.rows)
+            box.call_later(box.action_submit)
+
     def on_key(self, event: Key) -> None:
         """Escape leaves whatever is typed into; a key that does nothing now says why."""
         box = self.focused
@@ -227,12 +241,27 @@ class Tui(App[int]):
                 return
         if name in ("q", "quit"):
             self.exit(0)
-        elif name == "job" and rest:
-            self._open_job(rest.strip())
-        elif name in ("retry", "cancel") and rest:
-            self._ask(name, rest.strip())
+        elif name == "help":
+            self.action_help()
+        elif name in ("job", "retry", "cancel"):
+            self._of_a_job(name, rest.strip())
+        elif name in ("pause", "resume"):
+            self._pause(rest.strip(), pause=name == "pause")
         elif name:
-            self.notify(f"no such command: {name[:40]}", severity="warning", markup=False)
+            told = f"no such command: {name[:40]}; there are {_COMMANDS}"
+            self.notify(told, severity="warning", markup=False)
+
+    def _of_a_job(self, name: str, job_id: str) -> None:
+        try:
+            job_id = str(UUID(job_id))
+        except ValueError:
+            told = f"{name} takes the id of a job, a UUID; y copies that of a row"
+            self.notify(told, severity="warning", markup=False)
+            return
+        if name == "job":
+            self._open_job(job_id)
+        else:
+            self._ask(name, job_id)
 
     def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
         """What may be done depends on the row."""
@@ -269,6 +298,8 @@ class Tui(App[int]):
             event = next((one for one in self.source.events if one["id"] == row), None)
             if event is not None and str(event["type"]).startswith("job."):
                 self._open_job(str(event["subject"]))
+            else:
+                self.notify("that event is not of a job")
         elif isinstance(view, Queues):
             await self._filter_jobs(f"queue:{row}")
 
@@ -277,8 +308,15 @@ class Tui(App[int]):
         await self.action_view(Jobs.__name__)
 
     def _open_job(self, job_id: str, tab: str = "Summary") -> None:
+        self.source.looked_away()
         self.push_screen(JobScreen(job_id, tab, self.view.trail))
-        self.source.news.set()
+        self._look()
+
+    def action_leave(self) -> None:
+        """From a job to where it was opened."""
+        self.pop_screen()
+        self.source.looked_away()
+        self._look()  # it may have changed meanwhile
 
     def action_help(self) -> None:
         """Every key."""
@@ -287,7 +325,8 @@ class Tui(App[int]):
             binding = active.binding
             # Textual's own, as how a cursor moves, everybody knows; here is little room.
             own = isinstance(active.node, Tui | View | JobScreen)
-            if binding.description and own and "+" not in binding.key:
+            moves = "+" in binding.key or binding.action.startswith("app.focus")
+            if binding.description and own and not moves:
                 keys.setdefault(self.get_key_display(binding), binding.description)
         self.push_screen(Help(list(keys.items())))
 
@@ -310,21 +349,30 @@ class Tui(App[int]):
         """Why something cannot be done here and now; None where it can."""
         if action == "sort":
             return None if self.view.SORTS else "there is nothing to sort here"
-        if self._job_meant() is None:
+        if (job_id := self._job_meant()) is None:
             return "there is no job in the row"
+        if isinstance(self.screen, JobScreen) and self.screen.missing:
+            return "there is no such job"
         state = self._state_meant()
         if action == "retry" and state is not None and state not in TERMINAL:
             return f"the job is {state}; only one that has ended can run again"
         if action == "cancel" and state in TERMINAL:
             return f"the job is {state} already"
-        if action == "traceback" and state == State.COMPLETED:
+        if action == "traceback" and not self._has_error(job_id):
             return "the job has no error"
         return None
+
+    def _has_error(self, job_id: str) -> bool:
+        if isinstance(self.screen, JobScreen):
+            return self.screen.has_error
+        return job_id not in self.view.faultless
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that would do nothing are not shown, and what is typed is no key."""
         if action in ("view", "filter", "command") and self._typing:
             return False
+        if action == "take":
+            return isinstance(self.focused, Input)
         if action in _DOUBTFUL.values():
             return self._why_not(action) is None
         return True
@@ -366,8 +414,7 @@ class Tui(App[int]):
             self.notify(f"{'queued again' if verb == 'retry' else 'cancelled, or told to stop'}")
         await self.refresh_now()
 
-    @work
-    async def action_pause(self) -> None:
+    def action_pause(self) -> None:
         """Pause or resume the queue in the row, after a question."""
         name = self.view.rows.current
         answer: dict[str, Any] = self.source.values.get("/queues") or {"items": []}
@@ -375,12 +422,19 @@ class Tui(App[int]):
         queue = next((one for one in queues if one["name"] == name), None)
         if queue is None:
             return
-        verb = "Resume" if queue["paused"] else "Pause"
+        self._pause(str(name), pause=not queue["paused"])
+
+    @work
+    async def _pause(self, name: str, *, pause: bool) -> None:
+        verb = "Pause" if pause else "Resume"
+        if not name:
+            self.notify(f"{verb.lower()} takes the name of a queue", severity="warning")
+            return
         if not await self.push_screen_wait(Confirm(Text(f"{verb} queue {name}?"))):
             return
         client = self.source.client
         try:
-            await (client.resume_queue if queue["paused"] else client.pause_queue)(str(name))
+            await (client.pause_queue if pause else client.resume_queue)(name)
         except ObservatoryError as error:
             self.notify(str(line(error)), severity="error", markup=False)
         await self.refresh_now()

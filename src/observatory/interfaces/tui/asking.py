@@ -1,5 +1,6 @@
 """Questions and lists that stand over a view: confirm, help, launcher."""
 
+from itertools import zip_longest
 from typing import ClassVar
 
 from rich.text import Text
@@ -46,7 +47,12 @@ class Help(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Key by key."""
-        told = "\n".join(f"{key:>8}  {about}" for key, about in self._keys)
+        # In two columns, as many terminals have 24 lines and no more.
+        half = (len(self._keys) + 1) // 2
+        named = [f"{key:>6}  {about}" for key, about in self._keys]
+        width = max(map(len, named), default=0) + 2
+        pairs = zip_longest(named[:half], named[half:], fillvalue="")
+        told = "\n".join(f"{left:<{width}}{right}".rstrip() for left, right in pairs)
         with Vertical(classes="dialog"):
             yield Static("Keys", classes="title")
             yield Static(told, markup=False)

@@ -23,7 +23,7 @@ class JobScreen(Screen[None]):
     """A job, read again while it is shown."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "app.pop_screen", "Back"),
+        Binding("escape", "app.leave", "Back"),
         Binding("t", "tab('Traceback')", "Traceback"),
         Binding("r", "app.retry", "Retry"),
         Binding("c", "app.cancel", "Cancel"),
@@ -37,6 +37,10 @@ class JobScreen(Screen[None]):
         self.job_id = job_id
         self.state: str | None = None
         """None until it is known."""
+        self.has_error = True
+        """Whether it has one to show, as far as is known."""
+        self.missing = False
+        """Whether there is no such job."""
         self._trail = trail
         self._first = tab
         self._told: dict[str, Text] = {}
@@ -62,14 +66,17 @@ class JobScreen(Screen[None]):
         if not self.is_attached:
             return  # left while it was read
         if not job:
-            self._tell("Summary", line(source.trouble or "reading…"))
+            told = source.absent(path)
+            self.missing = told is not None
+            self.query_one("#job-head", Static).update(line(f"{self._trail} › {self.job_id}", 80))
+            self._tell("Summary", line(told or source.trouble or "reading…"))
             return
         attempts = await source.read(f"{path}/attempts")
         logs = await source.read(f"{path}/logs", {"limit": str(_LOG_LINES)})
         events = await source.read(f"{path}/events")
         if not self.is_attached:
             return
-        self.state = job["state"]
+        self.state, self.has_error, self.missing = job["state"], bool(job["error"]), False
         named = ("  ", line(job["type"], 80), f"  {job['id']}")
         way = line(f"{self._trail} › " if self._trail else "", 60)
         head = Text.assemble(way, state_text(job["state"]), *named)

@@ -4,9 +4,10 @@ import asyncio
 import time
 from typing import Any, Final
 
-from observatory.client import AsyncClient, ObservatoryError, Unreachable
+from observatory.client import AsyncClient, ObservatoryError, Refused, Unreachable
 
 _EVENTS_KEPT: Final = 500
+_EVENTS_FIRST: Final = 100
 _VALUES_KEPT: Final = 50
 _PAUSE_S: Final = 1.0
 
@@ -18,15 +19,20 @@ class Source:
         self.client = client
         self.values: dict[str, Any] = {}
         """By route: the last answer. A request that failed leaves it as it was."""
+        self._read_at: dict[str, float] = {}
+        """By route: when it was last answered, by the monotonic clock."""
         self._troubles: dict[str, str] = {}
         """By route: why it was not answered."""
+        self._absent: dict[str, str] = {}
+        """By route: what the system says of what is not there."""
         self.unreachable = False
         """Whether that was because nobody answered."""
         self.read_at: float | None = None
-        """When anything was last read, by the monotonic clock."""
+        """When anything was last read."""
         self.latency_s: float | None = None
         self.events: list[dict[str, Any]] = []
         """The newest events, the newest first."""
+        self._known: set[str] = set()
         self.live = False
         self.news = asyncio.Event()
         """Something happened since this was cleared."""
@@ -38,47 +44,75 @@ class Source:
         try:
             self.values[key] = await self.client.read(route, params)
         except ObservatoryError as error:
-            self._troubles[route] = str(error)
-            self.unreachable = isinstance(error, Unreachable)
+            self._failed(key, error)
         else:
-            self._troubles.pop(route, None)
-            self.read_at = time.monotonic()
+            self._troubles.pop(key, None)
+            self._absent.pop(key, None)
+            self._read_at.pop(key, None)
+            self._read_at[key] = self.read_at = time.monotonic()
             self.latency_s = self.read_at - began
             # The newest last; what was looked at long ago is not kept for ever.
             self.values[key] = self.values.pop(key)
             while len(self.values) > _VALUES_KEPT:
-                del self.values[next(iter(self.values))]
+                oldest = next(iter(self.values))
+                del self.values[oldest]
+                self._read_at.pop(oldest, None)
         return self.values.get(key)
+
+    def _failed(self, key: str, error: ObservatoryError) -> None:
+        self.unreachable = isinstance(error, Unreachable)
+        if isinstance(error, Refused) and error.status in (400, 404, 410):
+            # An answer like any other, and no sign that what is shown is old.
+            self._absent[key] = str(error)
+            self._troubles.pop(key, None)
+            self.values.pop(key, None)
+        else:
+            self._troubles[key] = str(error)
+
+    def absent(self, route: str) -> str | None:
+        """What the system says where there is nothing at a route; None where there may be."""
+        return self._absent.get(route)
 
     @property
     def trouble(self) -> str | None:
         """Why something that is shown could not be read; None where all could."""
         return next(iter(self._troubles.values()), None)
 
+    @property
+    def trouble_age_s(self) -> float | None:
+        """How old what is shown in its place is; None where nothing is."""
+        ages = [self._read_at[key] for key in self._troubles if key in self._read_at]
+        return time.monotonic() - min(ages) if ages else None
+
     def looked_away(self) -> None:
         """Another view is opened: what the last one lacked is no trouble of it."""
         self._troubles.clear()
+        self._absent.clear()
 
     async def follow(self) -> None:
         """Follow the events until cancelled, over restarts of the server."""
-        known: set[str] = set()
         while True:
             try:
+                latest = await self.client.read("/events", {"limit": str(_EVENTS_FIRST)})
+                for one in reversed(latest["items"]):
+                    self._heard(one["event"])
                 async for record in self.client.events(follow=True, on_lost=lambda _: self._lost()):
                     self.live = True
-                    event = record.event
-                    if event["id"] in known:
-                        continue
-                    known.add(event["id"])
-                    self.events.insert(0, event)
-                    for old in self.events[_EVENTS_KEPT:]:
-                        known.discard(old["id"])
-                    del self.events[_EVENTS_KEPT:]
-                    self.news.set()
+                    self._heard(record.event)
             except ObservatoryError:
                 pass
             self._lost()
             await asyncio.sleep(_PAUSE_S)
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        if event["id"] in self._known:
+            return
+        self._known.add(event["id"])
+        self.events.insert(0, event)
+        for old in self.events[_EVENTS_KEPT:]:
+            self._known.discard(old["id"])
+        del self.events[_EVENTS_KEPT:]
+        self.news.set()
 
     def _lost(self) -> None:
         self.live = False

@@ -39,6 +39,8 @@ class View(Vertical):
         """None as the server sorts them."""
         self.states: dict[str, str] = {}
         """Of the jobs in the rows."""
+        self.faultless: set[str] = set()
+        """Those of them that have no error to show."""
 
     async def refresh_from(self, source: Source) -> None:
         """Read what it shows, and show it."""
@@ -146,6 +148,8 @@ class Jobs(View):
     def __init__(self) -> None:
         super().__init__()
         self._text = ""
+        self._listed = ""
+        """The filter whose jobs are in the rows."""
         self._cursors: list[str] = []
         """Of the pages gone through, this one's last."""
         self._next: str | None = None
@@ -174,6 +178,10 @@ class Jobs(View):
 
     async def on_input_submitted(self, _: Input.Submitted) -> None:
         """Back to the list, as it is now to be."""
+        if self._listed != self._text:
+            # What another filter had found must not be taken for what this one finds.
+            self.rows.show([])
+            self.query_one("#page", Static).update("reading…")
         self.screen.set_focus(self.rows)
         await self.run_action("app.look_again")
 
@@ -187,8 +195,9 @@ class Jobs(View):
         answer = await source.read("/jobs", params)
         if answer and (text, page) == (self._text, self._cursors[-1:]):
             now = now_of(answer)
-            self._next = answer["next"]
+            self._next, self._listed = answer["next"], text
             self.states = {job["id"]: job["state"] for job in answer["items"]}
+            self.faultless = {job["id"] for job in answer["items"] if not job["error"]}
             self.rows.show([(job["id"], _job(job, now)) for job in answer["items"]])
             self._say_page()
 
@@ -200,6 +209,8 @@ class Jobs(View):
             told.append("n for older")
         if self.rows.follow:
             told.append("the cursor follows the newest; f lets it go")
+        if not self.rows.row_count:
+            told.append("no such jobs" if self._text else "no jobs yet")
         self.query_one("#page", Static).update("; ".join(told))
 
     @property
@@ -338,6 +349,8 @@ class Events(View):
         self.rows.follow = not self.rows.follow
         told = "the cursor follows the newest; f lets it go" if self.rows.follow else ""
         self.query_one("#frozen", Static).update(told)
+        if self.rows.follow:
+            self.rows.move_cursor(row=0)
 
     async def refresh_from(self, source: Source) -> None:
         """Show the newest."""
@@ -364,7 +377,9 @@ class Alerts(View):
                 "embedded": "as the system finds them itself",
                 "alertmanager": "as Alertmanager tells them",
             }[answer["source"]]
-            self.query_one("#known", Static).update(Text(f"{told}. {answer['detail'] or ''}"))
+            none = "" if answer["items"] else "No alert fires. "
+            said = f"{none}{told[:1].upper()}{told[1:]}. {answer['detail'] or ''}"
+            self.query_one("#known", Static).update(Text(said))
             self.rows.show(list(_alerts(answer["items"], now)))
 
 
