@@ -154,6 +154,11 @@ def _burning(rule: AlertRule) -> str:
     )
 
 
+def _runs_for(told: str) -> str:
+    """For how long the oldest process that tells this metric has run; nothing where none does."""
+    return f'(time() - min (process_start_time_seconds{{service!=""}} and on (instance) {told}))'
+
+
 def _expressions(pace: Pace) -> dict[str, str]:
     time, age = pace.time, pace.age
     backlog, latency = known.BACKLOG_GROWING, known.LATENCY_HIGH
@@ -162,7 +167,11 @@ def _expressions(pace: Pace) -> dict[str, str]:
     newest = "observatory_projection_last_event_timestamp_seconds"
     # A gateway that has ended does not take what it was set to along at once.
     interval = f"max (max_over_time(observatory_heartbeat_interval_seconds[{time(600)}]))"
-    stalled = age(known.HEARTBEAT_STALLED.limit)
+    # Where heartbeat jobs are off nothing is to be seen, and where they are rare, seldom.
+    stalled = f"clamp_min(3 * ({interval} > 0), {age(known.HEARTBEAT_STALLED.limit)})"
+    seen = "observatory_heartbeat_last_seen_timestamp_seconds"
+    submitting = _runs_for("observatory_heartbeat_interval_seconds > 0")
+    watching = _runs_for("observatory_log_applied_offset")
     return {
         known.SERVICE_DOWN.name: f"up{{{TARGETS}}} == 0",
         known.NUMBERS_MISSING.name: "absent(observatory_log_applied_offset)",
@@ -198,15 +207,13 @@ def _expressions(pace: Pace) -> dict[str, str]:
             f" unless time() - {_ONE} ({newest}) < {age(known.PROJECTION_LAGGING.limit)}"
         ),
         known.HEARTBEAT_STALLED.name: (
-            # Where heartbeat jobs are off nothing is to be seen, and where they are rare, seldom.
-            f"time() - {_ONE} (observatory_heartbeat_last_seen_timestamp_seconds)"
-            f" > on () group_left () clamp_min(3 * ({interval} > 0), {stalled})"
+            f"time() - {_ONE} ({seen}) > on () group_left () {stalled}"
             # None has ever come through, though a gateway has long been at it.
-            ' or label_replace(time() - min (process_start_time_seconds{service!=""}'
-            " and on (instance) observatory_heartbeat_interval_seconds > 0)"
-            f" > clamp_min(3 * ({interval} > 0), {stalled}), "
+            f" or label_replace({submitting} > {stalled}"
+            # Only an engine could have seen one, and it knows none of before its own start.
+            f" and on () {watching} > {stalled}, "
             '"stage", "completed", "", "")'
-            ' unless on () observatory_heartbeat_last_seen_timestamp_seconds{stage="completed"}'
+            f' unless on () {seen}{{stage="completed"}}'
         ),
         known.BACKEND_UNREACHABLE.name: "observatory_backend_up == 0",
         known.QUEUE_PAUSED_LONG.name: (

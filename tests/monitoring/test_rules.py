@@ -26,6 +26,9 @@ QUEUED = f'observatory_jobs_in_state{{{QUEUE},state="queued",{ENGINE}}}'
 OLDEST = f'observatory_oldest_ready_job_timestamp_seconds{{queue="default",{ENGINE}}}'
 GATEWAY = 'instance="gateway:1",job="observatory",service="gateway"'
 INTERVAL = f"observatory_heartbeat_interval_seconds{{{GATEWAY}}}"
+GATEWAY_STARTED = f"process_start_time_seconds{{{GATEWAY}}}"
+ENGINE_STARTED = f"process_start_time_seconds{{{ENGINE}}}"
+APPLIED = f"observatory_log_applied_offset{{{ENGINE}}}"
 HEARTBEAT = f'observatory_heartbeat_last_seen_timestamp_seconds{{stage="completed",{ENGINE}}}'
 
 
@@ -180,19 +183,48 @@ CASES = (
     Case(
         "ObservatoryHeartbeatStalled",
         True,
-        {INTERVAL: "15x60", f"process_start_time_seconds{{{GATEWAY}}}": "60x60"},
+        {
+            INTERVAL: "15x60",
+            GATEWAY_STARTED: "60x60",
+            ENGINE_STARTED: "60x60",
+            APPLIED: "0x60",
+        },
         why="none has ever come through",
     ),
     Case(
         "ObservatoryHeartbeatStalled",
         False,
-        {INTERVAL: "15x60", f"process_start_time_seconds{{{GATEWAY}}}": "3540x60"},
+        {INTERVAL: "15x60", GATEWAY_STARTED: "60x60", HEARTBEAT: "0+60x58 stale"}
+        | {ENGINE_STARTED: "60x58 stale", APPLIED: "0x58 stale"},
+        why="nobody is there to see one",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {INTERVAL: "15x60", GATEWAY_STARTED: "60x60", HEARTBEAT: "0+60x50 stale"}
+        | {ENGINE_STARTED: "60x50 stale _x6 3540x3", APPLIED: "0x50 stale _x6 0x3"},
+        why="the engine has just started",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {
+            INTERVAL: "15x60",
+            GATEWAY_STARTED: "3540x60",
+            ENGINE_STARTED: "60x60",
+            APPLIED: "0x60",
+        },
         why="the gateway has just started",
     ),
     Case(
         "ObservatoryHeartbeatStalled",
         False,
-        {INTERVAL: "0x60", f"process_start_time_seconds{{{GATEWAY}}}": "60x60"},
+        {
+            INTERVAL: "0x60",
+            GATEWAY_STARTED: "60x60",
+            ENGINE_STARTED: "60x60",
+            APPLIED: "0x60",
+        },
         why="there are to be none",
     ),
     Case("ObservatoryBackendUnreachable", True, {engine("backend_up", 'backend="store",'): "0x60"}),
