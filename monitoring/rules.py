@@ -15,6 +15,7 @@ from typing import Any, Final
 from observatory.core import alert as known
 from observatory.core.alert import AlertRule, Severity
 from observatory.core.canary import HEARTBEAT_JOB
+from observatory.core.job_type import DEFAULT_QUEUE
 
 TARGETS: Final = 'job="observatory"'
 """How the scrape configurations call the system's own processes."""
@@ -170,6 +171,11 @@ def _expressions(pace: Pace) -> dict[str, str]:
     # Where heartbeat jobs are off nothing is to be seen, and where they are rare, seldom.
     stalled = f"clamp_min(3 * ({interval} > 0), {age(known.HEARTBEAT_STALLED.limit)})"
     seen = "observatory_heartbeat_last_seen_timestamp_seconds"
+    # Behind a paused queue they wait, as told to, and for a moment after it was resumed.
+    paused = (
+        "max_over_time(observatory_queue_paused_since_timestamp_seconds"
+        f'{{queue="{DEFAULT_QUEUE}"}}[{time(known.HEARTBEAT_STALLED.limit)}])'
+    )
     submitting = _runs_for("observatory_heartbeat_interval_seconds > 0")
     watching = _runs_for("observatory_log_applied_offset")
     return {
@@ -207,13 +213,14 @@ def _expressions(pace: Pace) -> dict[str, str]:
             f" unless time() - {_ONE} ({newest}) < {age(known.PROJECTION_LAGGING.limit)}"
         ),
         known.HEARTBEAT_STALLED.name: (
-            f"time() - {_ONE} ({seen}) > on () group_left () {stalled}"
+            f'time() - {_ONE} ({seen}{{stage="accepted"}} or {seen} unless on () {paused})'
+            f" > on () group_left () {stalled}"
             # None has ever come through, though a gateway has long been at it.
             f" or label_replace({submitting} > {stalled}"
             # Only an engine could have seen one, and it knows none of before its own start.
             f" and on () {watching} > {stalled}, "
             '"stage", "completed", "", "")'
-            f' unless on () {seen}{{stage="completed"}}'
+            f' unless on () {seen}{{stage="completed"}} unless on () {paused}'
         ),
         known.BACKEND_UNREACHABLE.name: "observatory_backend_up == 0",
         known.QUEUE_PAUSED_LONG.name: (

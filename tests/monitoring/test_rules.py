@@ -29,6 +29,8 @@ INTERVAL = f"observatory_heartbeat_interval_seconds{{{GATEWAY}}}"
 GATEWAY_STARTED = f"process_start_time_seconds{{{GATEWAY}}}"
 ENGINE_STARTED = f"process_start_time_seconds{{{ENGINE}}}"
 APPLIED = f"observatory_log_applied_offset{{{ENGINE}}}"
+PAUSED = f'observatory_queue_paused_since_timestamp_seconds{{queue="default",{ENGINE}}}'
+PAUSED_OTHER = PAUSED.replace("default", "other")
 HEARTBEAT = f'observatory_heartbeat_last_seen_timestamp_seconds{{stage="completed",{ENGINE}}}'
 
 
@@ -226,6 +228,38 @@ CASES = (
             APPLIED: "0x60",
         },
         why="there are to be none",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {HEARTBEAT: "0+60x30 1800x30", INTERVAL: "15x60", PAUSED: "_x29 1800x32"},
+        why="they wait in a queue that is paused",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {HEARTBEAT: "0+60x30 1800x30", INTERVAL: "15x60", PAUSED: "_x29 1800x30 stale"},
+        why="their queue has just been resumed",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {INTERVAL: "15x60", GATEWAY_STARTED: "60x60", PAUSED: "60x60"}
+        | {ENGINE_STARTED: "60x60", APPLIED: "0x60"},
+        why="their queue has been paused from the beginning",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        True,
+        {HEARTBEAT: "0+60x30 1800x30", INTERVAL: "15x60", PAUSED_OTHER: "60x60"},
+        why="another queue is paused",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        True,
+        {HEARTBEAT.replace("completed", "accepted"): "0+60x30 1800x30"}
+        | {INTERVAL: "15x60", PAUSED: "60x60"},
+        why="they are accepted whether their queue is paused or not",
     ),
     Case("ObservatoryBackendUnreachable", True, {engine("backend_up", 'backend="store",'): "0x60"}),
     Case(

@@ -197,6 +197,21 @@ async def test_heartbeat_jobs_that_stop_coming_through_are_told_of_by_their_stag
     assert name not in await some.firing(later_s=150)
 
 
+async def test_heartbeat_jobs_that_wait_in_a_paused_queue_are_not_missed(on: Served) -> None:
+    at = await on.system.store.now()
+    seen = {"accepted": at, "started": at, "completed": at, "applied": at}
+    watch = Watch(on, canary=Canary(15.0, lambda: seen))
+    name = known.HEARTBEAT_STALLED.name
+    assert (await on.http.post("/queues/default/pause")).status_code == 200
+    assert (await watch.firing(later_s=130))[name].labels == {"stage": "accepted"}
+    seen["accepted"] = at + 290 * MICROSECONDS
+    assert name not in await watch.firing(later_s=300)
+    assert (await on.http.post("/queues/default/resume")).status_code == 200
+    assert name not in await watch.firing(later_s=310)
+    seen["accepted"] = at + 420 * MICROSECONDS
+    assert (await watch.firing(later_s=430))[name].labels == {"stage": "started"}
+
+
 async def test_messages_that_nobody_can_read_are_told_of_for_a_while(on: Served) -> None:
     spine = Unreliable(on.system.spine)
     watch = Watch(on, spine=spine)

@@ -21,6 +21,7 @@ from observatory.core.errors import (
     StoreUnavailable,
 )
 from observatory.core.instant import MICROSECONDS
+from observatory.core.job_type import DEFAULT_QUEUE
 from observatory.core.lifecycle import State
 from observatory.core.spine import Spine
 from observatory.core.store import StoreReads
@@ -110,6 +111,8 @@ class Conditions:
         self._canary = canary
         self._began: int | None = None
         """When it was first looked; before that nobody knows what was missed."""
+        self._held_up: int | None = None
+        """When heartbeat jobs' queue was last seen to be paused."""
         self._dead_letters: deque[tuple[int, int]] = deque()
         """When, and how many there were."""
         self._buckets = {width: Buckets(aggregates, width) for width in RESOLUTIONS_S}
@@ -161,7 +164,10 @@ class Conditions:
         waits_s = 0.0 if backlog.oldest_at is None else (now - backlog.oldest_at) / MICROSECONDS
         if waits_s > known.OUTBOX_STUCK.limit:
             found.append(Finding(known.OUTBOX_STUCK, _duration(waits_s)))
-        for queue, since in (await self._store.paused_queues()).items():
+        paused = await self._store.paused_queues()
+        if DEFAULT_QUEUE in paused:
+            self._held_up = now
+        for queue, since in paused.items():
             paused_s = (now - since) / MICROSECONDS
             if paused_s > known.QUEUE_PAUSED_LONG.limit:
                 labels = {"queue": queue}
@@ -193,7 +199,10 @@ class Conditions:
             return []
         limit_s = max(known.HEARTBEAT_STALLED.limit, 3 * self._canary.every_s)
         seen = self._canary.seen()
-        for stage in STAGES:
+        # Behind a paused queue they wait, as told to, and for a moment after it was resumed.
+        grace_us = known.HEARTBEAT_STALLED.limit * MICROSECONDS
+        held_up = self._held_up is not None and now - self._held_up < grace_us
+        for stage in STAGES[:1] if held_up else STAGES:
             # The first that is late; the later ones wait for it.
             late_s = (now - seen.get(stage, self._began)) / MICROSECONDS
             if late_s > limit_s:
