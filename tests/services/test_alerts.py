@@ -17,7 +17,7 @@ from observatory.core.aggregates import Deltas
 from observatory.core.alert import Alert
 from observatory.core.errors import StoreUnavailable
 from observatory.core.instant import MICROSECONDS
-from observatory.services.read_model.alerts import AlertsElsewhere
+from observatory.services.read_model.alerts import AlertsElsewhere, shown
 from observatory.services.read_model.conditions import EVALUATED, NO_CANARY, Canary, Conditions
 from observatory.services.read_model.freshness import Clock
 from services.embedding import SOON_S, Served, Unreliable, served, until
@@ -303,13 +303,30 @@ def answers() -> Any:
 async def test_alertmanagers_alerts_are_shown_without_its_scripts(answers: Any) -> None:
     answers["body"] = json.dumps([SAID]).encode()
     alertmanager = Alertmanager(answers["url"] + "/")
-    (alert,) = await alertmanager.firing()
+    (alert,) = (await alertmanager.firing()).alerts
     await alertmanager.close()
-    assert answers["asked"].startswith("/api/v2/alerts?active=true&silenced=false")
+    assert answers["asked"].startswith("/api/v2/alerts?active=true&silenced=true")
     assert "filter=alertname%3D~%22Observatory.%2B%22" in answers["asked"]
     assert (alert.name, alert.severity, alert.labels) == ("Disk", "warning", {"queue": "q"})
     assert alert.runbook is None
     assert alert.since == 1_795_467_686_401_000
+
+
+async def test_alerts_that_are_silenced_are_counted_and_not_shown(answers: Any) -> None:
+    silenced: dict[str, Any] = SAID | {"status": {"state": "suppressed", "silencedBy": ["1"]}}
+    always = silenced | {"labels": {"alertname": known.WATCHDOG.name, "severity": "info"}}
+    answers["body"] = json.dumps([SAID, silenced, always]).encode()
+    alertmanager = Alertmanager(answers["url"])
+    alerts = AlertsElsewhere(alertmanager, lambda: 5)
+    (loop,) = alerts.loops
+    assert "silenced" not in shown(alerts.known(), 5)
+    loop.start()
+    await until(lambda: alerts.known().alerts)
+    await loop.stop()
+    await alertmanager.close()
+    body = shown(alerts.known(), 5)
+    assert [item["name"] for item in body["items"]] == ["Disk"]
+    assert body["silenced"] == 1
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,18 @@ class Alert(msgspec.Struct, frozen=True):
     labels: dict[str, str]
 
 
+class Firing(msgspec.Struct, frozen=True):
+    """The alerts that fire now, as somebody else tells them."""
+
+    alerts: tuple[Alert, ...]
+    silenced: int
+    """How many more do, that somebody wanted to hear no more of."""
+
+
 class Alerting(Protocol):
     """Somebody else who knows which alerts fire."""
 
-    async def firing(self) -> list[Alert]:
+    async def firing(self) -> Firing:
         """Those that do now.
 
         Raises:

@@ -363,7 +363,10 @@ class Alerts(View):
                 "embedded": "as the system finds them itself",
                 "alertmanager": "as Alertmanager tells them",
             }[answer["source"]]
-            self.query_one("#known", Static).update(Text(f"{told}. {answer['detail'] or ''}"))
+            count = answer.get("silenced", 0)
+            silenced = f"; {count} {'is' if count == 1 else 'are'} silenced" if count else ""
+            note = f"{told}{silenced}. {answer['detail'] or ''}"
+            self.query_one("#known", Static).update(Text(note))
             self.rows.show(list(_alerts(answer["items"], now)))
 
 

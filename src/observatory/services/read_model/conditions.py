@@ -153,7 +153,7 @@ class Conditions:
             if now - self._since[one.key] >= one.rule.for_s * MICROSECONDS
         ]
         detail = f"{', '.join(unreachable)} did not answer" if unreachable else None
-        self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail)
+        self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail=detail)
 
     async def _of_store(self, now: int) -> list[Finding]:
         found: list[Finding] = []
