@@ -528,3 +528,6 @@ def test_services_are_where_the_guide_starts_them() -> None:
 
     assert {name: str(port) for name, port in scraping.PORTS.items()} == started
     assert all(f"127.0.0.1:{port}" in text for port in started.values())
+    # Links lead to the edge; a service that took its port would answer them with 404.
+    assert "| `EDGE_LISTEN` | where it listens, as `127.0.0.1:8080` |" in guide
+    assert "8080" not in started.values()
