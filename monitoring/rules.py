@@ -132,16 +132,18 @@ def _failures(pace: Pace, window_s: int) -> list[dict[str, str]]:
     finished = f"increase(observatory_jobs_finished_total{{{_USERS}}}[{span}])"
     failed = f'increase(observatory_jobs_finished_total{{outcome="failed",{_USERS}}}[{span}])'
     both = {"failed": failed, "finished": finished}
+    increase = f"increase{label}"
     # Numerator and denominator apart: a ratio of ratios is no ratio.
     sums = {
         name: f"sum without (queue, job_type, outcome) ({_ONE} ({expr}))"
         for name, expr in both.items()
     }
     return [
-        _recorded(f"observatory:jobs_finished:increase{label}", sums["finished"]),
+        _recorded(f"observatory:jobs_finished:{increase}", sums["finished"]),
+        _recorded(f"observatory:jobs_failed:{increase}", sums["failed"]),
         _recorded(
             f"observatory:jobs_failed_per_finished:ratio_rate{label}",
-            f"{sums['failed']} / (observatory:jobs_finished:increase{label} > 0)",
+            f"observatory:jobs_failed:{increase} / (observatory:jobs_finished:{increase} > 0)",
         ),
     ]
 
@@ -151,7 +153,7 @@ def _burning(rule: AlertRule) -> str:
     ratio, count = "observatory:jobs_failed_per_finished:ratio_rate", REAL_TIME.time
     return (
         f"{ratio}{count(long)} > {rule.limit:g} and {ratio}{count(short)} > {rule.limit:g}"
-        f" and observatory:jobs_finished:increase{count(long)} >= {known.FEW_JOBS}"
+        f" and observatory:jobs_failed:increase{count(long)} >= {known.FEW_FAILURES}"
     )
 
 

@@ -12,8 +12,8 @@ PORTS: Final[Mapping[str, int]] = {
     "metrics-engine": 8082,
     "read-model": 8083,
 }
-"""Ports of the services in the examples; `file_sd` takes any others. Where `observatory up` listens,
-the edge does: links to runbooks lead there in every shape."""
+"""Ports of the services in the examples; `file_sd` takes any others. Where `observatory up`
+listens, the edge does: links to runbooks lead there in every shape."""
 KEY_FILE: Final = "/etc/prometheus/secrets/observatory-key"
 
 

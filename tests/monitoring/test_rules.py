@@ -119,6 +119,13 @@ CASES = (
         at="80m",
         why="one job of one",
     ),
+    Case(
+        "ObservatoryJobFailureRatioHigh",
+        False,
+        finished("0x60 1x2 2x30", "0x50 0+1x10 10x30"),
+        at="67m",
+        why="two jobs of twelve",
+    ),
     Case("ObservatoryJobFailureRatioRaised", True, finished("0+8x480", "0+92x480"), at="8h"),
     Case("ObservatoryJobFailureRatioRaised", False, finished("0+5x480", "0+95x480"), at="8h"),
     Case("ObservatoryDeadLettersGrowing", True, {engine("dead_letters"): "0x50 1x10"}),

@@ -266,14 +266,14 @@ class Conditions:
         return self._samples[-1].queued.get(queue, 0) > before.queued.get(queue, 0)
 
     async def _burning(self, rule: AlertRule, now: int) -> Finding | None:
-        long, finished = await self._failures(rule.window_s, now)
+        long, failed = await self._failures(rule.window_s, now)
         short, _ = await self._failures(rule.short_window_s, now)
-        if finished < known.FEW_JOBS or long <= rule.limit or short <= rule.limit:
+        if failed < known.FEW_FAILURES or long <= rule.limit or short <= rule.limit:
             return None
         return Finding(rule, f"{100 * long:.1f}%")
 
     async def _failures(self, window_s: int, now: int) -> tuple[float, int]:
-        """The share of failures among the jobs that ended in a window, and how many ended."""
+        """The share of failures among the jobs that ended in a window, and how many failed."""
         now_s = now // MICROSECONDS
         buckets = self._buckets[min(w for w, kept in KEPT_S.items() if window_s <= kept)]
         await buckets.refresh(now_s, window_s)
@@ -282,7 +282,8 @@ class Conditions:
             if measure in counts and type != HEARTBEAT_JOB:
                 counts[measure] += count
         finished = sum(counts.values())
-        return (counts["failed"] / finished if finished else 0.0), finished
+        failed = counts["failed"]
+        return (failed / finished if finished else 0.0), failed
 
 
 def _alert(finding: Finding, since: int) -> Alert:
