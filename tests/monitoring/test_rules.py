@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from development import installation
+from monitoring import dashboards, scraping
 from monitoring import rules as written
-from monitoring import scraping
 from monitoring.__main__ import HERE, dumped, files
 from observatory.core import alert as known
 
@@ -460,6 +460,23 @@ def test_an_alert_says_what_is_wrong_since_when_and_where_to_read_on(tmp_path: P
             }
         ],
     )
+
+
+def test_panels_of_what_nobody_tells_of_are_empty(tmp_path: Path) -> None:
+    (board,) = (one for one in dashboards.ALL if one.uid == "observatory-backends")
+    exprs = [expr for panel in board.panels for expr in panel.queries.values()]
+    told = [{"expr": expr, "eval_time": "10m", "exp_samples": []} for expr in exprs]
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": "any", "values": "0x10"}],
+        "promql_expr_test": told,
+    }
+    promtool_test(tmp_path, [test])
+
+
+def test_no_panel_counts_the_event_log_as_waiting_work() -> None:
+    exprs = [e for one in dashboards.ALL for panel in one.panels for e in panel.queries.values()]
+    assert not [expr for expr in exprs if re.search(r"rabbitmq_queue_messages(_ready)?\b", expr)]
 
 
 def promtool_test(folder: Path, tests: list[dict[str, Any]]) -> None:
