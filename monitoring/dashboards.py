@@ -230,11 +230,9 @@ BACKENDS: Final = Dashboard(
             },
         ),
         Panel(
-            "What stands in RabbitMQ's queues?",
-            {
-                "ready": "sum (rabbitmq_queue_messages_ready)",
-                "unacknowledged": "sum (rabbitmq_queue_messages_unacked)",
-            },
+            "What has RabbitMQ delivered that is not acknowledged?",
+            # Not what is ready: its plugin adds the event log to that, which grows with history.
+            {"messages": "sum (rabbitmq_queue_messages_unacked)"},
         ),
         Panel(
             "Who is connected to PostgreSQL?",
@@ -242,8 +240,11 @@ BACKENDS: Final = Dashboard(
         ),
         Panel(
             "How far are PostgreSQL's replicas behind?",
-            # Who has no replica has no such series.
-            {"bytes": "max (pg_stat_replication_pg_wal_lsn_diff) or vector(0)"},
+            # Who has no replica has no such series, and is 0 behind; of whom nobody tells is not.
+            {
+                "bytes": "max (pg_stat_replication_pg_wal_lsn_diff)"
+                " or max (0 * pg_settings_max_connections)"
+            },
             unit="bytes",
         ),
         Panel(

@@ -15,6 +15,7 @@ from typing import Any, Final
 from observatory.core import alert as known
 from observatory.core.alert import AlertRule, Severity
 from observatory.core.canary import HEARTBEAT_JOB
+from observatory.core.job_type import DEFAULT_QUEUE
 
 TARGETS: Final = 'job="observatory"'
 """How the scrape configurations call the system's own processes."""
@@ -131,16 +132,18 @@ def _failures(pace: Pace, window_s: int) -> list[dict[str, str]]:
     finished = f"increase(observatory_jobs_finished_total{{{_USERS}}}[{span}])"
     failed = f'increase(observatory_jobs_finished_total{{outcome="failed",{_USERS}}}[{span}])'
     both = {"failed": failed, "finished": finished}
+    increase = f"increase{label}"
     # Numerator and denominator apart: a ratio of ratios is no ratio.
     sums = {
         name: f"sum without (queue, job_type, outcome) ({_ONE} ({expr}))"
         for name, expr in both.items()
     }
     return [
-        _recorded(f"observatory:jobs_finished:increase{label}", sums["finished"]),
+        _recorded(f"observatory:jobs_finished:{increase}", sums["finished"]),
+        _recorded(f"observatory:jobs_failed:{increase}", sums["failed"]),
         _recorded(
             f"observatory:jobs_failed_per_finished:ratio_rate{label}",
-            f"{sums['failed']} / (observatory:jobs_finished:increase{label} > 0)",
+            f"observatory:jobs_failed:{increase} / (observatory:jobs_finished:{increase} > 0)",
         ),
     ]
 
@@ -150,8 +153,13 @@ def _burning(rule: AlertRule) -> str:
     ratio, count = "observatory:jobs_failed_per_finished:ratio_rate", REAL_TIME.time
     return (
         f"{ratio}{count(long)} > {rule.limit:g} and {ratio}{count(short)} > {rule.limit:g}"
-        f" and observatory:jobs_finished:increase{count(long)} >= {known.FEW_JOBS}"
+        f" and observatory:jobs_failed:increase{count(long)} >= {known.FEW_FAILURES}"
     )
+
+
+def _runs_for(told: str) -> str:
+    """For how long the oldest process that tells this metric has run; nothing where none does."""
+    return f'(time() - min (process_start_time_seconds{{service!=""}} and on (instance) {told}))'
 
 
 def _expressions(pace: Pace) -> dict[str, str]:
@@ -162,7 +170,16 @@ def _expressions(pace: Pace) -> dict[str, str]:
     newest = "observatory_projection_last_event_timestamp_seconds"
     # A gateway that has ended does not take what it was set to along at once.
     interval = f"max (max_over_time(observatory_heartbeat_interval_seconds[{time(600)}]))"
-    stalled = age(known.HEARTBEAT_STALLED.limit)
+    # Where heartbeat jobs are off nothing is to be seen, and where they are rare, seldom.
+    stalled = f"clamp_min(3 * ({interval} > 0), {age(known.HEARTBEAT_STALLED.limit)})"
+    seen = "observatory_heartbeat_last_seen_timestamp_seconds"
+    # Behind a paused queue they wait, as told to, and for a moment after it was resumed.
+    paused = (
+        "max_over_time(observatory_queue_paused_since_timestamp_seconds"
+        f'{{queue="{DEFAULT_QUEUE}"}}[{time(known.HEARTBEAT_STALLED.limit)}])'
+    )
+    submitting = _runs_for("observatory_heartbeat_interval_seconds > 0")
+    watching = _runs_for("observatory_log_applied_offset")
     return {
         known.SERVICE_DOWN.name: f"up{{{TARGETS}}} == 0",
         known.NUMBERS_MISSING.name: "absent(observatory_log_applied_offset)",
@@ -198,15 +215,14 @@ def _expressions(pace: Pace) -> dict[str, str]:
             f" unless time() - {_ONE} ({newest}) < {age(known.PROJECTION_LAGGING.limit)}"
         ),
         known.HEARTBEAT_STALLED.name: (
-            # Where heartbeat jobs are off nothing is to be seen, and where they are rare, seldom.
-            f"time() - {_ONE} (observatory_heartbeat_last_seen_timestamp_seconds)"
-            f" > on () group_left () clamp_min(3 * ({interval} > 0), {stalled})"
+            f'time() - {_ONE} ({seen}{{stage="accepted"}} or {seen} unless on () {paused})'
+            f" > on () group_left () {stalled}"
             # None has ever come through, though a gateway has long been at it.
-            ' or label_replace(time() - min (process_start_time_seconds{service!=""}'
-            " and on (instance) observatory_heartbeat_interval_seconds > 0)"
-            f" > clamp_min(3 * ({interval} > 0), {stalled}), "
+            f" or label_replace({submitting} > {stalled}"
+            # Only an engine could have seen one, and it knows none of before its own start.
+            f" and on () {watching} > {stalled}, "
             '"stage", "completed", "", "")'
-            ' unless on () observatory_heartbeat_last_seen_timestamp_seconds{stage="completed"}'
+            f' unless on () {seen}{{stage="completed"}} unless on () {paused}'
         ),
         known.BACKEND_UNREACHABLE.name: "observatory_backend_up == 0",
         known.QUEUE_PAUSED_LONG.name: (

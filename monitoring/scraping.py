@@ -7,12 +7,13 @@ from monitoring.rules import BACKENDS
 
 INTERVAL_S: Final = 15
 PORTS: Final[Mapping[str, int]] = {
-    "gateway": 8080,
+    "gateway": 8084,
     "processor": 8081,
     "metrics-engine": 8082,
     "read-model": 8083,
 }
-"""Ports of the services in the examples; `file_sd` takes any others."""
+"""Ports of the services in the examples; `file_sd` takes any others. Where `observatory up`
+listens, the edge does: links to runbooks lead there in every shape."""
 KEY_FILE: Final = "/etc/prometheus/secrets/observatory-key"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import recorded
 from test_cli import JOBS, cli
 
 from conformance import postgres, rabbitmq, redis_bench
@@ -115,6 +116,31 @@ def test_a_running_system_tells_of_itself(tmp_path: Path) -> None:
     for subject in ("system", "numbers", "clock", "alerts", "data schema"):
         assert told[subject]["verdict"] == "PASS"
     assert "port" not in told
+
+
+@pytest.mark.parametrize(
+    ("status", "slug", "subject", "advice"),
+    [
+        (503, "aggregates-unavailable", "numbers", "bring back"),
+        (404, "not-found", "views", "--url"),
+        (401, "unauthorized", "views", "--key"),
+    ],
+)
+def test_numbers_that_cannot_be_read_are_told_with_what_helps(
+    monkeypatch: pytest.MonkeyPatch, status: int, slug: str, subject: str, advice: str
+) -> None:
+    def read(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        if path == "/stats":
+            return recorded.problem(status, slug, "No", "not now")
+        return (200, {}) if path == "/readyz" else answered(path, query)
+
+    answered = recorded.read
+    monkeypatch.setattr(recorded, "read", read)
+    with recorded.recorded_system() as url:
+        told = found(url=url)
+    assert advice in told[subject]["advice"]
+    # What else there is to ask is asked where it can be answered.
+    assert ("backends" in told) == (status == 503)
 
 
 def test_a_difference_of_clocks_is_told_unless_the_asking_explains_it() -> None:

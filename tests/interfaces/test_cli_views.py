@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from recorded import WRITTEN, recorded_system
 from test_cli import cli
 
 from real import RunningSystem, running_system, until
@@ -152,6 +153,13 @@ def test_no_alert_is_said_as_such_and_one_that_fires_is_told(system: RunningSyst
     told = cli("alerts", url=system.url).stdout
     assert told.startswith("no alert fires\nknown by embedded, ")
     assert json.loads(cli("alerts", "--json", url=system.url).stdout)["source"] == "embedded"
+
+
+def test_alerts_that_are_silenced_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer: dict[str, Any] = WRITTEN["/alerts"]
+    monkeypatch.setitem(WRITTEN, "/alerts", answer | {"items": [], "silenced": 1})
+    with recorded_system() as url:
+        assert cli("alerts", url=url).stdout.startswith("no alert fires; 1 is silenced\n")
 
 
 def test_what_fails_nowhere_is_said_so(system: RunningSystem) -> None:

@@ -40,6 +40,17 @@ def test_two_clicks_from_the_health_line_to_the_traceback(
     watched.assert_clean()
 
 
+def test_alerts_that_are_silenced_are_told(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    watched = watch(system.url)
+    answer = system.http.get("/alerts").json() | {"source": "alertmanager", "silenced": 1}
+    watched.page.route("**/alerts", lambda route: route.fulfill(json=answer))
+    page = watched.open()
+    expect(page.locator(".verdict")).to_have_text("1 alert fires and is silenced.")
+    watched.assert_clean()
+
+
 def test_the_filter_box_completes_and_says_what_it_does_not_understand(
     system: RunningSystem, watch: Callable[..., Watched]
 ) -> None:

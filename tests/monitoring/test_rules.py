@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from development import installation
+from monitoring import dashboards, scraping
 from monitoring import rules as written
-from monitoring import scraping
 from monitoring.__main__ import HERE, dumped, files
 from observatory.core import alert as known
 
@@ -26,6 +26,11 @@ QUEUED = f'observatory_jobs_in_state{{{QUEUE},state="queued",{ENGINE}}}'
 OLDEST = f'observatory_oldest_ready_job_timestamp_seconds{{queue="default",{ENGINE}}}'
 GATEWAY = 'instance="gateway:1",job="observatory",service="gateway"'
 INTERVAL = f"observatory_heartbeat_interval_seconds{{{GATEWAY}}}"
+GATEWAY_STARTED = f"process_start_time_seconds{{{GATEWAY}}}"
+ENGINE_STARTED = f"process_start_time_seconds{{{ENGINE}}}"
+APPLIED = f"observatory_log_applied_offset{{{ENGINE}}}"
+PAUSED = f'observatory_queue_paused_since_timestamp_seconds{{queue="default",{ENGINE}}}'
+PAUSED_OTHER = PAUSED.replace("default", "other")
 HEARTBEAT = f'observatory_heartbeat_last_seen_timestamp_seconds{{stage="completed",{ENGINE}}}'
 
 
@@ -114,6 +119,13 @@ CASES = (
         at="80m",
         why="one job of one",
     ),
+    Case(
+        "ObservatoryJobFailureRatioHigh",
+        False,
+        finished("0x60 1x2 2x30", "0x50 0+1x10 10x30"),
+        at="67m",
+        why="two jobs of twelve",
+    ),
     Case("ObservatoryJobFailureRatioRaised", True, finished("0+8x480", "0+92x480"), at="8h"),
     Case("ObservatoryJobFailureRatioRaised", False, finished("0+5x480", "0+95x480"), at="8h"),
     Case("ObservatoryDeadLettersGrowing", True, {engine("dead_letters"): "0x50 1x10"}),
@@ -180,20 +192,81 @@ CASES = (
     Case(
         "ObservatoryHeartbeatStalled",
         True,
-        {INTERVAL: "15x60", f"process_start_time_seconds{{{GATEWAY}}}": "60x60"},
+        {
+            INTERVAL: "15x60",
+            GATEWAY_STARTED: "60x60",
+            ENGINE_STARTED: "60x60",
+            APPLIED: "0x60",
+        },
         why="none has ever come through",
     ),
     Case(
         "ObservatoryHeartbeatStalled",
         False,
-        {INTERVAL: "15x60", f"process_start_time_seconds{{{GATEWAY}}}": "3540x60"},
+        {INTERVAL: "15x60", GATEWAY_STARTED: "60x60", HEARTBEAT: "0+60x58 stale"}
+        | {ENGINE_STARTED: "60x58 stale", APPLIED: "0x58 stale"},
+        why="nobody is there to see one",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {INTERVAL: "15x60", GATEWAY_STARTED: "60x60", HEARTBEAT: "0+60x50 stale"}
+        | {ENGINE_STARTED: "60x50 stale _x6 3540x3", APPLIED: "0x50 stale _x6 0x3"},
+        why="the engine has just started",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {
+            INTERVAL: "15x60",
+            GATEWAY_STARTED: "3540x60",
+            ENGINE_STARTED: "60x60",
+            APPLIED: "0x60",
+        },
         why="the gateway has just started",
     ),
     Case(
         "ObservatoryHeartbeatStalled",
         False,
-        {INTERVAL: "0x60", f"process_start_time_seconds{{{GATEWAY}}}": "60x60"},
+        {
+            INTERVAL: "0x60",
+            GATEWAY_STARTED: "60x60",
+            ENGINE_STARTED: "60x60",
+            APPLIED: "0x60",
+        },
         why="there are to be none",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {HEARTBEAT: "0+60x30 1800x30", INTERVAL: "15x60", PAUSED: "_x29 1800x32"},
+        why="they wait in a queue that is paused",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {HEARTBEAT: "0+60x30 1800x30", INTERVAL: "15x60", PAUSED: "_x29 1800x30 stale"},
+        why="their queue has just been resumed",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {INTERVAL: "15x60", GATEWAY_STARTED: "60x60", PAUSED: "60x60"}
+        | {ENGINE_STARTED: "60x60", APPLIED: "0x60"},
+        why="their queue has been paused from the beginning",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        True,
+        {HEARTBEAT: "0+60x30 1800x30", INTERVAL: "15x60", PAUSED_OTHER: "60x60"},
+        why="another queue is paused",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        True,
+        {HEARTBEAT.replace("completed", "accepted"): "0+60x30 1800x30"}
+        | {INTERVAL: "15x60", PAUSED: "60x60"},
+        why="they are accepted whether their queue is paused or not",
     ),
     Case("ObservatoryBackendUnreachable", True, {engine("backend_up", 'backend="store",'): "0x60"}),
     Case(
@@ -389,6 +462,23 @@ def test_an_alert_says_what_is_wrong_since_when_and_where_to_read_on(tmp_path: P
     )
 
 
+def test_panels_of_what_nobody_tells_of_are_empty(tmp_path: Path) -> None:
+    (board,) = (one for one in dashboards.ALL if one.uid == "observatory-backends")
+    exprs = [expr for panel in board.panels for expr in panel.queries.values()]
+    told = [{"expr": expr, "eval_time": "10m", "exp_samples": []} for expr in exprs]
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": "any", "values": "0x10"}],
+        "promql_expr_test": told,
+    }
+    promtool_test(tmp_path, [test])
+
+
+def test_no_panel_counts_the_event_log_as_waiting_work() -> None:
+    exprs = [e for one in dashboards.ALL for panel in one.panels for e in panel.queries.values()]
+    assert not [expr for expr in exprs if re.search(r"rabbitmq_queue_messages(_ready)?\b", expr)]
+
+
 def promtool_test(folder: Path, tests: list[dict[str, Any]]) -> None:
     """Have promtool evaluate the rules over these series."""
     file = folder / "tests.yml"
@@ -462,3 +552,6 @@ def test_services_are_where_the_guide_starts_them() -> None:
 
     assert {name: str(port) for name, port in scraping.PORTS.items()} == started
     assert all(f"127.0.0.1:{port}" in text for port in started.values())
+    # Links lead to the edge; a service that took its port would answer them with 404.
+    assert "| `EDGE_LISTEN` | where it listens, as `127.0.0.1:8080` |" in guide
+    assert "8080" not in started.values()

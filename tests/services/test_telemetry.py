@@ -71,6 +71,15 @@ def test_what_is_remembered_is_bounded() -> None:
         repeats(None, "warning", {"job": 1000})
 
 
+@pytest.mark.parametrize(("level", "lines"), [("info", 0), ("debug", 1)])
+def test_requests_that_go_well_are_told_to_who_looks_for_everything(
+    level: str, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with configured(level):
+        logging.getLogger("httpx").info("HTTP Request: GET /api/v2/alerts")
+    assert len(capsys.readouterr().err.splitlines()) == lines
+
+
 def test_what_libraries_log_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
     with configured("warning", "observatory-gateway"):
         library = logging.getLogger("uvicorn.error")

@@ -204,6 +204,8 @@ export interface Alerts extends Page<Alert> {
   source: "alertmanager" | "embedded" | "none";
   sourceAsOf: Timestamp | null;
   ageSeconds: number | null;
+  /** How many more fire and are silenced. */
+  silenced?: number;
   detail: string | null;
 }
 

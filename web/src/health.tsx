@@ -126,12 +126,17 @@ function reasons(): string[] {
 }
 
 /** Alerts that fire, the worst first; null where nobody knows of any. */
-function alerting(): { shown: Alert[]; unsure: string | null } | null {
+function alerting(): { shown: Alert[]; silenced: number; unsure: string | null } | null {
   const read = alerts.value.value;
   if (!read || read.source === "none") return null;
   const old = (read.ageSeconds ?? 0) > 30;
   const unsure = read.detail !== null && (old || read.sourceAsOf === null) ? read.detail : null;
-  return { shown: read.items.filter((alert) => alert.name !== WATCHDOG), unsure };
+  const shown = read.items.filter((alert) => alert.name !== WATCHDOG);
+  return { shown, silenced: read.silenced ?? 0, unsure };
+}
+
+function silencedAlerts(silenced: number): string {
+  return silenced === 1 ? "1 alert fires and is silenced." : `${count(silenced)} alerts fire and are silenced.`;
 }
 
 function AlertLine({ alert }: { alert: Alert }) {
@@ -155,10 +160,12 @@ function Verdict() {
   const known = alerting();
   const shown = known?.shown ?? [];
   const unsure = known?.unsure ?? null;
+  const silenced = known?.silenced ? silencedAlerts(known.silenced) : null;
   const [open, setOpen] = useState(true);
   const read = stats.value.value;
   if (!told.length && !shown.length && unsure === null) {
     const well = read !== null && staleSince.value === null && live.connection.value.phase === "live";
+    if (silenced) return <p class="verdict note">{silenced}</p>;
     return well ? <p class="verdict unseen">All is well</p> : null;
   }
   const critical = shown.some((alert) => alert.severity === "critical");
@@ -177,6 +184,7 @@ function Verdict() {
           {unsure !== null && <li data-severity="unknown">Alerts may be missing: {unsure}</li>}
         </ul>
       )}
+      {silenced && <p class="note">{silenced}</p>}
       {told.length > 0 && (
         <ul class="reasons">
           {told.map((reason) => (

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from observatory.core.alert import Alert
+from observatory.core.alert import WATCHDOG, Alert, Firing
 from observatory.core.errors import ConfigurationError
 from observatory.core.instant import MICROSECONDS
 
@@ -19,7 +19,7 @@ _TEXT_MAX: Final = 2000
 _PATH: Final = "/api/v2/alerts"
 _QUERY: Final = {
     "active": "true",
-    "silenced": "false",
+    "silenced": "true",
     "inhibited": "false",
     # Others' alerts may come to the same Alertmanager, and this is no view of those.
     "filter": 'alertname=~"Observatory.+"',
@@ -32,10 +32,15 @@ class _Annotations(msgspec.Struct):
     runbook_url: str | None = None
 
 
+class _Status(msgspec.Struct, rename="camel"):
+    silenced_by: list[str] = []
+
+
 class _Given(msgspec.Struct, rename="camel"):
     labels: dict[str, str]
     starts_at: datetime
     annotations: _Annotations = msgspec.field(default_factory=_Annotations)
+    status: _Status = msgspec.field(default_factory=_Status)
 
 
 _decode: Final = msgspec.json.Decoder(list[_Given]).decode
@@ -55,8 +60,9 @@ class Alertmanager:
         self._url = url.rstrip("/")
         self._client: httpx.AsyncClient | None = None
 
-    async def firing(self) -> list[Alert]:
-        """The alerts that fire and are neither silenced nor inhibited, at most 500.
+    async def firing(self) -> Firing:
+        """The alerts that fire and are neither silenced nor inhibited, at most 500; and how many
+        are silenced.
 
         Raises:
             OSError: it does not answer, or with something else.
@@ -72,7 +78,14 @@ class Alertmanager:
             given = _decode(body)
         except msgspec.DecodeError as error:
             raise OSError(f"not an answer of Alertmanager: {error}") from error
-        return [_alert(one) for one in given[:_ALERTS_MAX]]
+        told = [one for one in given if not one.status.silenced_by]
+        # The one that always fires tells of nothing that is wrong.
+        silenced = sum(
+            1
+            for one in given
+            if one.status.silenced_by and one.labels.get("alertname") != WATCHDOG.name
+        )
+        return Firing(tuple(_alert(one) for one in told[:_ALERTS_MAX]), silenced)
 
     async def _read(self, client: httpx.AsyncClient) -> bytes:
         async with client.stream("GET", self._url + _PATH, params=_QUERY) as answer:

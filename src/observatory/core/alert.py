@@ -12,8 +12,8 @@ import msgspec
 STUCK_S: Final = 3600.0
 """A job that waits for longer is left alone by everybody, whether its queue grows or not."""
 
-FEW_JOBS: Final = 10
-"""A ratio of fewer jobs in its window says nothing."""
+FEW_FAILURES: Final = 10
+"""A ratio made by fewer failures in its long window says nothing, however few jobs there were."""
 
 
 class Severity(StrEnum):
@@ -63,10 +63,18 @@ class Alert(msgspec.Struct, frozen=True):
     labels: dict[str, str]
 
 
+class Firing(msgspec.Struct, frozen=True):
+    """The alerts that fire now, as somebody else tells them."""
+
+    alerts: tuple[Alert, ...]
+    silenced: int
+    """How many more do, that somebody wanted to hear no more of."""
+
+
 class Alerting(Protocol):
     """Somebody else who knows which alerts fire."""
 
-    async def firing(self) -> list[Alert]:
+    async def firing(self) -> Firing:
         """Those that do now.
 
         Raises:
@@ -125,7 +133,8 @@ FAILURE_RATIO_HIGH: Final = AlertRule(
     Severity.CRITICAL,
     "{value} of the jobs that end fail",
     "Jobs fail at a rate that uses up a month's tolerance of one failure in a hundred within two "
-    "days: more than 14.4 in a hundred over the last hour, and over the last five minutes.",
+    "days: more than 14.4 in a hundred over the last hour, ten at least, and over the last five "
+    "minutes.",
     for_s=120,
     limit=0.144,
     window_s=3600,
@@ -136,7 +145,8 @@ FAILURE_RATIO_RAISED: Final = AlertRule(
     Severity.WARNING,
     "{value} of the jobs that end fail",
     "Jobs fail at a rate that uses up a month's tolerance of one failure in a hundred within five "
-    "days: more than 6 in a hundred over the last six hours, and over the last half hour.",
+    "days: more than 6 in a hundred over the last six hours, ten at least, and over the last "
+    "half hour.",
     for_s=900,
     limit=0.06,
     window_s=21_600,

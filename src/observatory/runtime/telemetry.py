@@ -191,5 +191,9 @@ def configure_logging(level: str, service: str = "observatory") -> None:
     )
     # It writes a line for each attempt to connect, and what has failed is told by ourselves.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    # A line for each request would hide what Alertmanager is asked for, every few seconds.
+    for client in ("httpx", "httpcore"):
+        told = logging.DEBUG if number <= logging.DEBUG else logging.WARNING
+        logging.getLogger(client).setLevel(told)
     logging.captureWarnings(True)
     logging.basicConfig(level=number, handlers=[_Forwarding()])

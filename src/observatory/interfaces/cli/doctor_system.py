@@ -9,7 +9,7 @@ from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.diagnosis import Finding, clocks
 
 if TYPE_CHECKING:
-    from observatory.client import Client
+    from observatory.client import Client, ObservatoryError
 
 LONGEST_LAG_S: Final = 10.0
 """A metrics engine that is further behind shows old numbers; a canary comes every few seconds."""
@@ -32,10 +32,32 @@ def running_system(address: Address) -> Iterator[Finding]:
             return
         yield Finding("PASS", "system", "runs and is ready")
         try:
-            yield _lag(float(client.stats()["lagSeconds"]))
+            yield _numbers(client)
             yield from _health(client)
         except ObservatoryError as error:
-            yield Finding("FAIL", "numbers", str(error), "give a key with the scope read: --key")
+            yield Finding("FAIL", "views", str(error), _advice(error))
+
+
+def _numbers(client: "Client") -> Finding:
+    from observatory.client import Unavailable
+
+    try:
+        return _lag(float(client.stats()["lagSeconds"]))
+    except Unavailable as error:
+        # What they are kept in is away; the system can be asked for all else.
+        return Finding("FAIL", "numbers", str(error), _advice(error))
+
+
+def _advice(error: "ObservatoryError") -> str:
+    from observatory.client import NotFound, Refused, Unavailable
+
+    if isinstance(error, NotFound):
+        return "name the address of a read model, or of the edge before it, with --url"
+    if isinstance(error, Unavailable):
+        return "bring back what it does not reach; docs/reference/problems.md tells of the problem"
+    if isinstance(error, Refused) and error.status in (401, 403):
+        return "give a key with the scope read: --key"
+    return "see what the server prints"
 
 
 def _lag(lag_s: float) -> Finding:

@@ -117,10 +117,12 @@ def alerts(*, address: Address | None = None, output: Output = TABLE) -> int:
         return ExitCode.OK
     firing = [one for one in answer["items"] if one["name"] != _WATCHDOG]
     age_s = answer["ageSeconds"]
+    count = answer.get("silenced", 0)
+    silenced = f"{count} {'is' if count == 1 else 'are'} silenced" if count else ""
     if answer["source"] == "none":
         say("nobody here knows of alerts: set OBSERVATORY_ALERTMANAGER_URL at the read model")
     elif not firing:
-        say("no alert fires")
+        say(f"no alert fires; {silenced}" if silenced else "no alert fires")
     else:
         now = datetime.fromisoformat(answer["asOf"])
         rows = [
@@ -128,6 +130,8 @@ def alerts(*, address: Address | None = None, output: Output = TABLE) -> int:
             for one in firing
         ]
         print_table(("SEVERITY", "ALERT", "SINCE", "WHAT", "RUNBOOK"), rows, numbers=("SINCE",))
+        if silenced:
+            say(f"beside these {silenced}")
     if age_s is not None:
         say(f"known by {answer['source']}, {seconds(round(age_s))} ago")
     if answer["detail"]:

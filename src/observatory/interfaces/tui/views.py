@@ -378,8 +378,10 @@ class Alerts(View):
                 "alertmanager": "as Alertmanager tells them",
             }[answer["source"]]
             none = "" if answer["items"] else "No alert fires. "
-            said = f"{none}{told[:1].upper()}{told[1:]}. {answer['detail'] or ''}"
-            self.query_one("#known", Static).update(Text(said))
+            count = answer.get("silenced", 0)
+            silenced = f"; {count} {'is' if count == 1 else 'are'} silenced" if count else ""
+            note = f"{none}{told[:1].upper()}{told[1:]}{silenced}. {answer['detail'] or ''}"
+            self.query_one("#known", Static).update(Text(note))
             self.rows.show(list(_alerts(answer["items"], now)))
 
 

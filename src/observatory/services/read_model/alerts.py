@@ -23,6 +23,8 @@ class Known(msgspec.Struct, frozen=True):
     alerts: tuple[Alert, ...] = ()
     looked_at: int | None = None
     """When the source was asked last and answered; None before that."""
+    silenced: int | None = None
+    """How many more fire and are silenced; None where nobody can silence."""
     detail: str | None = None
     """Why there may be alerts that are not told of."""
 
@@ -68,19 +70,20 @@ class AlertsElsewhere:
 
     async def _ask(self) -> None:
         try:
-            alerts = await self._elsewhere.firing()
+            firing = await self._elsewhere.firing()
         except OSError as error:
             if self._known.detail is None:
                 _log.warning("alerts.not_answered", error=str(error))
             detail = f"Alertmanager does not answer: {error}"
             self._known = msgspec.structs.replace(self._known, detail=detail)
         else:
-            self._known = Known("alertmanager", tuple(alerts), self._now())
+            self._known = Known("alertmanager", firing.alerts, self._now(), firing.silenced)
 
 
 def shown(known: Known, now: int) -> dict[str, Any]:
     """The body of ``GET /alerts``; critical ones first, then the longest lasting."""
     order = {"critical": 0, "warning": 1, "info": 2}
+    silenced = {} if known.silenced is None else {"silenced": known.silenced}
     alerts = sorted(known.alerts, key=lambda a: (order.get(a.severity, 3), a.since, a.name))
     return {
         "items": [
@@ -100,5 +103,6 @@ def shown(known: Known, now: int) -> dict[str, Any]:
         "source": known.source,
         "sourceAsOf": optional_rfc3339(known.looked_at),
         "ageSeconds": seconds_between(known.looked_at, now),
+        **silenced,
         "detail": known.detail,
     }

@@ -21,6 +21,7 @@ from observatory.core.errors import (
     StoreUnavailable,
 )
 from observatory.core.instant import MICROSECONDS
+from observatory.core.job_type import DEFAULT_QUEUE
 from observatory.core.lifecycle import State
 from observatory.core.spine import Spine
 from observatory.core.store import StoreReads
@@ -110,6 +111,8 @@ class Conditions:
         self._canary = canary
         self._began: int | None = None
         """When it was first looked; before that nobody knows what was missed."""
+        self._held_up: int | None = None
+        """When heartbeat jobs' queue was last seen to be paused."""
         self._dead_letters: deque[tuple[int, int]] = deque()
         """When, and how many there were."""
         self._buckets = {width: Buckets(aggregates, width) for width in RESOLUTIONS_S}
@@ -150,7 +153,7 @@ class Conditions:
             if now - self._since[one.key] >= one.rule.for_s * MICROSECONDS
         ]
         detail = f"{', '.join(unreachable)} did not answer" if unreachable else None
-        self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail)
+        self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail=detail)
 
     async def _of_store(self, now: int) -> list[Finding]:
         found: list[Finding] = []
@@ -161,7 +164,10 @@ class Conditions:
         waits_s = 0.0 if backlog.oldest_at is None else (now - backlog.oldest_at) / MICROSECONDS
         if waits_s > known.OUTBOX_STUCK.limit:
             found.append(Finding(known.OUTBOX_STUCK, _duration(waits_s)))
-        for queue, since in (await self._store.paused_queues()).items():
+        paused = await self._store.paused_queues()
+        if DEFAULT_QUEUE in paused:
+            self._held_up = now
+        for queue, since in paused.items():
             paused_s = (now - since) / MICROSECONDS
             if paused_s > known.QUEUE_PAUSED_LONG.limit:
                 labels = {"queue": queue}
@@ -193,7 +199,10 @@ class Conditions:
             return []
         limit_s = max(known.HEARTBEAT_STALLED.limit, 3 * self._canary.every_s)
         seen = self._canary.seen()
-        for stage in STAGES:
+        # Behind a paused queue they wait, as told to, and for a moment after it was resumed.
+        grace_us = known.HEARTBEAT_STALLED.limit * MICROSECONDS
+        held_up = self._held_up is not None and now - self._held_up < grace_us
+        for stage in STAGES[:1] if held_up else STAGES:
             # The first that is late; the later ones wait for it.
             late_s = (now - seen.get(stage, self._began)) / MICROSECONDS
             if late_s > limit_s:
@@ -257,14 +266,14 @@ class Conditions:
         return self._samples[-1].queued.get(queue, 0) > before.queued.get(queue, 0)
 
     async def _burning(self, rule: AlertRule, now: int) -> Finding | None:
-        long, finished = await self._failures(rule.window_s, now)
+        long, failed = await self._failures(rule.window_s, now)
         short, _ = await self._failures(rule.short_window_s, now)
-        if finished < known.FEW_JOBS or long <= rule.limit or short <= rule.limit:
+        if failed < known.FEW_FAILURES or long <= rule.limit or short <= rule.limit:
             return None
         return Finding(rule, f"{100 * long:.1f}%")
 
     async def _failures(self, window_s: int, now: int) -> tuple[float, int]:
-        """The share of failures among the jobs that ended in a window, and how many ended."""
+        """The share of failures among the jobs that ended in a window, and how many failed."""
         now_s = now // MICROSECONDS
         buckets = self._buckets[min(w for w, kept in KEPT_S.items() if window_s <= kept)]
         await buckets.refresh(now_s, window_s)
@@ -273,7 +282,8 @@ class Conditions:
             if measure in counts and type != HEARTBEAT_JOB:
                 counts[measure] += count
         finished = sum(counts.values())
-        return (counts["failed"] / finished if finished else 0.0), finished
+        failed = counts["failed"]
+        return (failed / finished if finished else 0.0), failed
 
 
 def _alert(finding: Finding, since: int) -> Alert:
