@@ -150,7 +150,12 @@ def test_it_holds_what_the_lock_names_and_nothing_that_built_it(built: Built) ->
     assert {
         re.sub("[._]", "-", one.partition("==")[0]) + "==" + one.partition("==")[2] for one in held
     } <= pinned
-    assert built.sh("command -v uv node npm; ls -d /source /wheels 2>/dev/null; true") == ""
+    assert (
+        built.sh(
+            "for one in uv node npm; do command -v $one; done; ls -d /source /wheels 2>/dev/null; true"
+        )
+        == ""
+    )
 
 
 def test_every_service_runs_from_it_and_is_healthy(cluster: Cluster) -> None:
