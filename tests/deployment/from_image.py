@@ -23,20 +23,13 @@ class ContainerOfImage(Container):
         self._engine = engine
 
     @property
-    def host_name(self) -> str:
-        """How the engine knows it."""
-        return f"observatory-{self.name}-{self._number_of_run}"
+    def known_as(self) -> str:
+        """Its name at the engine, which may hold those of other runs as well."""
+        return f"observatory-{self.name}-{self._cluster.rabbitmq.port}"
 
     def health(self) -> str:
         """What the image's own check says of it: starting, healthy or unhealthy."""
-        return self._engine.docker(
-            "inspect", "--format", "{{.State.Health.Status}}", self.host_name
-        )
-
-    @property
-    def _number_of_run(self) -> str:
-        # An engine that is not ours alone may run those of another test as well.
-        return self._own(8080) if "ports" in self.container else "once"
+        return self._engine.docker("inspect", "--format", "{{.State.Health.Status}}", self.known_as)
 
     def _environment(self) -> dict[str, str]:
         return dict(self._engine.environment) | self._set()
@@ -54,7 +47,7 @@ class ContainerOfImage(Container):
         set_here = [part for name in self._set() for part in ("--env", name)]
         within = self.container.get("workingDir")
         return [
-            *(installation.docker(), "run", "--rm", "--name", self.host_name),
+            *(installation.docker(), "run", "--rm", "--name", self.known_as),
             *("--network", "host", "--entrypoint", entrypoint, "--memory", memory),
             *_security(self.workload, self.container),
             *self._mounts(),
