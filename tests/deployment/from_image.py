@@ -1,5 +1,6 @@
 """Containers of the rendered overlay as such: their image, run by an engine as the manifest says."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,17 @@ from development.container_engine import Engine
 IMAGE: Final = "observatory:0.1.0"
 RESTRICTED: Final = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 """What is asked of every container of this image by the manifests."""
+
+_PAUSE_S: Final = 0.5
+
+
+def health_of(engine: Engine, name: str) -> str:
+    """What the image's own check says of a container: starting, healthy or unhealthy."""
+    said = engine.docker("inspect", "--format", "{{.State.Health.Status}}", name)
+    if said == "starting":
+        # Whoever waits asks again at once, and each question is a process.
+        time.sleep(_PAUSE_S)
+    return said
 
 
 class ContainerOfImage(Container):
@@ -29,7 +41,7 @@ class ContainerOfImage(Container):
 
     def health(self) -> str:
         """What the image's own check says of it: starting, healthy or unhealthy."""
-        return self._engine.docker("inspect", "--format", "{{.State.Health.Status}}", self.known_as)
+        return health_of(self._engine, self.known_as)
 
     def _environment(self) -> dict[str, str]:
         return dict(self._engine.environment) | self._set()

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 from cluster import Cluster
-from from_image import IMAGE, RESTRICTED, ContainerOfImage
+from from_image import IMAGE, RESTRICTED, ContainerOfImage, health_of
 from rendering import ROOT, rendered
 
 from development.container_engine import Engine, EngineFailed, EngineUnavailable
@@ -203,8 +203,7 @@ def test_it_is_the_whole_system_in_one_process_as_well(built: Built) -> None:
 
         until(completed, timeout_s=60, why=lambda: built.engine.docker("logs", name))
         see_the_page(url)
-        health = ("inspect", "--format", "{{.State.Health.Status}}", name)
-        until(lambda: built.engine.docker(*health) == "healthy", timeout_s=60)
+        until(lambda: health_of(built.engine, name) == "healthy", timeout_s=60)
         built.engine.docker("stop", "--time", "30", name)
         code = built.engine.docker("inspect", "--format", "{{.State.ExitCode}}", name)
         assert code == "0", built.engine.docker("logs", name)
