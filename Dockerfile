@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One image for every service: the command says which. `make image` builds it.
 
 FROM docker.io/library/node:22-bookworm-slim AS page
@@ -20,6 +19,8 @@ COPY --from=page /source/src/observatory/interfaces/web/dist src/observatory/int
 # What the wheel is built with is checked as well.
 RUN uv build --wheel --require-hashes --build-constraints build-constraints.txt --out-dir /wheels \
     && uv pip install --python /opt/observatory/bin/python --no-deps --compile-bytecode /wheels/*.whl
+# What uv locks the folder with is writable by everyone.
+RUN rm -f /opt/observatory/.lock
 
 FROM docker.io/library/python:3.13.5-slim-bookworm
 LABEL org.opencontainers.image.title="Distributed Task Observatory" \

@@ -43,4 +43,4 @@ services: ## Run RabbitMQ, PostgreSQL and Redis until Ctrl-C, from installed bin
 	@.venv/bin/python -m development --install
 
 image: ## Build the image that every service runs from; needs Docker
-	docker build --tag observatory:0.1.0 .
+	docker build $(IMAGE_OPTIONS) --tag observatory:0.1.0 .

@@ -54,12 +54,16 @@ REDIS_EXPORTER = Software("The exporter of Redis", "prometheus-redis-exporter")
 NGINX = Software("nginx", "nginx")
 NGINX_EXPORTER = Software("The exporter of nginx", "prometheus-nginx-exporter")
 TMUX = Software("tmux", "tmux")
+DOCKER = Software("Docker", "docker.io")
+DEBOOTSTRAP = Software("debootstrap", "debootstrap")
 ALL = (RABBITMQ, POSTGRES, REDIS)
 """What the system runs on."""
 WATCHING = (PROMETHEUS, ALERTMANAGER, POSTGRES_EXPORTER, REDIS_EXPORTER, NGINX_EXPORTER)
 """What the fire drill watches it with."""
 FOR_TESTS = (*ALL, PGBOUNCER, NGINX, *WATCHING, TMUX)
 """What the tests put it beside as well."""
+FOR_IMAGE = (DOCKER, DEBOOTSTRAP)
+"""What the image is built with where no engine answers; only its test asks for it."""
 
 
 class ServerMissing(RuntimeError):
@@ -158,6 +162,21 @@ def tmux() -> Path:
     return _on_path(["tmux"], TMUX)
 
 
+def dockerd() -> Path:
+    """`dockerd`, which Debian puts where only root looks. Raises ServerMissing."""
+    return _on_path(["dockerd", "/usr/sbin/dockerd"], DOCKER)
+
+
+def docker() -> Path:
+    """`docker`, the client. Raises ServerMissing."""
+    return _on_path(["docker"], DOCKER)
+
+
+def debootstrap() -> Path:
+    """`debootstrap`, which Debian puts where only root looks. Raises ServerMissing."""
+    return _on_path(["debootstrap", "/usr/sbin/debootstrap"], DEBOOTSTRAP)
+
+
 def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
     """Those of `wanted` that are not installed."""
     searches = {
@@ -172,6 +191,8 @@ def missing(wanted: Sequence[Software] = ALL) -> list[Software]:
         NGINX: (nginx,),
         NGINX_EXPORTER: (nginx_exporter,),
         TMUX: (tmux,),
+        DOCKER: (dockerd, docker),
+        DEBOOTSTRAP: (debootstrap,),
     }
     absent: list[Software] = []
     for software in wanted:
