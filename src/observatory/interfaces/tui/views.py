@@ -1,5 +1,6 @@
 """The views of the terminal: each reads its routes and shows them. Keys are declared here once."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -95,7 +96,18 @@ class Overview(View):
 
     async def refresh_from(self, source: Source) -> None:
         """Read the figures."""
-        if stats := await source.read("/stats"):
+        answers = await asyncio.gather(
+            source.read("/stats"),
+            source.read("/stats/series"),
+            source.read("/queues"),
+            source.read("/failures", {"limit": "20"}),
+        )
+        # Otherwise each part would be a draw of its own.
+        with self.app.batch_update():  # pyright: ignore[reportUnknownMemberType]
+            self._show(*answers)
+
+    def _show(self, stats: Any, series: Any, queues: Any, failures: Any) -> None:
+        if stats:
             tiles = [
                 Text.assemble(state_text(state), f" {number(count)}")
                 for state, count in stats["states"].items()
@@ -114,15 +126,15 @@ class Overview(View):
                     "(last 15 min)"
                 )
             )
-        if series := await source.read("/stats/series"):
+        if series:
             finished = [one["completed"] + one["failed"] for one in series["items"]]
             self.query_one("#throughput", Sparkline).data = finished[-120:]
-        if queues := await source.read("/queues"):
+        if queues:
             shown = [_queue(one)[1] for one in queues["items"][:_ROWS_MAX]]
             names = [one["name"] for one in queues["items"][:_ROWS_MAX]]
             picked = [(cells[0], cells[2], cells[3], cells[4], cells[6]) for cells in shown]
             self.query_one("#overview-queues", Rows).show(list(zip(names, picked, strict=True)))
-        if failures := await source.read("/failures", {"limit": "20"}):
+        if failures:
             self.states = _sampled(failures["items"])
             self.query_one("#overview-failing", Rows).show(
                 [
