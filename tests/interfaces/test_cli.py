@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from development.process import free_port
-from observatory.client import Job
+from observatory.client import Client, Job, JobHandle
 from observatory.core.errors import PROBLEM_BASE
 from observatory.interfaces.cli.doctor_machine import sqlite_version
 from observatory.interfaces.cli.jobs import outcome_of, print_facts
@@ -299,6 +299,39 @@ def test_a_refused_payload_is_2_and_points_at_the_fault(system: RunningSystem) -
     answer = cli("submit", "double", "n=two", url=system.url)
     assert answer.returncode == 2
     assert "/payload/n" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"), [(">/dev/full", "No space left on device"), (">&-", "it is closed")]
+)
+def test_an_output_that_cannot_be_written_is_1_and_one_line(output: str, reason: str) -> None:
+    command = f'exec "$@" {output}'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", *CLI, "--help"],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    told = f"observatory: standard output cannot be written: {reason}\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
+def test_ctrl_c_while_waiting_tells_which_job_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "submit", lambda self, *_, **__: JobHandle(self, "the-job"))
+    monkeypatch.setattr(JobHandle, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(["submit", "double", "n=1", "--wait"])
+    out, err = capsys.readouterr()
+    assert (out, "job the-job was accepted and goes on" in err) == ("", True)
+    with pytest.raises(KeyboardInterrupt):
+        run(["submit", "double", "n=1", "--wait", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"jobId": "the-job"}
 
 
 def test_ctrl_c_is_130_without_a_traceback(system: RunningSystem) -> None:

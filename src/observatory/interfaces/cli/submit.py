@@ -138,6 +138,12 @@ def _waited(client: "Client", job: "JobHandle", timeout: float | None, *, output
     except WaitTimeout as error:
         output.print(client.read(f"/jobs/{job.id}")) if output.structured else say(error)
         return ExitCode.NOT_ENDED
+    except KeyboardInterrupt:
+        told = f"job {job.id} was accepted and goes on; see: observatory jobs show {job.id}"
+        print(f"\nobservatory: {told}", file=sys.stderr)
+        if output.structured:
+            output.print({"jobId": job.id})
+        raise
     except ObservatoryError:
         print(f"job {job.id} was accepted, but its end cannot be read here", file=sys.stderr)
         raise
