@@ -65,6 +65,8 @@ def failures(
             ("FINGERPRINT", "TYPE", "FAILED", "RETRYING", "LAST HOUR", "LAST", "ERROR"),
             rows,
             numbers=numbers,
+            gives_way="ERROR",
+            spare=("RETRYING", "LAST HOUR"),
         )
     return ExitCode.OK
 
