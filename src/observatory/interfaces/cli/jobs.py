@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 jobs = App(
     name="jobs",
-    help="List, show, follow, export, cancel or retry jobs, and read their logs.",
+    help="""List, show, follow, export, cancel or retry jobs, and read their logs.
+
+For example:
+  observatory jobs list --state failed
+  observatory jobs retry-all --type email.send --dry-run""",
     help_format="plaintext",
 )
 
