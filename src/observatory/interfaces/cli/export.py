@@ -85,6 +85,8 @@ def export(
     """
     from observatory.client.operations import job_params
 
+    if output.form == "yaml" and to is None:
+        raise Mistake("jobs are exported as --format ndjson or csv, not as YAML")
     left = None if limit is None else at_least_one(limit)
     filters: Any = (which or Filter()).given()
     params = job_params(PAGE_MAX, filters)

@@ -111,6 +111,8 @@ def submit(
     options = (how or How()).options(idempotency_key)
     if timeout is not None and not wait:
         raise Mistake("--timeout says how long to wait and goes with --wait")
+    if timeout is not None and not timeout >= 0:
+        raise Mistake(f"--timeout is a number of seconds from 0 up, not {timeout:g}")
     where = address or Address()
     if job_type == "-" and file is None:
         job_type, file = None, Path("-")
