@@ -410,13 +410,8 @@ def test_another_program_at_the_port_is_told_as_such(capsys: pytest.CaptureFixtu
             thread.join()
 
 
-def test_nothing_that_answers_is_one_finding_and_no_key_for_a_load(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_load_is_not_advised_to_go_on_under_a_key(capsys: pytest.CaptureFixture[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    assert run(["gate", "--type", "double", "--json", "--url", url]) == 5
-    checks = json.loads(capsys.readouterr().out)["checks"]
-    assert [(one["verdict"], one["check"]) for one in checks] == [("FAIL", "ready")]
     assert run(["bench", "--type", "double", "--url", url]) == 5
     assert "--idempotency-key" not in capsys.readouterr().err
 
