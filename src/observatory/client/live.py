@@ -33,7 +33,7 @@ class Follower:
         params = dict(self._params)
         if (after := params.pop("after", None)) is not None:
             headers["last-event-id"] = after
-            if after == self._asked:
+            if after and after == self._asked:  # an empty one has always meant "from now on"
                 # In the header what is no position looks like one that is lost; here it is refused.
                 params["after"] = after
         timeout = httpx.Timeout(10.0, read=45.0)
