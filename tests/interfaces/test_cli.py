@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from development.process import free_port
-from observatory.client import Job
+from observatory.client import Client, Job, JobHandle
 from observatory.core.errors import PROBLEM_BASE
 from observatory.interfaces.cli.doctor_machine import sqlite_version
 from observatory.interfaces.cli.jobs import outcome_of, print_facts
@@ -301,6 +301,39 @@ def test_a_refused_payload_is_2_and_points_at_the_fault(system: RunningSystem) -
     assert "/payload/n" in answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("output", "reason"), [(">/dev/full", "No space left on device"), (">&-", "it is closed")]
+)
+def test_an_output_that_cannot_be_written_is_1_and_one_line(output: str, reason: str) -> None:
+    command = f'exec "$@" {output}'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", *CLI, "--help"],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    told = f"observatory: standard output cannot be written: {reason}\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
+def test_ctrl_c_while_waiting_tells_which_job_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "submit", lambda self, *_, **__: JobHandle(self, "the-job"))
+    monkeypatch.setattr(JobHandle, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(["submit", "double", "n=1", "--wait"])
+    out, err = capsys.readouterr()
+    assert (out, "job the-job was accepted and goes on" in err) == ("", True)
+    with pytest.raises(KeyboardInterrupt):
+        run(["submit", "double", "n=1", "--wait", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"jobId": "the-job"}
+
+
 def test_ctrl_c_is_130_without_a_traceback(system: RunningSystem) -> None:
     process = subprocess.Popen(
         [*CLI, "events", "--follow", "--after", "0-0", "--json"],
@@ -317,6 +350,70 @@ def test_ctrl_c_is_130_without_a_traceback(system: RunningSystem) -> None:
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=10)
     assert (process.returncode, stderr) == (130, "")
+
+
+@pytest.mark.parametrize("command", [("events", "--follow"), ("events",), ("jobs", "tail")])
+def test_a_position_that_is_none_is_2_whoever_is_asked(
+    command: tuple[str, ...], system: RunningSystem, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, "--after", "bogus", "--url", system.url]) == 2
+    assert "a position of the event log" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../jobs", "..", "jobs/..", "."])
+def test_the_name_of_a_contract_leads_to_no_other_route(
+    name: str, system: RunningSystem, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["contracts", "show", name, "--url", system.url]) == 3
+    assert capsys.readouterr().out == ""
+
+
+def test_to_retry_none_with_yes_says_so(
+    system: RunningSystem, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["jobs", "retry-all", "--type", "nosuch", "--url", system.url]
+    assert run([*command, "--yes"]) == 0
+    assert capsys.readouterr().out == "no such jobs; nothing was changed\n"
+    assert run([*command, "--dry-run"]) == 0
+    assert capsys.readouterr().out == "0 jobs would run again\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["submit", "double", "n=1", "--wait", "--timeout", "-1"], "--timeout is a number"),
+        (["submit", "double", "n=1", "--url", ""], "--url is empty"),
+        (["jobs", "export", "-o", "yaml"], "not as YAML"),
+    ],
+)
+def test_what_would_be_taken_for_something_else_is_2(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, told in err) == ("", True)
+
+
+def test_another_program_at_the_port_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            for command in (["jobs", "list"], ["submit", "double", "n=1"]):
+                assert run([*command, "--url", url]) == 5
+                assert "not as an observatory does" in capsys.readouterr().err
+            run(["doctor", "--url", url])
+            assert "not as an observatory does" in capsys.readouterr().out
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_load_is_not_advised_to_go_on_under_a_key(capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert run(["bench", "--type", "double", "--url", url]) == 5
+    assert "--idempotency-key" not in capsys.readouterr().err
 
 
 def test_following_says_at_once_that_nothing_answers(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from observatory.backends.postgres.migrate import migrate
 from observatory.backends.sqlite import migrate as sqlite_migrate
 from observatory.interfaces.cli.diagnosis import clocks
 from observatory.interfaces.cli.doctor_backends import store_schema
+from observatory.interfaces.cli.doctor_machine import data_folder
 from real import running_system
 
 
@@ -32,6 +33,10 @@ def found(*arguments: str, **settings: str) -> dict[str, dict[str, Any]]:
         assert bool(one["advice"]) == (one["verdict"] != "PASS"), one
     assert (answer.returncode == 1) == any(one["verdict"] == "FAIL" for one in findings)
     return {one["subject"]: one for one in findings}
+
+
+def test_a_folder_where_nothing_can_be_kept_is_no_data_folder() -> None:
+    assert data_folder(Path("/proc/observatory")).verdict == "FAIL"
 
 
 def test_servers_that_are_new_are_looked_at_and_left_as_they_are() -> None:

@@ -253,6 +253,28 @@ def test_the_gate(tmp_path: Path, keep: Callable[..., None]) -> None:
         keep("gate", GATE["gate"], system.url)
 
 
+def test_a_narrow_terminal_breaks_no_id_and_cuts_the_error_alone(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["jobs", "list", "--json", "--url", url])
+    ids = [job["id"] for job in json.loads(capsys.readouterr().out)["items"]]
+    run(["failures", "--json", "--url", url])
+    ids += [group["fingerprint"] for group in json.loads(capsys.readouterr().out)["items"]]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for command in (["jobs", "list"], ["failures"]):
+        run([*command, "--url", url])
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert ids
+    assert [
+        line.split()[0] for line in lines if line.split()[0] not in ("ID", "FINGERPRINT")
+    ] == ids
+    assert max(map(len, lines)) <= 80
+    assert "CREATED; -o json has all" in err
+
+
 def test_the_front_page() -> None:
     assert_as_kept("observatory", [front_page()])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import resource
@@ -177,6 +178,38 @@ def test_an_outage_tells_where_to_go_on(capsys: pytest.CaptureFixture[str]) -> N
         done.run(None)
     assert file.getvalue() == '{"id":"a"}\n'
     assert "cut off after 1 job; --cursor further writes" in capsys.readouterr().err
+
+
+class FullAfter(io.StringIO):
+    """An output that takes so many pages."""
+
+    pages = 1
+
+    def write(self, text: str) -> int:
+        if self.pages == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.pages -= 1
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("pages", "told"),
+    [
+        (0, "cut off after 0 jobs; begin anew"),
+        (1, "cut off after 1 job; remove what stands behind them; --cursor further writes"),
+    ],
+)
+def test_an_output_that_is_full_tells_where_to_go_on(
+    pages: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page: dict[str, Any] = {"items": [{"id": "a"}], "next": "further"}
+    answer = httpx.MockTransport(lambda _: httpx.Response(200, json=page))
+    file = FullAfter()
+    file.pages = pages
+    done = Export(Client("http://x", transport=answer), {}, file, None, full=False, next=None)
+    with pytest.raises(OSError, match="No space"), done.telling_where_it_was_cut():
+        done.run(None)
+    assert told in capsys.readouterr().err
 
 
 def test_an_export_that_never_began_leaves_no_file(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_a_terminal_is_shown_how_far_it_is(system: RunningSystem, tmp_path: Path
     file.write_text(line(1))
     shown = terminal_output("submit", "--file", str(file), url=system.url)
     assert "lines" in shown
+    assert "/?" not in shown
     assert "1 job accepted" in shown
 
 

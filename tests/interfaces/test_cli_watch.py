@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from test_cli import CLI, JOBS, cli, terminal_output
 
+from observatory.interfaces.cli.stats import shown
 from real import RunningSystem, environment, running_system, until
 
 
@@ -28,6 +31,38 @@ def test_a_terminal_is_drawn_in_place(system: RunningSystem) -> None:
     assert shown.count("STATE") >= 3
     assert re.search(r"\x1b\[\d*A", shown), "the cursor goes back up"
     assert "\x1b[?25h" in shown, "and is shown again at the end"
+
+
+def group(waiting: int) -> dict[str, object]:
+    """Of stats, with so many jobs that wait."""
+    states = {"scheduled": 0, "queued": waiting, "retrying": 0, "running": 0, "failed": 0}
+    spread = {"p50": 599.7, "p95": 599.7}
+    rates = {"finishedPerSecond": 0.0, "waitSeconds": spread, "runSeconds": spread}
+    return {"states": states, **rates}
+
+
+def test_a_screen_is_shown_what_fits_and_how_much_does_not() -> None:
+    answer = {
+        "states": dict.fromkeys(("a", "b", "c", "d", "e", "f", "g"), 0),
+        "queues": {"default": group(0)},
+        "types": {f"source.kind-{number:02d}": group(number) for number in range(40)},
+        "rebuilding": False,
+        "windowSeconds": 900,
+        "asOf": "2026-01-01T00:00:00.000000Z",
+        "lagSeconds": 0.1,
+    }
+    there = Console(width=80, height=24, file=io.StringIO())
+    with there.capture() as drawn:
+        there.print(shown(answer, 80, 24))
+    lines = [line.rstrip() for line in drawn.get().splitlines()]
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    first = next(place for place, line in enumerate(lines) if line.startswith("TYPE")) + 1
+    assert lines[first].split()[:2] == ["source.kind-39", "39"]
+    told = sum(line.startswith("source.") for line in lines)
+    assert told > 2
+    assert f"and {40 - told} more; observatory stats tells all" in lines
+    assert any(line.startswith("over 900 s, as of 2026") for line in lines)
 
 
 def test_a_pipe_gets_one_after_another_without_codes(system: RunningSystem) -> None:

@@ -488,6 +488,13 @@ def test_a_url_that_is_none_is_refused_at_once(url: str) -> None:
         Client(url)
 
 
+@pytest.mark.parametrize("key", ["geheim\nx", "geheimé", "two words", "geheim\x7f"])
+def test_a_key_that_cannot_be_sent_is_refused_at_once_and_never_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="the API key must be") as refusal:
+        Client("http://127.0.0.1:1", key=key)
+    assert "geheim" not in str(refusal.value)
+
+
 def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OBSERVATORY_URL", "http://from-the-environment")
     monkeypatch.setenv("OBSERVATORY_API_KEY", "secret")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from services.bad_input import MB, Server, answer_of, check_problem, job, keep, refused
+from services.bad_input import MB, PROBLEM, Server, answer_of, check_problem, job, keep, refused
 
 
 def test_a_body_of_100_mb_is_refused_by_its_length(server: Server) -> None:
@@ -65,6 +65,20 @@ def test_a_body_just_over_and_just_under_the_limit(server: Server) -> None:
     refused(server.post(over), 413, "payload-too-large")
     padded = b"{" + b" " * (MB - 2) + b"}"
     refused(server.post(padded), 422, "validation-failed")
+
+
+def test_an_item_of_a_batch_is_held_to_the_limit_of_one_job(running: Server) -> None:
+    over = keep(b'"' + b"a" * MB + b'"')
+    for body, kind in (
+        (b"[" + b",".join([job(), over, job()]) + b"]", "application/json"),
+        (b"\n".join([job(), over, job()]), "application/x-ndjson"),
+    ):
+        answer = running.post(body, "/jobs/batch", Content_Type=kind)
+        assert answer.status_code == 207
+        items = answer.json()["items"]
+        assert [item["status"] for item in items] == [202, 413, 202]
+        PROBLEM.validate(items[1]["problem"])
+        assert items[1]["problem"]["type"].endswith("/payload-too-large")
 
 
 def test_many_members_and_long_strings_cost_little(server: Server) -> None:

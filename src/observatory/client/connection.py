@@ -24,6 +24,11 @@ def connection(url: str | None, key: str | None) -> dict[str, Any]:
     url = url or os.environ.get("OBSERVATORY_URL") or DEFAULT_URL
     key = key or os.environ.get("OBSERVATORY_API_KEY")
     host = _host(url)
+    if key and not all("!" <= character <= "~" for character in key):
+        # Said here, as httpx would show the key, and as nothing was wrong with the connection.
+        raise ValueError(
+            "the API key must be visible ASCII characters alone: no blank, no end of line"
+        )
     return {
         "base_url": url,
         "headers": {"authorization": f"Bearer {key}"} if key else {},

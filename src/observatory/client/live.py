@@ -20,6 +20,7 @@ class Follower:
         self, params: dict[str, str], patience_s: float, on_lost: Callable[[str], None] | None
     ) -> None:
         self._params = params
+        self._asked = params.get("after")
         self._patience_s = patience_s
         self._on_lost = on_lost
         self._told = False
@@ -32,6 +33,9 @@ class Follower:
         params = dict(self._params)
         if (after := params.pop("after", None)) is not None:
             headers["last-event-id"] = after
+            if after and after == self._asked:  # an empty one has always meant "from now on"
+                # In the header what is no position looks like one that is lost; here it is refused.
+                params["after"] = after
         timeout = httpx.Timeout(10.0, read=45.0)
         return {"params": params, "headers": headers, "timeout": timeout}
 

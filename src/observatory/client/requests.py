@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import httpx
 import msgspec
@@ -33,6 +33,10 @@ class Request:
     pause_s: float = 0.0
     """How long to wait before it is sent."""
 
+
+_FOREIGN_STATUSES: Final = (404, 405, 501)
+"""With these any server refuses a path that it has not; an observatory adds a problem. What stands
+before one, such as a proxy, may answer others without."""
 
 Answer: TypeAlias = httpx.Response | httpx.TransportError
 Steps: TypeAlias = Generator[Request, Answer, T]
@@ -78,6 +82,9 @@ def checked(answer: Answer) -> httpx.Response:
     if answer.status_code < 400:
         return answer
     status = answer.status_code
+    if status in _FOREIGN_STATUSES and not isinstance(_document(answer), dict):
+        told = f"{answer.url} answered HTTP {status} {answer.reason_phrase}"
+        raise Unreachable(f"{told}, and not as an observatory does; is it one that listens there?")
     kinds = {404: NotFound, 409: Conflict}
     kind = Unavailable if status >= 500 else kinds.get(status, Refused)
     raise kind(_problem(answer), status=status)
@@ -94,11 +101,15 @@ def unreachable(error: httpx.TransportError) -> Unreachable:
     return Unreachable(f"{url} does not answer ({reason}); is `observatory up` running there?")
 
 
-def _problem(response: httpx.Response) -> Json:
+def _document(response: httpx.Response) -> Any:
     try:
-        body = msgspec.json.decode(response.content)
+        return msgspec.json.decode(response.content)
     except msgspec.DecodeError:
-        body = None
+        return None
+
+
+def _problem(response: httpx.Response) -> Json:
+    body = _document(response)
     if isinstance(body, dict):
         return body  # pyright: ignore[reportUnknownVariableType] - decoded JSON
     return {"title": f"HTTP {response.status_code} {response.reason_phrase}"}

@@ -32,6 +32,9 @@ class Address:
         """A client for it. A person waits, so by default it gives up sooner than a program's."""
         from observatory.client import Client
 
+        if self.url is not None and not self.url.strip():
+            # Most often a variable that is not set: the default may be quite another system.
+            raise Mistake("--url is empty; leave it out for the default")
         try:
             return Client(self.url, key=self.key, patience=patience)
         except ValueError as error:

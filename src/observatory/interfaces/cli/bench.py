@@ -58,6 +58,7 @@ def bench(
         end: Follow each job to its end by the event stream.
         timeout: Seconds to wait for the ends, once all are submitted.
     """
+    from observatory.client import Refused, Unreachable
     from observatory.interfaces.cli.bench_load import Measured, Plan, measure
     from observatory.interfaces.cli.submit import read_payload
 
@@ -70,7 +71,11 @@ def bench(
     where = address or Address()
     with where.client() as client:
         # Whatever is wrong with type, payload or key is told by this one, and as any submit would.
-        client.submit(type, plan.payload)
+        try:
+            client.submit(type, plan.payload)
+        except (Refused, Unreachable) as error:
+            error.idempotency_key = None  # a load is not submitted again under a key
+            raise
     try:
         asyncio.run(measure(where.url, where.key, plan, measured))
     finally:

@@ -97,7 +97,8 @@ def _act(
         found = _jobs(counted["matched"], complete=counted["complete"])
         # Where not all was looked into there may be some, though none was found.
         if dry_run or (not counted["matched"] and counted["complete"]):
-            output.print(counted) if output.structured else say(f"{found} would {will}")
+            told = f"{found} would {will}" if dry_run else "no such jobs; nothing was changed"
+            output.print(counted) if output.structured else say(told)
             return ExitCode.OK
         if not yes:
             _confirm(f"{found} will {will}", will)

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from observatory.core.contract_tree import Fault
 
-contracts = App(name="contracts", help="List, show or check contracts.", help_format="plaintext")
+contracts = App(
+    name="contracts",
+    help="""List, show or check contracts.
+
+For example:
+  observatory contracts list --kind jobType
+  observatory contracts show email.send""",
+    help_format="plaintext",
+)
 
 
 @contracts.command(name="list")
@@ -65,7 +73,9 @@ def show(
     """
     with (address or Address()).client() as client:
         # A name that nobody knows is asked for all the same: the system says best what is wrong.
-        path = f"/contracts/{quote(name, errors='replace')}"
+        # Dots are quoted, too: httpx would take `..` for the way up to another route.
+        quoted = quote(name, safe="", errors="replace").replace(".", "%2E")
+        path = f"/contracts/{quoted}"
         for one in client.read("/contracts")["items"]:
             if one["name"] == name:
                 path = one["href"]

@@ -75,6 +75,10 @@ def settings_found(environment: Iterable[str]) -> Finding:
 def data_folder(folder: Path) -> Finding:
     """Writable, or can be made."""
     place = _nearest_existing(folder)
+    if shutil.disk_usage(place).total == 0:
+        # Such as /proc, where even root, who may write anywhere, can make nothing.
+        advice = "choose a folder on a disk with --data"
+        return Finding("FAIL", "data folder", f"{folder}, not on a disk", advice)
     if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         detail = "writable" if place == folder.absolute() else "will be made"
         return Finding("PASS", "data folder", f"{folder}, {detail}")

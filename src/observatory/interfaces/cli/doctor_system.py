@@ -17,14 +17,19 @@ LONGEST_LAG_S: Final = 10.0
 
 def running_system(address: Address) -> Iterator[Finding]:
     """A system that runs, and what it says of itself; a WARN alone if none does."""
+    import httpx
+
     from observatory.client import ObservatoryError, Refused, Unreachable
 
     with address.client(patience=0.0) as client:
         try:
             client.read("/readyz")
-        except Unreachable:
+        except Unreachable as error:
             advice = "start it with `observatory up`, or name its address with --url"
-            yield Finding("WARN", "system", "none is running at this address", advice)
+            what = "none is running at this address"
+            if not isinstance(error.__cause__, httpx.TransportError):
+                what = f"{what}: {error}"  # another program does
+            yield Finding("WARN", "system", what, advice)
             return
         except Refused as error:
             advice = "see what the server prints; GET /readyz names each check"

@@ -8,7 +8,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1
-    """A job failed, or a check did."""
+    """A job failed, a check did, or standard output cannot be written."""
     USAGE = 2
     """The command line, a setting, the key or the input must change: so it was refused, and would
     be again."""

@@ -85,6 +85,8 @@ def export(
     """
     from observatory.client.operations import job_params
 
+    if output.form == "yaml" and to is None:
+        raise Mistake("jobs are exported as --format ndjson or csv, not as YAML")
     left = None if limit is None else at_least_one(limit)
     filters: Any = (which or Filter()).given()
     params = job_params(PAGE_MAX, filters)
@@ -171,11 +173,17 @@ class Export:
 
         try:
             yield
-        except (ObservatoryError, Mistake, KeyboardInterrupt):
+        except BrokenPipeError:
+            raise  # whoever read it wanted no more
+        except (ObservatoryError, Mistake, KeyboardInterrupt, OSError) as error:
+            cut = f"observatory: cut off after {jobs_of(self.written)}; "
+            # Of a page that went to standard output a part may have been written.
+            part = "remove what stands behind them; " if isinstance(error, OSError) else ""
             if self.next is not None:
-                more = going_on(self.params, self.next)
-                cut = f"observatory: cut off after {jobs_of(self.written)}; {more}"
-                print(f"{cut} writes the rest behind them", file=sys.stderr)
+                more = f"{part}{going_on(self.params, self.next)}"
+                print(f"{cut}{more} writes the rest behind them", file=sys.stderr)
+            elif part:
+                print(f"{cut}begin anew", file=sys.stderr)
             raise
 
 

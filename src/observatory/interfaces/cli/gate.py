@@ -45,6 +45,8 @@ class Visit:
     ids: list[str] = field(default_factory=list[str])
     completed: bool = False
     """All of them have."""
+    unreachable: bool = False
+    """Nothing answered a check."""
     position: str | None = None
     before: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -72,8 +74,9 @@ def gate(
 ) -> int:
     """Prove a running system from outside: jobs, events, numbers, views, refusals.
 
-    Each line says PASS or FAIL. Exit code 1 if anything fails. It submits jobs of a type that must
-    be safe to run, has them completed, and cancels one more before it runs.
+    Each line says PASS or FAIL. Exit code 1 if anything fails, 5 if nothing answers. It submits
+    jobs of a type that must be safe to run, has them completed, and cancels one more before it
+    runs.
 
     For example:
       observatory gate --type email.check --payload '{"to": "nobody@example.com"}'
@@ -92,25 +95,33 @@ def gate(
     sent = read_payload(payload, ())
     with (address or Address()).client() as client:
         visit = Visit(client, type, sent, jobs, timeout)
-        findings = [_made(name, check, visit) for name, check in CHECKS]
+        findings: list[Finding] = []
+        for name, check in CHECKS:
+            findings.append(_made(name, check, visit))
+            if visit.unreachable and len(findings) == 1:
+                break  # every other check would tell the same
     passed = all(one.verdict == "PASS" for one in findings)
     if output.structured:
         output.print({"ok": passed, "checks": [one._asdict() for one in findings]})
     else:
         rows = [(one.verdict, one.check, seconds(one.seconds), one.detail) for one in findings]
         print_table(("", "CHECK", "TOOK", "FOUND"), rows, numbers=("TOOK",))
+    if visit.unreachable and len(findings) == 1:
+        return ExitCode.UNAVAILABLE
     return ExitCode.OK if passed else ExitCode.FAILED
 
 
 def _made(name: str, check: Callable[[Visit], str], visit: Visit) -> Finding:
-    from observatory.client import ObservatoryError
+    from observatory.client import ObservatoryError, Unreachable
 
     began = time.monotonic()
     try:
         verdict, detail = "PASS", check(visit)
     except (Broken, ObservatoryError, KeyError, TypeError, ValueError) as error:
         words = f"{error.__class__.__name__}: {error}" if isinstance(error, LookupError) else error
-        verdict, detail = "FAIL", str(words)[:300]
+        told = "; ".join(line.strip() for line in str(words).splitlines())
+        verdict, detail = "FAIL", told[:300]
+        visit.unreachable = isinstance(error, Unreachable)
     return Finding(verdict, name, detail, time.monotonic() - began)
 
 
@@ -295,7 +306,7 @@ def _health(visit: Visit) -> str:
         raise Broken(f"does not answer: {', '.join(away)}")
     if found["deadLetters"]:
         raise Broken(f"{found['deadLetters']} dead letters")
-    return f"version {found['version']}, {found['outbox']['commits']} commits to publish"
+    return f"version {found['version']}, commits to publish: {found['outbox']['commits']}"
 
 
 def _text(visit: Visit, path: str) -> str:

@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 jobs = App(
     name="jobs",
-    help="List, show, follow, export, cancel or retry jobs, and read their logs.",
+    help="""List, show, follow, export, cancel or retry jobs, and read their logs.
+
+For example:
+  observatory jobs list --state failed
+  observatory jobs retry-all --type email.send --dry-run""",
     help_format="plaintext",
 )
 
@@ -98,7 +102,12 @@ def _print_list(found: list[dict[str, Any]]) -> None:
         )
         for job in found
     ]
-    print_table(("ID", "TYPE", "STATE", "ATTEMPT", "QUEUE", "CREATED", "ERROR"), rows)
+    print_table(
+        ("ID", "TYPE", "STATE", "ATTEMPT", "QUEUE", "CREATED", "ERROR"),
+        rows,
+        gives_way="ERROR",
+        spare=("CREATED", "ATTEMPT", "QUEUE"),
+    )
 
 
 def _error_line(error: dict[str, Any] | None) -> str:
@@ -338,4 +347,5 @@ def _print_attempts(attempts: list[dict[str, Any]], timeout_s: float | None) -> 
         for one in attempts
     ]
     numbers = ("ATTEMPT", "WAITED", "RAN")
-    print_table(("ATTEMPT", "OUTCOME", "WAITED", "RAN", "WORKER", "ERROR"), rows, numbers=numbers)
+    headings = ("ATTEMPT", "OUTCOME", "WAITED", "RAN", "WORKER", "ERROR")
+    print_table(headings, rows, numbers=numbers, gives_way="ERROR", spare=("WORKER",))

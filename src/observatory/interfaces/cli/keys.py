@@ -9,7 +9,14 @@ from observatory.interfaces.cli.output import TABLE, Mistake, Output, say
 
 Scope = Literal["read", "submit", "operate", "admin"]
 
-keys = App(name="keys", help="Make API keys.", help_format="plaintext")
+keys = App(
+    name="keys",
+    help="""Make API keys.
+
+For example:
+  observatory keys new ci --scope submit --scope read""",
+    help_format="plaintext",
+)
 
 
 @keys.command

@@ -5,6 +5,7 @@ commands are named by import path, and the front page is made from the same tabl
 library that parses command lines (cyclopts and rich take 150 ms together).
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,9 @@ class Command(NamedTuple):
 
 
 _CLI: Final = "observatory.interfaces.cli"
+
+_FAILED_WRITES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""Without a file's name they come from standard output: other files are told by whoever writes."""
 
 COMMANDS: Final = (
     Command("up", f"{_CLI}.up:up", "Serve the jobs of a module: API, page and processor."),
@@ -86,20 +90,42 @@ Exit codes: 0 ok, 1 a job or check failed, 2 usage, 3 not found, 4 conflict,
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison] - `2>&-`
+        # Else what is said there would be printed among the output.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character must not make a command fail.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = run(given)
-        sys.stdout.flush()
+        if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - `>&-`
+            # Said before anything is done whose outcome nobody would learn.
+            code = _unwritable("it is closed", given)
+        else:
+            code = run(given)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Python flushes stdout once more while it exits, and would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_unwritten()
         code = ExitCode.PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in _FAILED_WRITES or error.filename is not None:
+            raise
+        _leave_unwritten()
+        code = _unwritable(error.strerror or str(error), given)
     sys.exit(code)
+
+
+def _leave_unwritten() -> None:
+    """Python flushes stdout once more while it exits, and would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unwritable(reason: str, arguments: Sequence[str]) -> int:
+    complaint = Complaint(f"standard output cannot be written: {reason}", ExitCode.FAILED)
+    _complain(complaint, _form(arguments))
+    return complaint.code
 
 
 def run(arguments: list[str]) -> int:

@@ -22,7 +22,7 @@ from cyclopts import Parameter
 from observatory.core.safe_text import safe
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 Form = Literal["table", "json", "yaml"]
@@ -141,14 +141,89 @@ STATE_STYLES: Final = {
 }
 
 
+_GAP: Final = 2
+"""Between two columns."""
+
+_LEAST_COLUMNS: Final = 14
+"""Of a text that gives way; cut shorter it says nothing."""
+
+
 def print_table(
     headings: Sequence[str],
     rows: Iterable[Sequence[object]],
     *,
     numbers: Sequence[str] = (),
+    gives_way: str | None = None,
+    spare: Sequence[str] = (),
 ) -> None:
-    """Print aligned columns; those named in `numbers` to the right."""
-    console().print(table_of(headings, rows, numbers=numbers))
+    """Print aligned columns.
+
+    Args:
+        headings: of the columns. The first names what a row is of and is never broken or cut, so
+            that it can be copied.
+        rows: the cells.
+        numbers: columns that stand to the right.
+        gives_way: the column that is cut where a terminal is too narrow; the others then stay as
+            they are.
+        spare: columns that are left out there, one after another, and named on stderr.
+    """
+    there = console()
+    if not there.is_terminal:
+        print_drawn(there, table_of(headings, rows, numbers=numbers))
+        return
+    cells = [[safe("-" if cell is None else cell) for cell in row] for row in rows]
+    kept = fitting(headings, cells, there.width, gives_way=gives_way, spare=spare)
+    table = table_of(
+        [headings[place] for place in kept],
+        [[row[place] for place in kept] for row in cells],
+        numbers=numbers,
+        gives_way=gives_way,
+        columns=there.width,
+    )
+    # A line that is too long all the same is broken by the terminal, where it can be copied whole.
+    print_drawn(there, table)
+    if len(kept) < len(headings):
+        names = ", ".join(name for place, name in enumerate(headings) if place not in kept)
+        sys.stdout.flush()
+        print(f"too narrow for {names}; -o json has all", file=sys.stderr)
+
+
+def print_drawn(there: "Console", drawn: "RenderableType") -> None:
+    """Print a table, or several, to a pipe without what fills its lines up, and never cut."""
+    if there.is_terminal:
+        there.print(drawn, crop=False)
+        return
+    with there.capture() as printed:
+        there.print(drawn)
+    print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def fitting(
+    headings: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    columns: int,
+    *,
+    gives_way: str | None = None,
+    spare: Sequence[str] = (),
+) -> list[int]:
+    """The places of the columns for which a terminal has room, the spare ones left out in turn."""
+    widths = _widths(headings, cells)
+    if gives_way in headings:
+        place = headings.index(gives_way)
+        widths[place] = min(widths[place], _LEAST_COLUMNS)
+    kept = list(range(len(headings)))
+    for name in spare:
+        if sum(widths[place] + _GAP for place in kept) - _GAP <= columns:
+            break
+        kept.remove(headings.index(name))
+    return kept
+
+
+def _widths(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    from rich.cells import cell_len
+
+    rows = [headings, *cells]
+    return [max(cell_len(row[place]) for row in rows) for place in range(len(headings))]
 
 
 def table_of(
@@ -156,19 +231,31 @@ def table_of(
     rows: Iterable[Sequence[object]],
     *,
     numbers: Sequence[str] = (),
+    gives_way: str | None = None,
+    columns: int | None = None,
 ) -> "Table":
-    """Aligned columns, for a console; those named in `numbers` to the right."""
+    """Aligned columns, for a console; see `print_table`. `columns` is the width of a terminal."""
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[safe("-" if cell is None else cell) for cell in row] for row in rows]
+    widths = _widths(headings, cells)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
+    for place, heading in enumerate(headings):
+        whole = place == 0 or heading in numbers or gives_way is not None
+        most = None
+        if heading == gives_way and columns is not None:
+            most = max(_LEAST_COLUMNS, columns - sum(widths) + widths[place] - _GAP * len(widths))
         table.add_column(
-            heading, justify="right" if heading in numbers else "left", overflow="fold"
+            heading,
+            justify="right" if heading in numbers else "left",
+            overflow="fold" if most is None else "ellipsis",
+            no_wrap=whole,
+            min_width=widths[place] if whole and most is None else None,
+            max_width=most,
         )
-    for row in rows:
-        cells = [safe("-" if cell is None else cell) for cell in row]
-        table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
+    for row in cells:
+        table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
     return table
 
 

@@ -23,7 +23,10 @@ def progress(what: str, total: int | None) -> "Generator[Callable[[int], None]]"
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # Of an unknown number no part can be drawn: the bar would stand there as a full one.
+    known = (BarColumn(), MofNCompleteColumn())
+    so_far = (TextColumn("{task.completed:,.0f}"),) if total is None else known
+    columns = (TextColumn(what), *so_far, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)

@@ -11,7 +11,15 @@ from observatory.interfaces.cli.output import TABLE, Clash, Output, print_table,
 if TYPE_CHECKING:
     from observatory.client import Client
 
-queues = App(name="queues", help="List, pause or resume queues.", help_format="plaintext")
+queues = App(
+    name="queues",
+    help="""List, pause or resume queues.
+
+For example:
+  observatory queues list
+  observatory queues pause mail""",
+    help_format="plaintext",
+)
 
 _Name = Annotated[str, Parameter(name="QUEUE")]
 

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
@@ -16,6 +16,8 @@ from observatory.interfaces.cli.output import (
     Output,
     at_least_one,
     console,
+    fitting,
+    print_drawn,
     safe,
     seconds,
     table_of,
@@ -70,7 +72,8 @@ def stats(
         elif output.structured:
             output.print(answer)
         else:
-            console().print(_shown(answer))
+            there = console()
+            print_drawn(there, shown(answer, there.width))
     return ExitCode.OK
 
 
@@ -105,7 +108,8 @@ def _screen(*, output: Output) -> "Generator[Callable[[dict[str, Any]], None]]":
     if not there.is_terminal:
 
         def print_after(answer: dict[str, Any]) -> None:
-            there.print(_shown(answer), "")
+            print_drawn(there, shown(answer))
+            print()
             sys.stdout.flush()
 
         yield print_after
@@ -113,19 +117,35 @@ def _screen(*, output: Output) -> "Generator[Callable[[dict[str, Any]], None]]":
     from rich.live import Live
 
     with Live(console=there, auto_refresh=False) as live:
-        yield lambda answer: live.update(_shown(answer), refresh=True)
+        # Asked for its size each time: a window may be drawn larger.
+        yield lambda answer: live.update(shown(answer, there.width, there.height), refresh=True)
 
 
-def _shown(answer: dict[str, Any]) -> "Group":
+_AROUND: Final = 5
+"""Lines of what stands behind the tables, and of the line on which the cursor waits."""
+
+_ABOVE: Final = 2
+"""Lines of a table of groups besides its groups."""
+
+
+def shown(answer: dict[str, Any], columns: int | None = None, lines: int | None = None) -> "Group":
+    """The numbers as they are drawn, on a screen of so many columns and lines."""
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [
-        table_of(("STATE", "JOBS"), answer["states"].items(), numbers=("JOBS",))
-    ]
-    for name, groups in (("QUEUE", answer["queues"]), ("TYPE", answer["types"])):
-        if groups:
-            parts += ["", _table_of_groups(name, groups)]
+    states = answer["states"]
+    parts: list[RenderableType] = [table_of(("STATE", "JOBS"), states.items(), numbers=("JOBS",))]
+    tables = [("QUEUE", answer["queues"]), ("TYPE", answer["types"])]
+    tables = [(name, groups) for name, groups in tables if groups]
+    room = None if lines is None else lines - len(states) - 1 - _AROUND - _ABOVE * len(tables)
+    for left, (name, groups) in zip(range(len(tables), 0, -1), tables, strict=True):
+        # A table that needs less than its part leaves the rest to the next.
+        part = len(groups) if room is None else max(1, room // left)
+        rows, out = _rows(groups, part)
+        room = None if room is None else room - len(rows) - bool(out)
+        parts += ["", _table_of_groups(name, rows, columns)]
+        if out:
+            parts.append(Text(f"and {out} more; observatory stats tells all"))
     rebuilding = "; REBUILDING, not complete yet" if answer["rebuilding"] else ""
     text = (
         f"\nover {answer['windowSeconds']} s, as of {answer['asOf']}, "
@@ -135,7 +155,38 @@ def _shown(answer: dict[str, Any]) -> "Group":
     return Group(*parts, Text(safe(text, lines=True)))
 
 
-def _table_of_groups(name: str, groups: dict[str, Any]) -> "Table":
+def _rows(groups: dict[str, Any], room: int) -> tuple[list[tuple[str, ...]], int]:
+    """The groups for whose lines there is room, those first that somebody would look for; and how
+    many are left out."""
+    names = sorted(groups)
+    if len(names) > room:
+        names = sorted(names, key=lambda name: _urgency(groups[name]), reverse=True)
+        names = names[: max(1, room - 1)]
+    rows = [
+        (
+            name,
+            str(_waiting(groups[name])),
+            str(groups[name]["states"]["running"]),
+            str(groups[name]["states"]["failed"]),
+            f"{groups[name]['finishedPerSecond']:.1f}",
+            *_percentiles(groups[name]["waitSeconds"]),
+            *_percentiles(groups[name]["runSeconds"]),
+        )
+        for name in names
+    ]
+    return rows, len(groups) - len(names)
+
+
+def _waiting(group: dict[str, Any]) -> int:
+    return sum(group["states"][state] for state in ("scheduled", "queued", "retrying"))
+
+
+def _urgency(group: dict[str, Any]) -> tuple[float, ...]:
+    states = group["states"]
+    return (states["running"] + _waiting(group), group["finishedPerSecond"], states["failed"])
+
+
+def _table_of_groups(name: str, rows: list[tuple[str, ...]], columns: int | None) -> "Table":
     headings = (
         name,
         "WAITING",
@@ -147,18 +198,11 @@ def _table_of_groups(name: str, groups: dict[str, Any]) -> "Table":
         "RUN P50",
         "P95 ",
     )
-    rows = [
-        (
-            label,
-            sum(group["states"][state] for state in ("scheduled", "queued", "retrying")),
-            group["states"]["running"],
-            group["states"]["failed"],
-            f"{group['finishedPerSecond']:.1f}",
-            *_percentiles(group["waitSeconds"]),
-            *_percentiles(group["runSeconds"]),
-        )
-        for label, group in sorted(groups.items())
-    ]
+    if columns is not None:
+        # Numbers that are cut are wrong ones; half of a spread is none.
+        kept = fitting(headings, rows, columns, spare=("P95 ", "RUN P50", "P95", "WAIT P50"))
+        headings = tuple(headings[place] for place in kept)
+        rows = [tuple(row[place] for place in kept) for row in rows]
     return table_of(headings, rows, numbers=headings[1:])
 
 

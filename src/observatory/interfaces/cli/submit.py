@@ -111,6 +111,8 @@ def submit(
     options = (how or How()).options(idempotency_key)
     if timeout is not None and not wait:
         raise Mistake("--timeout says how long to wait and goes with --wait")
+    if timeout is not None and not timeout >= 0:
+        raise Mistake(f"--timeout is a number of seconds from 0 up, not {timeout:g}")
     where = address or Address()
     if job_type == "-" and file is None:
         job_type, file = None, Path("-")
@@ -138,6 +140,12 @@ def _waited(client: "Client", job: "JobHandle", timeout: float | None, *, output
     except WaitTimeout as error:
         output.print(client.read(f"/jobs/{job.id}")) if output.structured else say(error)
         return ExitCode.NOT_ENDED
+    except KeyboardInterrupt:
+        told = f"job {job.id} was accepted and goes on; see: observatory jobs show {job.id}"
+        print(f"\nobservatory: {told}", file=sys.stderr)
+        if output.structured:
+            output.print({"jobId": job.id})
+        raise
     except ObservatoryError:
         print(f"job {job.id} was accepted, but its end cannot be read here", file=sys.stderr)
         raise

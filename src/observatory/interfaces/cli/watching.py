@@ -65,6 +65,8 @@ def failures(
             ("FINGERPRINT", "TYPE", "FAILED", "RETRYING", "LAST HOUR", "LAST", "ERROR"),
             rows,
             numbers=numbers,
+            gives_way="ERROR",
+            spare=("RETRYING", "LAST HOUR"),
         )
     return ExitCode.OK
 
@@ -133,7 +135,7 @@ def alerts(*, address: Address | None = None, output: Output = TABLE) -> int:
         if silenced:
             say(f"beside these {silenced}")
     if age_s is not None:
-        say(f"known by {answer['source']}, {seconds(round(age_s))} ago")
+        say(f"known by {answer['source']}, {_whole(age_s)} ago")
     if answer["detail"]:
         say(f"alerts may be missing: {answer['detail']}")
     return ExitCode.OK
@@ -141,4 +143,10 @@ def alerts(*, address: Address | None = None, output: Output = TABLE) -> int:
 
 def _age(text: str, now: datetime) -> str:
     then: Any = datetime.fromisoformat(text)
-    return seconds(float(max(0, round((now - then).total_seconds()))))
+    return _whole((now - then).total_seconds())
+
+
+def _whole(age_s: float) -> str:
+    """An age, which is not known to a part of a second."""
+    age = max(0, round(age_s))
+    return f"{age} s" if age < 120 else seconds(age)

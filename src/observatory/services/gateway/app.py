@@ -17,6 +17,7 @@ from observatory.asgi.routes import ScopedRoute
 from observatory.core.contracts import Contract
 from observatory.core.errors import (
     InvalidParameter,
+    PayloadTooLarge,
     Problem,
     ValidationFailed,
 )
@@ -128,7 +129,11 @@ class Gateway:
         return _json(answer, 202 if accepted == len(outcomes) else 207)
 
     async def _read_item(self, item: bytes, context: Context) -> Submission | Problem:
+        limit = self._settings.body_bytes_max
         try:
+            if len(item) > limit:
+                # A batch must not be the way round the limit that a job has alone.
+                raise PayloadTooLarge(f"the item has {len(item)} bytes; at most {limit} are read")
             return await self._reader.item(decode(item, "the item"), context)
         except Problem as problem:
             if problem.status >= 500:
