@@ -99,6 +99,27 @@ def test_what_libraries_log_is_json_too(capsys: pytest.CaptureFixture[str]) -> N
     assert {line["service.name"] for line in lines} == {"observatory-gateway"}
 
 
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_what_is_logged_with_extra_is_in_the_line_as_far_as_there_is_room(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    extra = {"order": 7, "tags": ["a", "b"], "level": "mine", "long": "x" * 9000}
+    extra |= {"thing": Unspeakable(), "timestamp": "never"}
+    with configured("warning"):
+        logging.getLogger("shop").warning("paid", extra=extra)
+        logging.getLogger("shop").warning("many", extra={f"name{n}": n for n in range(100)})
+
+    paid, many = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (paid["order"], paid["tags"], paid["level"]) == (7, ["a", "b"], "warning")
+    assert (len(paid["long"]), paid["thing"]) == (2000, "<Unspeakable>")
+    assert paid["timestamp"] != "never"
+    assert sum(name.startswith("name") for name in many) == 20
+
+
 class Named:
     def __repr__(self) -> str:
         return HOSTILE

@@ -1,5 +1,6 @@
 """Logging of the process itself: one JSON object a line, or readable lines on a terminal."""
 
+import json
 import logging
 import os
 import sys
@@ -67,7 +68,39 @@ class _Forwarding(logging.Handler):
         exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
         # structlog knows the levels that have names, and leaves out a line of any other.
         level = min(logging.CRITICAL, max(logging.DEBUG, record.levelno // 10 * 10))
-        structlog.get_logger().log(level, text.rstrip(), logger=record.name, exc_info=exc_info)
+        said = {**_extra(record), "logger": record.name, "exc_info": exc_info}
+        structlog.get_logger().log(level, text.rstrip(), **said)
+
+
+_EVERY_RECORD: Final = {
+    *vars(logging.makeLogRecord({})), "message", "asctime", "taskName",
+    "color_message",  # uvicorn's own, for a terminal
+}  # fmt: skip
+_OUR_OWN: Final = {"event", "level", "timestamp", "logger", "stack", "stack_info", "exception"}
+_EXTRA_MAX: Final = 20
+_EXTRA_LETTERS: Final = 2000
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    """What was logged with ``extra=``, as far as a line has room."""
+    found: dict[str, Any] = {}
+    for name, value in vars(record).items():
+        if name in _EVERY_RECORD or name in _OUR_OWN or len(found) == _EXTRA_MAX:
+            continue
+        found[name] = _in_a_line(value)
+    return found
+
+
+def _in_a_line(value: object) -> object:
+    try:
+        if len(json.dumps(value)) <= _EXTRA_LETTERS:
+            return value
+    except (TypeError, ValueError, RecursionError):
+        pass  # no JSON
+    try:
+        return str(value)[:_EXTRA_LETTERS]
+    except Exception:  # whatever it is, the line is written
+        return f"<{type(value).__name__}>"
 
 
 _run: ContextVar[ClaimedJob | None] = ContextVar("observatory_run", default=None)
