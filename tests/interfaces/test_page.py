@@ -157,11 +157,17 @@ def test_a_failed_job_is_retried_and_a_scheduled_one_cancelled(
     expect(page.locator(".by-hand[open]")).to_contain_text(f"observatory jobs retry {failed['id']}")
 
     page.goto(f"{system.url}/#/jobs/{later}")
-    page.get_by_role("button", name="Cancel…").click()
-    page.get_by_role("button", name="Yes, cancel it").click()
+    expect(page.get_by_role("button", name="Cancel…")).to_be_enabled()
+    page.keyboard.press("c")
+    expect(page.get_by_role("button", name="No", exact=True)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Cancel…")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Yes, cancel it").press("Enter")
     expect(page.locator(".job-head .badge")).to_have_attribute(
         "data-state", "cancelled", timeout=LIVE_MS
     )
+    expect(page.locator("main h1")).to_be_focused()
     assert system.http.get(f"/jobs/{later}").json()["state"] == "cancelled"
     watched.assert_clean()
 

@@ -5,6 +5,7 @@ import { post } from "./api";
 import type { Queue, QueueState } from "./contracts";
 import { secondsToDrain } from "./drain";
 import { count, duration, elapsed, rate } from "./format";
+import { Question } from "./question";
 import { queues, serverNow } from "./session";
 import { ESTIMATED } from "./tiles";
 import { Text } from "./text";
@@ -117,29 +118,20 @@ function Pause({ queue }: { queue: Queue }) {
   };
   return (
     <span class="asking">
-      {queue.paused ? (
-        <button type="button" disabled={busy} onClick={() => void act("resume")}>
-          Resume
-        </button>
-      ) : asking ? (
-        <>
-          <button type="button" class="danger" disabled={busy} onClick={() => void act("pause")}>
-            Yes, pause it
-          </button>
-          <button type="button" onClick={() => setAsking(false)}>
-            No
-          </button>
-        </>
-      ) : (
-        <button
-          type="button"
-          disabled={busy}
-          title="Its jobs wait until it is resumed; what runs goes on"
-          onClick={() => setAsking(true)}
-        >
-          Pause…
-        </button>
-      )}
+      <Question
+        asking={asking && !queue.paused}
+        label={`Pause ${queue.name}?`}
+        yes="Yes, pause it"
+        danger
+        onYes={() => void act("pause")}
+        onNo={() => setAsking(false)}
+        title={queue.paused ? "Its jobs are taken again" : "Its jobs wait until it is resumed; what runs goes on"}
+        disabled={false}
+        busy={busy}
+        onPress={() => (queue.paused ? void act("resume") : setAsking(true))}
+      >
+        {queue.paused ? "Resume" : "Pause…"}
+      </Question>
       {failed && (
         <span class="warning" role="alert">
           <Text of={failed} />
