@@ -3,6 +3,7 @@ import { effect, signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import { readAddress, type Address } from "./address";
+import { bulk } from "./bulk";
 import { BulkPanel } from "./bulkbar";
 import { Contracts } from "./catalogue";
 import { Events } from "./events";
@@ -29,6 +30,7 @@ addEventListener("hashchange", () => {
   const before = address.value;
   const next = readAddress(location.hash);
   address.value = next;
+  bulk.leave(before.view !== next.view);
   const same =
     before.view === next.view &&
     (next.view !== "job" || (before.view === "job" && before.id === next.id));
