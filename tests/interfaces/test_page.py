@@ -64,18 +64,36 @@ def test_with_keys_the_page_opens_and_asks_for_one(
     tmp_path: Path, watch: Callable[..., Watched]
 ) -> None:
     secret, entry = new_key("reader", ["read"])
-    with running_system(JOBS, tmp_path, OBSERVATORY_API_KEYS=entry) as system:
+    operator, other = new_key("operator", ["read", "submit", "operate"])
+    with running_system(JOBS, tmp_path, OBSERVATORY_API_KEYS=f"{entry},{other}") as system:
         watched = watch(system.url)
         page = watched.page
         page.goto(system.url)
         field = page.get_by_label("The API asks for a key")
         expect(field).to_be_visible(timeout=LIVE_MS)
         expect(tile(page, "completed")).to_have_text("–")
+        use = page.get_by_role("button", name="Use it")
+        field.fill("ключ")
+        use.click()
+        expect(page.locator(".key")).to_contain_text("only ASCII letters")
         field.fill(secret)
-        page.get_by_role("button", name="Use it").click()
+        use.click()
         expect(tile(page, "completed")).to_have_text("0", timeout=LIVE_MS)
         expect(page.locator(".connection")).to_have_attribute("data-phase", "live")
         expect(field).to_be_hidden()
+        job = {"type": "double", "payload": {"n": 1}}
+        system.http.post("/jobs", json=job, headers={"Authorization": f"Bearer {operator}"})
+        page.goto(f"{system.url}/#/queues")
+        page.get_by_role("button", name="Pause…").click()
+        page.get_by_role("button", name="Yes, pause it").click()
+        page.get_by_label("This API key may not do that. Another").fill(operator)
+        use.click()
+        page.get_by_role("button", name="Pause…").click()
+        page.get_by_role("button", name="Yes, pause it").click()
+        expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        expect(page.locator("td .warning")).to_have_count(0)
+        page.get_by_role("button", name="Another key").click()
+        expect(page.get_by_label("Another API key")).to_be_focused()
 
 
 def test_two_clicks_from_the_overview_to_the_traceback(

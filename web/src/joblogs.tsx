@@ -1,6 +1,6 @@
 /** The log lines of a job, with its end in sight while it is followed. */
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
-import { clock, count, moment } from "./format";
+import { clock, count, momentInUtc } from "./format";
 import { KEPT, type JobLog, type Stretch } from "./joblog";
 import type { Reading } from "./reading";
 import { Text } from "./text";
@@ -101,7 +101,7 @@ function StretchOfLines({ stretch }: { stretch: Stretch }) {
       <tbody>
         {stretch.lines.map((line, index) => (
           <tr key={index} data-level={line.level}>
-            <td title={moment(line.at)}>{clock(Date.parse(line.at))}</td>
+            <td title={momentInUtc(line.at)}>{clock(Date.parse(line.at))}</td>
             <td class="number">{line.attempt}</td>
             <td>{line.level}</td>
             <td class="name">
