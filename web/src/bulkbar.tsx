@@ -1,12 +1,13 @@
 /** Retry and cancel for many jobs: the buttons, and the panel that asks, tells and stays. */
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { key, url } from "./api";
 import { bulk, type Target } from "./bulk";
+import { Calls } from "./byhand";
 import type { BulkAction } from "./contracts";
-import { count, shellQuoted } from "./format";
+import { count } from "./format";
 import { bind } from "./keyboard";
 import { useQuestion } from "./question";
-import { Copy, Text } from "./text";
+import { bulkCall } from "./shell";
+import { Text } from "./text";
 
 const VERB: Record<BulkAction, { will: string; button: string; does: string; did: string }> = {
   retry: { will: "run again", button: "Run again", does: "Running again", did: "Queued again" },
@@ -97,7 +98,7 @@ function Question() {
       {!none && (
         <details class="by-hand">
           <summary>The same from a shell</summary>
-          <Curl action={action} target={state.target} />
+          <ByHand action={action} target={state.target} />
         </details>
       )}
     </div>
@@ -148,19 +149,16 @@ function Outcome() {
   );
 }
 
-function Curl({ action, target }: { action: BulkAction; target: Target }) {
-  const auth = key.value ? ` -H "Authorization: Bearer $OBSERVATORY_API_KEY"` : "";
-  const sent = shellQuoted(JSON.stringify({ action, ...target }));
-  const command = `curl -sS -H "Content-Type: application/json"${auth} -d ${sent} ${shellQuoted(url("jobs/actions"))}`;
+function ByHand({ action, target }: { action: BulkAction; target: Target }) {
   return (
     <>
-      <p class="command">
-        <code>{command}</code> <Copy text={command} what="the command" />
-      </p>
-      <p class="note">
-        500 jobs a call: send <code>next</code> of the answer as <code>cursor</code> until it is null.{" "}
-        <code>observatory jobs {action}-all</code> does that.
-      </p>
+      <Calls of={[bulkCall(action, target)]} />
+      {"filter" in target && (
+        <p class="note">
+          curl does 500 jobs a call: send <code>next</code> of the answer as <code>cursor</code> until it is
+          null. The command line does that by itself.
+        </p>
+      )}
     </>
   );
 }

@@ -1,14 +1,14 @@
 /** What may be done with a job: run it again, also with another payload; cancel it. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { jobHref } from "./address";
-import { key, post, postText, url } from "./api";
+import { post, postText } from "./api";
+import { Calls } from "./byhand";
 import type { Accepted, CancelAccepted, Job } from "./contracts";
-import { shellQuoted } from "./format";
 import { bind } from "./keyboard";
 import { Question } from "./question";
-import { urlOption } from "./shell";
+import { jobCall } from "./shell";
 import { isTerminal, mayCancel, mayRetry } from "./state";
-import { Copy, Text } from "./text";
+import { Text } from "./text";
 
 type Told = { good: boolean; text: string };
 
@@ -55,6 +55,7 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
       ]),
     [retry, cancel, busy],
   );
+  const verbs = [...(retry ? ["retry" as const] : []), ...(cancel ? ["cancel" as const] : []), "show" as const];
   return (
     <section class="actions" aria-label="Actions">
       <div class="buttons">
@@ -92,9 +93,7 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
       {isTerminal(job.state) && <Edit job={job} />}
       <details class="by-hand">
         <summary>The same from a shell</summary>
-        {retry && <Command verb="retry" id={job.id} />}
-        {cancel && <Command verb="cancel" id={job.id} />}
-        <Command verb="show" id={job.id} />
+        <Calls of={verbs.map((verb) => jobCall(verb, job.id))} />
       </details>
     </section>
   );
@@ -122,6 +121,15 @@ function Edit({ job }: { job: Job }) {
   );
 }
 
+function notJson(text: string): string | null {
+  try {
+    JSON.parse(text);
+    return null;
+  } catch (reason) {
+    return reason instanceof Error ? reason.message : String(reason);
+  }
+}
+
 interface EditorProps {
   job: Job;
   text: string;
@@ -136,10 +144,9 @@ function Editor({ job, text, setText }: EditorProps) {
     event.preventDefault();
     setFailed("");
     setMade("");
-    try {
-      JSON.parse(text);
-    } catch (reason) {
-      setFailed(`This is no JSON: ${reason instanceof Error ? reason.message : String(reason)}`);
+    const fault = notJson(text);
+    if (fault) {
+      setFailed(`This is no JSON: ${fault}`);
       return;
     }
     setBusy(true);
@@ -180,22 +187,12 @@ function Editor({ job, text, setText }: EditorProps) {
           )}
         </span>
       </p>
+      {!notJson(text) && (
+        <>
+          <p class="note">The same from a shell:</p>
+          <Calls of={[jobCall("retry", job.id, text)]} />
+        </>
+      )}
     </form>
-  );
-}
-
-function Command({ verb, id }: { verb: "retry" | "cancel" | "show"; id: string }) {
-  const line = `observatory jobs ${verb} ${shellQuoted(id)}${urlOption()}`;
-  const path = `jobs/${encodeURIComponent(id)}${verb === "show" ? "" : `/${verb}`}`;
-  const auth = key.value ? ` -H "Authorization: Bearer $OBSERVATORY_API_KEY"` : "";
-  const curl = `curl -sS${verb === "show" ? "" : " -X POST"}${auth} ${shellQuoted(url(path))}`;
-  return (
-    <>
-      {[line, curl].map((command) => (
-        <p class="command" key={command}>
-          <code>{command}</code> <Copy text={command} what="the command" />
-        </p>
-      ))}
-    </>
   );
 }

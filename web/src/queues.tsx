@@ -2,11 +2,13 @@
 import { useEffect, useState } from "preact/hooks";
 import { jobsHref } from "./address";
 import { post } from "./api";
+import { Calls } from "./byhand";
 import type { Queue, QueueState } from "./contracts";
 import { secondsToDrain } from "./drain";
 import { count, duration, elapsed, rate } from "./format";
 import { Question } from "./question";
 import { queues, serverNow } from "./session";
+import { queueCall } from "./shell";
 import { ESTIMATED } from "./tiles";
 import { Text } from "./text";
 import { Again, Unread } from "./unread";
@@ -141,6 +143,20 @@ function Pause({ queue }: { queue: Queue }) {
   );
 }
 
+function ByHand() {
+  const items = queues.value.value?.items ?? [];
+  const [open, setOpen] = useState(false);
+  if (!items.length) return null;
+  return (
+    <details class="by-hand" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>The same from a shell</summary>
+      {open && (
+        <Calls of={items.map((one) => queueCall(one.paused ? "resume" : "pause", one.name))} />
+      )}
+    </details>
+  );
+}
+
 export function Queues() {
   useEffect(() => queues.use(), []);
   return (
@@ -149,9 +165,9 @@ export function Queues() {
       <Again error={queues.error.value} read={queues.value.value} />
       <QueueTable act />
       <p class="note">
-        A paused queue accepts jobs; processors leave them alone until it is resumed. The same from a
-        shell: <code>observatory queues pause NAME</code>
+        A paused queue accepts jobs; processors leave them alone until it is resumed.
       </p>
+      <ByHand />
     </>
   );
 }
