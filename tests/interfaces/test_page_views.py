@@ -156,6 +156,10 @@ def test_a_queue_is_paused_and_resumed(
     watched = watch(system.url)
     page = watched.open("#/queues")
     row = page.locator('tr[data-queue="texts"]')
+    page.get_by_text("The same from a shell").click()
+    expect(page.locator(".command code").first).to_have_text(
+        f"observatory queues pause texts --url {system.url}"
+    )
     pause = row.get_by_role("button", name="Pause…")
     pause.press("Enter")
     expect(row.get_by_role("button", name="No", exact=True)).to_be_focused()
@@ -443,5 +447,11 @@ def test_a_long_list_is_one_list_to_keys_and_boxes_and_what_is_out_of_view_stand
     assert last.text_content() == before
     rows.nth(249).scroll_into_view_if_needed()
     expect(last).not_to_have_text(str(before))
+    submit(system, "double", n=250)
+    show = page.get_by_role("button", name="1 new – show")
+    expect(show).to_be_in_viewport(timeout=LIVE_MS)
+    show.click()
+    expect(rows).to_have_count(251)
+    expect(rows.first).to_be_in_viewport()
     assert not violations(page)
     watched.assert_clean()

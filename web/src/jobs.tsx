@@ -147,7 +147,6 @@ function Listing({ filter, filtered, faulty }: ListingProps) {
     <section aria-label="Jobs">
       <div class="heading">
         <span class="faint">{shown > 0 && `${count(shown)} shown, newest first`}</span>
-        <NewRows list={list} />
         {(shown > 0 || selection.value.size > 0) && (
           <Actions list={list} filter={filter} filtered={filtered} faulty={faulty} selection={selection} />
         )}
@@ -168,6 +167,7 @@ function Listing({ filter, filtered, faulty }: ListingProps) {
       <div hidden={!shown && list.next.value === null}>
         <div hidden={!shown}>
           <JobTable list={list} caption="Jobs, newest first" selection={selection} />
+          <NewRows list={list} />
         </div>
         <p class="more">
           {list.next.value === null && "That is all."}
