@@ -305,3 +305,44 @@ def test_the_page_is_not_live_before_it_has_read_anything(
         route.fallback()
     expect(page.locator(".connection")).to_have_text("Live", timeout=LIVE_MS)
     watched.assert_clean()
+
+
+TALKATIVE = """
+import time
+
+from observatory import JobContext, Observatory
+
+app = Observatory()
+
+@app.job("talk", timeout=60)
+def talk(ctx: JobContext) -> None:
+    for number in range(450):
+        ctx.log.info(f"line {number}")
+    while not ctx.cancelled:
+        time.sleep(0.05)
+"""
+
+
+def test_the_log_of_a_running_job_is_followed_to_its_end(
+    tmp_path: Path, watch: Callable[..., Watched]
+) -> None:
+    with running_system(TALKATIVE, tmp_path) as system:
+        job_id = submit(system, "talk")
+        watched = watch(system.url)
+        page = watched.open(f"#/jobs/{job_id}")
+        lines = page.locator("table.logs tbody tr")
+        expect(lines).to_have_count(450, timeout=2 * LIVE_MS)
+        page.locator("#logs").scroll_into_view_if_needed()
+        expect(lines.last).to_contain_text("line 449")
+        box = "document.querySelector('table.logs').parentElement"
+        rest = f"{box}.scrollHeight - {box}.scrollTop - {box}.clientHeight"
+        assert page.evaluate(rest) < 12
+        system.http.post(f"/jobs/{job_id}/cancel")
+        finished(system, job_id)
+        page.reload()
+        expect(lines).to_have_count(200)
+        page.get_by_role("button", name="Load more").click()
+        expect(lines).to_have_count(400)
+        page.get_by_role("button", name="To the end").click()
+        expect(lines).to_have_count(450)
+        watched.assert_clean()
