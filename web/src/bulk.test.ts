@@ -59,6 +59,7 @@ describe("one action on many jobs", () => {
     const after = vi.fn();
     await bulk.ask("cancel", { filter: {} }, after);
     await bulk.confirm();
+    bulk.leave(true);
     expect(bulk.state.value).toMatchObject({ phase: "stopped", changed: 500 });
     expect(after).not.toHaveBeenCalled();
     await bulk.goOn();

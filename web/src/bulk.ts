@@ -96,11 +96,13 @@ export class Bulk {
 
   /**
    * The reader went to another filter or view: a question is not meant any more, and what came of it
-   * has been seen. What goes on, failed or was stopped stays in sight.
+   * has been seen. What goes on, or can be gone on with, stays in sight.
    */
   leave(otherView: boolean): void {
     const { phase } = this.state.peek();
-    if (phase === "counting" || phase === "asking" || (phase === "done" && otherView)) this.stop();
+    const asks = phase === "counting" || phase === "asking";
+    const ended = phase === "done" || (phase === "stopped" && !this.mayGoOn);
+    if (asks || (ended && otherView)) this.stop();
   }
 
   async #do(tally: Tally): Promise<void> {
