@@ -64,18 +64,36 @@ def test_with_keys_the_page_opens_and_asks_for_one(
     tmp_path: Path, watch: Callable[..., Watched]
 ) -> None:
     secret, entry = new_key("reader", ["read"])
-    with running_system(JOBS, tmp_path, OBSERVATORY_API_KEYS=entry) as system:
+    operator, other = new_key("operator", ["read", "submit", "operate"])
+    with running_system(JOBS, tmp_path, OBSERVATORY_API_KEYS=f"{entry},{other}") as system:
         watched = watch(system.url)
         page = watched.page
         page.goto(system.url)
         field = page.get_by_label("The API asks for a key")
         expect(field).to_be_visible(timeout=LIVE_MS)
         expect(tile(page, "completed")).to_have_text("–")
+        use = page.get_by_role("button", name="Use it")
+        field.fill("ключ")
+        use.click()
+        expect(page.locator(".key")).to_contain_text("only ASCII letters")
         field.fill(secret)
-        page.get_by_role("button", name="Use it").click()
+        use.click()
         expect(tile(page, "completed")).to_have_text("0", timeout=LIVE_MS)
         expect(page.locator(".connection")).to_have_attribute("data-phase", "live")
         expect(field).to_be_hidden()
+        job = {"type": "double", "payload": {"n": 1}}
+        system.http.post("/jobs", json=job, headers={"Authorization": f"Bearer {operator}"})
+        page.goto(f"{system.url}/#/queues")
+        page.get_by_role("button", name="Pause…").click()
+        page.get_by_role("button", name="Yes, pause it").click()
+        page.get_by_label("This API key may not do that. Another").fill(operator)
+        use.click()
+        page.get_by_role("button", name="Pause…").click()
+        page.get_by_role("button", name="Yes, pause it").click()
+        expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        expect(page.locator("td .warning")).to_have_count(0)
+        page.get_by_role("button", name="Another key").click()
+        expect(page.get_by_label("Another API key")).to_be_focused()
 
 
 def test_two_clicks_from_the_overview_to_the_traceback(
@@ -157,11 +175,17 @@ def test_a_failed_job_is_retried_and_a_scheduled_one_cancelled(
     expect(page.locator(".by-hand[open]")).to_contain_text(f"observatory jobs retry {failed['id']}")
 
     page.goto(f"{system.url}/#/jobs/{later}")
-    page.get_by_role("button", name="Cancel…").click()
-    page.get_by_role("button", name="Yes, cancel it").click()
+    expect(page.get_by_role("button", name="Cancel…")).to_be_enabled()
+    page.keyboard.press("c")
+    expect(page.get_by_role("button", name="No", exact=True)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Cancel…")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Yes, cancel it").press("Enter")
     expect(page.locator(".job-head .badge")).to_have_attribute(
         "data-state", "cancelled", timeout=LIVE_MS
     )
+    expect(page.locator("main h1")).to_be_focused()
     assert system.http.get(f"/jobs/{later}").json()["state"] == "cancelled"
     watched.assert_clean()
 
@@ -281,3 +305,44 @@ def test_the_page_is_not_live_before_it_has_read_anything(
         route.fallback()
     expect(page.locator(".connection")).to_have_text("Live", timeout=LIVE_MS)
     watched.assert_clean()
+
+
+TALKATIVE = """
+import time
+
+from observatory import JobContext, Observatory
+
+app = Observatory()
+
+@app.job("talk", timeout=60)
+def talk(ctx: JobContext) -> None:
+    for number in range(450):
+        ctx.log.info(f"line {number}")
+    while not ctx.cancelled:
+        time.sleep(0.05)
+"""
+
+
+def test_the_log_of_a_running_job_is_followed_to_its_end(
+    tmp_path: Path, watch: Callable[..., Watched]
+) -> None:
+    with running_system(TALKATIVE, tmp_path) as system:
+        job_id = submit(system, "talk")
+        watched = watch(system.url)
+        page = watched.open(f"#/jobs/{job_id}")
+        lines = page.locator("table.logs tbody tr")
+        expect(lines).to_have_count(450, timeout=2 * LIVE_MS)
+        page.locator("#logs").scroll_into_view_if_needed()
+        expect(lines.last).to_contain_text("line 449")
+        box = "document.querySelector('table.logs').parentElement"
+        rest = f"{box}.scrollHeight - {box}.scrollTop - {box}.clientHeight"
+        assert page.evaluate(rest) < 12
+        system.http.post(f"/jobs/{job_id}/cancel")
+        finished(system, job_id)
+        page.reload()
+        expect(lines).to_have_count(200)
+        page.get_by_role("button", name="Load more").click()
+        expect(lines).to_have_count(400)
+        page.get_by_role("button", name="To the end").click()
+        expect(lines).to_have_count(450)
+        watched.assert_clean()

@@ -218,6 +218,11 @@ def test_the_filter_is_the_pages_own() -> None:
     }
     assert parse("state:broken").faults[0].startswith("broken is no state")
     assert "is no time" in parse("since:yesterday").faults[0]
+    assert parse("state:,").faults[0].startswith("state: says nothing")
+    assert parse("queue:").faults == ("queue: says nothing; write a value behind it",)
+    assert parse("queue:mail queue:billing").faults == (
+        "queue: stands there twice; one is possible",
+    )
     assert parse("http://host/path").params == {"q": "http://host/path"}
 
 

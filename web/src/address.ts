@@ -4,6 +4,8 @@ import { STATES } from "./state";
 
 export interface JobFilter {
   states: State[];
+  /** Names in the address that no state has: they must not come to mean every state. */
+  unknownStates: string[];
   type: string;
   queue: string;
   worker: string;
@@ -44,6 +46,7 @@ export type Address =
 
 export const EVERYTHING: JobFilter = {
   states: [],
+  unknownStates: [],
   type: "",
   queue: "",
   worker: "",
@@ -80,9 +83,14 @@ export function readAddress(hash: string): Address {
 }
 
 function readFilter(asked: URLSearchParams): JobFilter {
-  const states = asked.getAll("state").flatMap((value) => value.split(","));
+  const states = asked.getAll("state").flatMap((value) => value.split(",")).filter(Boolean);
   const texts = Object.fromEntries(TEXTS.map((name) => [name, asked.get(name) ?? ""]));
-  return { ...EVERYTHING, ...texts, states: STATES.filter((one) => states.includes(one)) };
+  return {
+    ...EVERYTHING,
+    ...texts,
+    states: STATES.filter((one) => states.includes(one)),
+    unknownStates: states.filter((one) => !STATES.includes(one as State)),
+  };
 }
 
 function split(text: string, mark: string): [string, string] {
@@ -101,7 +109,8 @@ function decoded(text: string): string {
 /** The filter as it stands in the page's address. */
 export function filterQuery(filter: Partial<JobFilter>): string {
   const query = new URLSearchParams();
-  if (filter.states?.length) query.set("state", filter.states.join(","));
+  const states = [...(filter.states ?? []), ...(filter.unknownStates ?? [])];
+  if (states.length) query.set("state", states.join(","));
   for (const name of TEXTS) if (filter[name]) query.set(name, filter[name]);
   return query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
 }

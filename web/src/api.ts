@@ -7,15 +7,21 @@ const PATIENCE_MS = 15_000;
 
 /** The key the reader typed; lives as long as the tab. */
 export const key = signal<string | null>(storedKey());
-/** Set when the API answered 401 or 403 to a read: what it said. */
+/** Set when the API answered 401 or 403: what it said. */
 export const refusal = signal<{ status: number; text: string } | null>(null);
 
 /** How far the server's clock is ahead of the reader's, when it matters (more than two seconds). */
 export const clockAheadMs = signal(0);
 
+/** Why this cannot be a key; null where it can. No request could carry it in its headers. */
+export function keyFault(typed: string): string | null {
+  return /^[!-~]+$/.test(typed) ? null : "A key has only ASCII letters, digits and signs.";
+}
+
 function storedKey(): string | null {
   try {
-    return sessionStorage.getItem(KEY_NAME);
+    const stored = sessionStorage.getItem(KEY_NAME);
+    return stored !== null && keyFault(stored) === null ? stored : null;
   } catch {
     return null;
   }
@@ -46,7 +52,10 @@ export class ApiError extends Error {
 export class Unreachable extends Error {}
 
 function describe(status: number, problem: Partial<Problem>): string {
-  const faults = (problem.errors ?? []).map((fault) => `${fault.pointer} ${fault.detail}`);
+  const faults = (problem.errors ?? [])
+    // The detail of a problem with one fault often is that fault.
+    .filter((fault) => !problem.detail?.includes(fault.detail))
+    .map((fault) => `${fault.pointer} ${fault.detail}`);
   const told = [problem.detail ?? "", ...faults].filter(Boolean).join("; ");
   return `${problem.title ?? "the server answered"} (${status})${told ? `: ${told}` : ""}`;
 }
@@ -91,7 +100,7 @@ async function answered(response: Response): Promise<ApiError> {
 
 /** Also told by the live stream, which makes its own requests. */
 export function noticeRefusal(status: number, text: string): void {
-  if (status === 401) refusal.value = { status, text };
+  if (status === 401 || status === 403) refusal.value = { status, text };
 }
 
 function noticeClock(date: string | null): void {

@@ -3,7 +3,7 @@ import { computed, type ReadonlySignal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext, useMemo } from "preact/hooks";
 import type { State } from "./contracts";
-import { age, moment } from "./format";
+import { age, momentInUtc } from "./format";
 import { serverNow } from "./session";
 import { LOOK } from "./state";
 
@@ -49,7 +49,7 @@ export function Age({ of }: { of: string | null }) {
   }, [of, clock]);
   if (!of) return <>–</>;
   return (
-    <time dateTime={of} title={moment(of)}>
+    <time dateTime={of} title={momentInUtc(of)}>
       {told}
     </time>
   );

@@ -59,6 +59,7 @@ describe("one action on many jobs", () => {
     const after = vi.fn();
     await bulk.ask("cancel", { filter: {} }, after);
     await bulk.confirm();
+    bulk.leave(true);
     expect(bulk.state.value).toMatchObject({ phase: "stopped", changed: 500 });
     expect(after).not.toHaveBeenCalled();
     await bulk.goOn();
@@ -90,6 +91,38 @@ describe("one action on many jobs", () => {
     expect(bulk.state.value).toMatchObject({ phase: "stopped", changed: 50 });
     expect(bulk.mayGoOn).toBe(false);
     expect(after).not.toHaveBeenCalled();
+  });
+
+  it("asks no more once the reader has left, and forgets what is done", async () => {
+    const { bulk } = answering([
+      outcome({ dryRun: true, matched: 9 }),
+      outcome({ dryRun: true, matched: 2 }),
+      outcome({ changed: 2 }),
+    ]);
+    await bulk.ask("retry", { filter: { state: ["failed"] } }, undefined, "state:failed");
+    expect(bulk.state.value).toMatchObject({ phase: "asking", what: "state:failed" });
+    bulk.leave(false);
+    expect(bulk.state.value.phase).toBe("idle");
+    await bulk.ask("retry", { ids: ["a", "b"] });
+    await bulk.confirm();
+    bulk.leave(false);
+    expect(bulk.state.value.phase).toBe("done");
+    bulk.leave(true);
+    expect(bulk.state.value.phase).toBe("idle");
+  });
+
+  it("does not take the answer to one question for that to the next", async () => {
+    const waiting: ((told: BulkOutcome) => void)[] = [];
+    const bulk = new Bulk(() => new Promise((resolve) => waiting.push(resolve)));
+    const first = bulk.ask("cancel", { filter: {} }, undefined, "everything");
+    bulk.leave(false);
+    const second = bulk.ask("cancel", { ids: ["a"] }, undefined, "one");
+    waiting[0]!(outcome({ dryRun: true, matched: 900 }));
+    await first;
+    expect(bulk.state.value.phase).toBe("counting");
+    waiting[1]!(outcome({ dryRun: true, matched: 1 }));
+    await second;
+    expect(bulk.state.value).toMatchObject({ phase: "asking", what: "one", count: 1 });
   });
 
   it("does one thing at a time", async () => {

@@ -14,7 +14,7 @@ interface Tally {
 export type BulkState =
   | { phase: "idle" }
   | { phase: "counting"; action: BulkAction }
-  | { phase: "asking"; action: BulkAction; target: Target; count: number; complete: boolean }
+  | { phase: "asking"; action: BulkAction; what: string; target: Target; count: number; complete: boolean }
   | ({ phase: "doing"; of: number | null } & Tally)
   | ({ phase: "done" } & Tally)
   /** By the reader, or by an error; more may be left. */
@@ -31,25 +31,39 @@ export class Bulk {
   #cursor: string | null = null;
   #of: number | null = null;
   #after: () => void = () => {};
+  /** The last question: an answer to one before it comes too late. */
+  #asked = 0;
 
   constructor(send = (body: unknown): Promise<BulkOutcome> => post("jobs/actions", body, PATIENCE_MS)) {
     this.#send = send;
   }
 
-  /** Learn how many jobs it would be, and ask. `after` is called when all of them are done. */
-  async ask(action: BulkAction, target: Target, after: () => void = () => {}): Promise<void> {
+  /**
+   * Learn how many jobs it would be, and ask; `what` names them, beside the question. `after` is
+   * called when all of them are done.
+   */
+  async ask(
+    action: BulkAction,
+    target: Target,
+    after: () => void = () => {},
+    what = "",
+  ): Promise<void> {
     if (this.state.peek().phase === "doing") return;
+    this.#asked += 1;
+    const asked = this.#asked;
+    const late = () => asked !== this.#asked || this.state.peek().phase !== "counting";
     this.state.value = { phase: "counting", action };
     try {
       const { matched, complete, next } = await this.#send({ action, ...target, dryRun: true });
-      if (this.state.peek().phase !== "counting") return;
+      if (late()) return;
       this.#target = target;
       // From there on, so that what came since is not taken along.
       this.#cursor = next;
       this.#of = complete ? matched : null;
       this.#after = after;
-      this.state.value = { phase: "asking", action, target, count: matched, complete };
+      this.state.value = { phase: "asking", action, what, target, count: matched, complete };
     } catch (reason) {
+      if (late()) return;
       this.state.value = { phase: "stopped", action, changed: 0, skipped: 0, error: asError(reason) };
     }
   }
@@ -78,6 +92,17 @@ export class Bulk {
       this.#cursor = null;
       this.state.value = { phase: "idle" };
     }
+  }
+
+  /**
+   * The reader went to another filter or view: a question is not meant any more, and what came of it
+   * has been seen. What goes on, or can be gone on with, stays in sight.
+   */
+  leave(otherView: boolean): void {
+    const { phase } = this.state.peek();
+    const asks = phase === "counting" || phase === "asking";
+    const ended = phase === "done" || (phase === "stopped" && !this.mayGoOn);
+    if (asks || (ended && otherView)) this.stop();
   }
 
   async #do(tally: Tally): Promise<void> {

@@ -1,11 +1,13 @@
 /** Retry and cancel for many jobs: the buttons, and the panel that asks, tells and stays. */
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
-import { key, url } from "./api";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { bulk, type Target } from "./bulk";
+import { Calls } from "./byhand";
 import type { BulkAction } from "./contracts";
-import { count, shellQuoted } from "./format";
+import { count } from "./format";
 import { bind } from "./keyboard";
-import { Copy } from "./text";
+import { useQuestion } from "./question";
+import { bulkCall } from "./shell";
+import { Text } from "./text";
 
 const VERB: Record<BulkAction, { will: string; button: string; does: string; did: string }> = {
   retry: { will: "run again", button: "Run again", does: "Running again", did: "Queued again" },
@@ -17,12 +19,16 @@ const jobs = (n: number) => (n === 1 ? "1 job" : `${count(n)} jobs`);
 interface BulkButtonsProps {
   /** "them", "all of this filter": what the buttons act on, in words. */
   what: string;
+  /** The same where the question stands alone: the filter as it was typed. */
+  named: string;
   target: () => Target;
+  /** Why they cannot be used now. */
+  off?: string;
   actions?: readonly BulkAction[];
   after: () => void;
 }
 
-export function BulkButtons({ what, target, actions = ["retry", "cancel"], after }: BulkButtonsProps) {
+export function BulkButtons({ what, named, target, off, actions = ["retry", "cancel"], after }: BulkButtonsProps) {
   const busy = bulk.state.value.phase === "doing";
   return (
     <span class="bulk" role="group" aria-label={`Actions on ${what}`}>
@@ -30,8 +36,9 @@ export function BulkButtons({ what, target, actions = ["retry", "cancel"], after
         <button
           key={action}
           type="button"
-          disabled={busy}
-          onClick={() => void bulk.ask(action, target(), after)}
+          disabled={busy || off !== undefined}
+          title={off}
+          onClick={() => void bulk.ask(action, target(), after, named)}
         >
           {action === "retry" ? "Retry" : "Cancel"} {what}…
         </button>
@@ -44,8 +51,9 @@ export function BulkButtons({ what, target, actions = ["retry", "cancel"], after
 export function BulkPanel() {
   const { phase } = bulk.state.value;
   useLayoutEffect(() => {
-    if (phase === "idle" || phase === "doing") return undefined;
-    return bind([{ keys: "Escape", about: "No", run: () => bulk.stop() }]);
+    // The question has its own.
+    if (phase === "idle" || phase === "doing" || phase === "asking") return undefined;
+    return bind([{ keys: "Escape", about: "close", run: () => bulk.stop() }]);
   }, [phase]);
   if (phase === "idle") return null;
   return (
@@ -61,17 +69,20 @@ export function BulkPanel() {
 function Question() {
   const state = bulk.state.value;
   const no = useRef<HTMLButtonElement>(null);
-  useEffect(() => no.current?.focus(), []);
+  useQuestion(() => bulk.stop(), no);
   if (state.phase !== "asking") return null;
   const { action, complete } = state;
   const none = state.count === 0 && complete;
   return (
-    <div role="alertdialog" aria-labelledby="bulk-question" class="asking">
+    <div role="alertdialog" aria-labelledby="bulk-question" aria-describedby="bulk-meant" class="asking">
       <strong id="bulk-question">
         {none
           ? `No job of these can ${VERB[action].will}.`
           : `${complete ? "" : "More than "}${jobs(state.count)} will ${VERB[action].will}.`}
       </strong>
+      <span class="meant" id="bulk-meant">
+        <Text of={state.what} limit={200} />
+      </span>
       {!none && (
         <button
           type="button"
@@ -87,7 +98,7 @@ function Question() {
       {!none && (
         <details class="by-hand">
           <summary>The same from a shell</summary>
-          <Curl action={action} target={state.target} />
+          <ByHand action={action} target={state.target} />
         </details>
       )}
     </div>
@@ -138,19 +149,16 @@ function Outcome() {
   );
 }
 
-function Curl({ action, target }: { action: BulkAction; target: Target }) {
-  const auth = key.value ? ` -H "Authorization: Bearer $OBSERVATORY_API_KEY"` : "";
-  const sent = shellQuoted(JSON.stringify({ action, ...target }));
-  const command = `curl -sS -H "Content-Type: application/json"${auth} -d ${sent} ${shellQuoted(url("jobs/actions"))}`;
+function ByHand({ action, target }: { action: BulkAction; target: Target }) {
   return (
     <>
-      <p class="command">
-        <code>{command}</code> <Copy text={command} what="the command" />
-      </p>
-      <p class="note">
-        500 jobs a call: send <code>next</code> of the answer as <code>cursor</code> until it is null.{" "}
-        <code>observatory jobs {action}-all</code> does that.
-      </p>
+      <Calls of={[bulkCall(action, target)]} />
+      {"filter" in target && (
+        <p class="note">
+          curl does 500 jobs a call: send <code>next</code> of the answer as <code>cursor</code> until it is
+          null. The command line does that by itself.
+        </p>
+      )}
     </>
   );
 }

@@ -99,6 +99,7 @@ function Group({ group, act }: { group: FailureGroup; act?: (() => void) | undef
           {failed > 0 && (
             <BulkButtons
               what="them"
+              named={`error:${group.fingerprint} (${group.errorType})`}
               actions={["retry"]}
               target={() => ({ filter: { state: ["failed"], fingerprint: group.fingerprint } })}
               after={act}

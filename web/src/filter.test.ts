@@ -30,6 +30,23 @@ describe("the filter box", () => {
     expect(parseFilter("since:yesterday").filter.since).toBe("");
   });
 
+  it("takes a name without a value, or with two, for a fault and not for everything", () => {
+    expect(parseFilter("queue:").faults).toEqual(["queue: says nothing; write a value behind it"]);
+    expect(parseFilter("state:, mail").faults[0]).toMatch(/^state: says nothing/);
+    expect(parseFilter("queue:mail queue:billing").faults).toEqual([
+      "queue: stands there twice; one is possible",
+    ]);
+    expect(parseFilter("state:failed state:queued").faults).toEqual([]);
+  });
+
+  it("keeps what the address asks for and no state is, to say so", () => {
+    const read = readAddress("#/jobs?state=failed,nonsense");
+    const filter = read.view === "jobs" ? read.filter : EVERYTHING;
+    expect(writeFilter(filter)).toBe("state:failed,nonsense");
+    expect(filterQuery(filter)).toBe("state=failed,nonsense");
+    expect(parseFilter(writeFilter(filter)).faults[0]).toMatch(/^nonsense is no state/);
+  });
+
   it("writes what it reads", () => {
     const text = "state:queued,failed type:email.send error:9f2c1a7be0d34455 since:2h refused";
     expect(writeFilter(parseFilter(text).filter)).toBe(text);

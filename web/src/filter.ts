@@ -3,7 +3,7 @@ import { EVERYTHING, spanMs, type JobFilter } from "./address";
 import type { State } from "./contracts";
 import { isState, STATES } from "./state";
 
-type TextName = Exclude<keyof JobFilter, "states" | "q">;
+type TextName = Exclude<keyof JobFilter, "states" | "unknownStates" | "q">;
 
 /** What stands before the colon, and which member it is. */
 const NAMES: Record<string, TextName> = {
@@ -43,15 +43,17 @@ export function parseFilter(text: string): Read {
     const at = word.indexOf(":");
     const name = at < 0 ? "" : word.slice(0, at).toLowerCase();
     const value = word.slice(at + 1);
-    if (name === "state") {
-      const given = value.split(",").filter(Boolean);
-      for (const one of given) {
+    const named = name === "state" || Object.hasOwn(NAMES, name);
+    if (named && !value.replaceAll(",", "")) faults.push(`${name}: says nothing; write a value behind it`);
+    else if (name === "state") {
+      for (const one of value.split(",").filter(Boolean)) {
         if (isState(one)) filter.states = ordered([...filter.states, one]);
         else faults.push(`${one} is no state; there are ${STATES.join(", ")}`);
       }
-    } else if (Object.hasOwn(NAMES, name)) {
+    } else if (named) {
       const member = NAMES[name]!;
-      const fault = value ? timeFault(member, value) : null;
+      const twice = filter[member] ? `${name}: stands there twice; one is possible` : null;
+      const fault = twice ?? timeFault(member, value);
       if (fault) faults.push(fault);
       else filter[member] = value;
     } else words.push(word);
@@ -73,7 +75,8 @@ function ordered(states: State[]): State[] {
 /** The filter as one would type it. */
 export function writeFilter(filter: JobFilter): string {
   const words: string[] = [];
-  if (filter.states.length) words.push(`state:${filter.states.join(",")}`);
+  const states = [...filter.states, ...filter.unknownStates];
+  if (states.length) words.push(`state:${states.join(",")}`);
   for (const [word, member] of Object.entries(NAMES)) {
     if (filter[member]) words.push(`${word}:${filter[member]}`);
   }

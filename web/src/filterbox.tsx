@@ -1,5 +1,5 @@
 /** The filter box, with what may follow below it. */
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { JobFilter } from "./address";
 import { completions, parseFilter, writeFilter, type Completion, type Known } from "./filter";
 
@@ -10,11 +10,13 @@ interface FilterBoxProps {
   filter: JobFilter;
   known: Known;
   onChange: (filter: JobFilter) => void;
+  /** Whether what stands in the box is understood. */
+  onFaults: (faulty: boolean) => void;
   /** Where keys that mean "filter" lead. */
   box: { current: HTMLInputElement | null };
 }
 
-export function FilterBox({ filter, known, onChange, box }: FilterBoxProps) {
+export function FilterBox({ filter, known, onChange, onFaults, box }: FilterBoxProps) {
   const given = writeFilter(filter);
   const [text, setText] = useState(given);
   const [chosen, setChosen] = useState(-1);
@@ -38,6 +40,7 @@ export function FilterBox({ filter, known, onChange, box }: FilterBoxProps) {
     }, TYPING_MS);
     return () => clearTimeout(timer);
   }, [wanted, faults.length]);
+  useLayoutEffect(() => onFaults(faults.length > 0), [faults.length > 0]);
   const offered = open ? completions(text, known) : [];
   const take = (one: Completion) => {
     setText(one.text);

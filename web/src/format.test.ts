@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { age, bytes, cut, duration, elapsed, pieces, rate, shellQuoted, visible } from "./format";
+import { age, bytes, cut, duration, elapsed, momentInUtc, pieces, rate, shellQuoted, visible } from "./format";
 
 describe("durations", () => {
   it.each([
@@ -74,4 +74,11 @@ it("quotes for a shell", () => {
 
 it("counts bytes", () => {
   expect([bytes(12), bytes(2048), bytes(3 * 1024 * 1024)]).toEqual(["12 B", "2.0 kB", "3.0 MB"]);
+});
+
+it("tells a time of the reader's clock in UTC too", () => {
+  expect(momentInUtc("2026-01-31T12:00:00.25Z")).toMatch(
+    /^2026-\d\d-\d\d \d\d:\d\d:00\.250 \(2026-01-31T12:00:00\.250Z\)$/,
+  );
+  expect(momentInUtc("once")).toBe("once");
 });

@@ -71,6 +71,12 @@ export function moment(timestamp: string | null): string {
   return `${day} ${clock(ms)}.${String(at.getMilliseconds()).padStart(3, "0")}`;
 }
 
+/** The same, and in UTC: for titles, where the reader wants to know exactly. */
+export function momentInUtc(timestamp: string): string {
+  const ms = Date.parse(timestamp);
+  return Number.isNaN(ms) ? timestamp : `${moment(timestamp)} (${new Date(ms).toISOString()})`;
+}
+
 export function bytes(n: number): string {
   if (n < 1024) return `${n} B`;
   return n < 1024 * 1024 ? `${(n / 1024).toFixed(1)} kB` : `${(n / 1024 / 1024).toFixed(1)} MB`;

@@ -1,10 +1,12 @@
 /** The line that is always in sight: is the page live, how old is what it shows, is all well. */
 import { useState } from "preact/hooks";
-import { key, refusal, url, useKey } from "./api";
+import { url } from "./api";
 import type { Alert } from "./contracts";
 import { clock, count, duration, elapsed } from "./format";
+import { KeyForm } from "./keyform";
 import { missing } from "./missing";
 import { alerts, beginAgain, live, now, queues, serverNow, staleSince, stats, workers } from "./session";
+import { failingCount } from "./state";
 
 /** Fires always; that it does is nothing to be told. */
 const WATCHDOG = "ObservatoryWatchdog";
@@ -78,8 +80,7 @@ function Figures() {
 
 /** The first of two clicks to the traceback. */
 function Failing() {
-  const states = stats.value.value?.states;
-  const failing = (states?.failed ?? 0) + (states?.retrying ?? 0);
+  const failing = failingCount(stats.value.value?.states);
   if (!failing) return null;
   return (
     <a class="failing" href="#/failures">
@@ -193,35 +194,6 @@ function Verdict() {
         </ul>
       )}
     </details>
-  );
-}
-
-function KeyForm() {
-  const [typed, setTyped] = useState("");
-  const refused = refusal.value;
-  if (!refused) return null;
-  const send = (event: Event) => {
-    event.preventDefault();
-    useKey(typed.trim());
-    setTyped("");
-    beginAgain();
-  };
-  return (
-    <form class="key" onSubmit={send}>
-      <label for="key">
-        {key.value ? "This API key was refused. Another:" : "The API asks for a key:"}
-      </label>
-      <input
-        id="key"
-        type="password"
-        autocomplete="off"
-        required
-        value={typed}
-        onInput={(event) => setTyped(event.currentTarget.value)}
-      />
-      <button type="submit">Use it</button>
-      <span class="note">Kept in this tab only.</span>
-    </form>
   );
 }
 

@@ -4,23 +4,24 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { eventsHref, jobHref, jobsHref } from "./address";
 import { ApiError, get, getJob } from "./api";
 import { Age, Badge } from "./badge";
-import type { Attempt, CloudEvent, Job, JobSummary, LogLine, Page, Progress } from "./contracts";
+import type { Attempt, CloudEvent, Job, JobSummary, Page, Progress } from "./contracts";
 import { bytes, clock, count, duration, elapsed, moment, rate } from "./format";
 import { Actions } from "./jobactions";
 import { Attempts } from "./jobattempts";
 import { newer } from "./joblist";
+import { JobLog, LINES_A_PAGE } from "./joblog";
+import { Logs } from "./joblogs";
 import { Reading } from "./reading";
 import { afterEvent, attemptOf, suspectTold } from "./row";
 import { listen, serverNow } from "./session";
 import { isTerminal } from "./state";
 import { Block, Copy, Text } from "./text";
 
-const LOG_LINES = 200;
-
 class OpenJob {
   readonly job: Reading<Job>;
   readonly attempts: Reading<Page<Attempt>>;
-  readonly logs: Reading<Page<LogLine>>;
+  readonly log: JobLog;
+  readonly logs: Reading<true>;
   readonly events: Reading<Page<CloudEvent>>;
 
   constructor(readonly id: string) {
@@ -31,7 +32,15 @@ class OpenJob {
       return known ? ({ ...read, ...newer(known, read) } as Job) : read;
     });
     this.attempts = new Reading(() => get(`${path}/attempts`));
-    this.logs = new Reading(() => get(`${path}/logs?limit=${LOG_LINES}`));
+    this.log = new JobLog(
+      (cursor) => {
+        const query = new URLSearchParams({ limit: String(LINES_A_PAGE) });
+        if (cursor !== null) query.set("cursor", cursor);
+        return get(`${path}/logs?${query}`);
+      },
+      () => !isTerminal(this.job.value.peek()?.state ?? "completed"),
+    );
+    this.logs = new Reading(() => this.log.refresh().then(() => true as const));
     this.events = new Reading(() => get(`${path}/events`));
   }
 
@@ -124,7 +133,7 @@ export function JobPage({
       <Attempts job={job} reading={open.attempts} asked={attempt} />
       <Facts job={job} />
       <Values job={job} />
-      <Logs open={open} />
+      <Logs log={open.log} reading={open.logs} />
       <Events open={open} />
     </article>
   );
@@ -271,56 +280,6 @@ function Values({ job }: { job: Job }) {
         )}
       </section>
     </div>
-  );
-}
-
-function Logs({ open }: { open: OpenJob }) {
-  const read = open.logs.value.value;
-  const error = open.logs.error.value;
-  return (
-    <section aria-labelledby="logs">
-      <div class="heading">
-        <h2 id="logs">Logs</h2>
-        {read?.next && <span class="faint">{`the first ${count(read.items.length)} lines`}</span>}
-      </div>
-      {!read && <p class="empty">{error ? `Not read: ${error.message}` : "Reading…"}</p>}
-      {read && !read.items.length && <p class="empty">Its handler has logged nothing.</p>}
-      {read && read.items.length > 0 && (
-        <div class="table-box short" tabIndex={0}>
-          <table class="logs">
-            <caption class="unseen">Log lines</caption>
-            <thead>
-              <tr>
-                <th scope="col">At</th>
-                <th scope="col" class="number">
-                  #
-                </th>
-                <th scope="col">Level</th>
-                <th scope="col">Message</th>
-              </tr>
-            </thead>
-            <tbody>
-              {read.items.map((line, index) => (
-                <tr key={index} data-level={line.level}>
-                  <td title={moment(line.at)}>{clock(Date.parse(line.at))}</td>
-                  <td class="number">{line.attempt}</td>
-                  <td>{line.level}</td>
-                  <td class="name">
-                    <Text of={line.message} limit={2000} />
-                    {Object.keys(line.fields ?? {}).length > 0 && (
-                      <span class="faint">
-                        {" "}
-                        <Text of={JSON.stringify(line.fields)} limit={1000} />
-                      </span>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </section>
   );
 }
 

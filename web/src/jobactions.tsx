@@ -1,13 +1,14 @@
 /** What may be done with a job: run it again, also with another payload; cancel it. */
-import { useLayoutEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { jobHref } from "./address";
-import { key, post, postText, url } from "./api";
+import { post, postText } from "./api";
+import { Calls } from "./byhand";
 import type { Accepted, CancelAccepted, Job } from "./contracts";
-import { shellQuoted } from "./format";
 import { bind } from "./keyboard";
-import { urlOption } from "./shell";
+import { Question } from "./question";
+import { jobCall } from "./shell";
 import { isTerminal, mayCancel, mayRetry } from "./state";
-import { Copy, Text } from "./text";
+import { Text } from "./text";
 
 type Told = { good: boolean; text: string };
 
@@ -54,47 +55,37 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
       ]),
     [retry, cancel, busy],
   );
+  const verbs = [...(retry ? ["retry" as const] : []), ...(cancel ? ["cancel" as const] : []), "show" as const];
   return (
     <section class="actions" aria-label="Actions">
       <div class="buttons">
-        {again && retry ? (
-          <span class="asking" role="group" aria-label="Run it again though it completed?">
-            <button type="button" disabled={busy} onClick={() => void act("retry")}>
-              Yes, run it again
-            </button>
-            <button type="button" onClick={() => setAgain(false)}>
-              No
-            </button>
-          </span>
-        ) : (
-        <button
-          type="button"
-          disabled={busy || !retry}
+        <Question
+          asking={again && retry}
+          label="Run it again though it completed?"
+          yes="Yes, run it again"
+          onYes={() => void act("retry")}
+          onNo={() => setAgain(false)}
           title={retry ? "Queue this job again" : `A ${job.state} job cannot be retried`}
-          onClick={askOrRetry}
+          disabled={!retry}
+          busy={busy}
+          onPress={askOrRetry}
         >
           {job.state === "retrying" ? "Retry now" : job.state === "completed" ? "Retry…" : "Retry"}
-        </button>
-        )}
-        {asking && cancel ? (
-          <span class="asking" role="group" aria-label="Cancel this job?">
-            <button type="button" class="danger" disabled={busy} onClick={() => void act("cancel")}>
-              Yes, cancel it
-            </button>
-            <button type="button" onClick={() => setAsking(false)}>
-              No
-            </button>
-          </span>
-        ) : (
-          <button
-            type="button"
-            disabled={busy || !cancel}
-            title={cancel ? "Stop this job" : `A ${job.state} job cannot be cancelled`}
-            onClick={() => setAsking(true)}
-          >
-            Cancel…
-          </button>
-        )}
+        </Question>
+        <Question
+          asking={asking && cancel}
+          label="Cancel this job?"
+          yes="Yes, cancel it"
+          danger
+          onYes={() => void act("cancel")}
+          onNo={() => setAsking(false)}
+          title={cancel ? "Stop this job" : `A ${job.state} job cannot be cancelled`}
+          disabled={!cancel}
+          busy={busy}
+          onPress={() => setAsking(true)}
+        >
+          Cancel…
+        </Question>
         <span role="status" class={told && !told.good ? "warning" : "answer"}>
           {told && <Text of={told.text} limit={500} />}
         </span>
@@ -102,9 +93,7 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
       {isTerminal(job.state) && <Edit job={job} />}
       <details class="by-hand">
         <summary>The same from a shell</summary>
-        {retry && <Command verb="retry" id={job.id} />}
-        {cancel && <Command verb="cancel" id={job.id} />}
-        <Command verb="show" id={job.id} />
+        <Calls of={verbs.map((verb) => jobCall(verb, job.id))} />
       </details>
     </section>
   );
@@ -113,16 +102,41 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
 /** Run a descendant of a job with another payload. */
 function Edit({ job }: { job: Job }) {
   const [open, setOpen] = useState(false);
+  // Kept while it is closed: Escape closes it, and must not throw away what was written.
+  const [text, setText] = useState(() => JSON.stringify(job.payload, null, 2));
+  const box = useRef<HTMLDetailsElement>(null);
+  useLayoutEffect(() => {
+    if (!open) return undefined;
+    const close = () => {
+      box.current!.open = false;
+      box.current!.querySelector("summary")!.focus();
+    };
+    return bind([{ keys: "Escape", about: "close the payload", run: close }]);
+  }, [open]);
   return (
-    <details class="by-hand" onToggle={(event) => setOpen(event.currentTarget.open)}>
+    <details ref={box} class="by-hand" onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>Retry with another payload</summary>
-      {open && <Editor job={job} />}
+      {open && <Editor job={job} text={text} setText={setText} />}
     </details>
   );
 }
 
-function Editor({ job }: { job: Job }) {
-  const [text, setText] = useState(() => JSON.stringify(job.payload, null, 2));
+function notJson(text: string): string | null {
+  try {
+    JSON.parse(text);
+    return null;
+  } catch (reason) {
+    return reason instanceof Error ? reason.message : String(reason);
+  }
+}
+
+interface EditorProps {
+  job: Job;
+  text: string;
+  setText: (text: string) => void;
+}
+
+function Editor({ job, text, setText }: EditorProps) {
   const [busy, setBusy] = useState(false);
   const [failed, setFailed] = useState("");
   const [made, setMade] = useState("");
@@ -130,10 +144,9 @@ function Editor({ job }: { job: Job }) {
     event.preventDefault();
     setFailed("");
     setMade("");
-    try {
-      JSON.parse(text);
-    } catch (reason) {
-      setFailed(`This is no JSON: ${reason instanceof Error ? reason.message : String(reason)}`);
+    const fault = notJson(text);
+    if (fault) {
+      setFailed(`This is no JSON: ${fault}`);
       return;
     }
     setBusy(true);
@@ -174,22 +187,12 @@ function Editor({ job }: { job: Job }) {
           )}
         </span>
       </p>
+      {!notJson(text) && (
+        <>
+          <p class="note">The same from a shell:</p>
+          <Calls of={[jobCall("retry", job.id, text)]} />
+        </>
+      )}
     </form>
-  );
-}
-
-function Command({ verb, id }: { verb: "retry" | "cancel" | "show"; id: string }) {
-  const line = `observatory jobs ${verb} ${shellQuoted(id)}${urlOption()}`;
-  const path = `jobs/${encodeURIComponent(id)}${verb === "show" ? "" : `/${verb}`}`;
-  const auth = key.value ? ` -H "Authorization: Bearer $OBSERVATORY_API_KEY"` : "";
-  const curl = `curl -sS${verb === "show" ? "" : " -X POST"}${auth} ${shellQuoted(url(path))}`;
-  return (
-    <>
-      {[line, curl].map((command) => (
-        <p class="command" key={command}>
-          <code>{command}</code> <Copy text={command} what="the command" />
-        </p>
-      ))}
-    </>
   );
 }

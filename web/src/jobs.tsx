@@ -1,10 +1,11 @@
 /** The list of jobs. The whole filter is in the address. */
 import { useSignal } from "@preact/signals";
-import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { apiQuery, filterMembers, filterQuery, jobsHref, type JobFilter } from "./address";
 import { Badge } from "./badge";
 import { BulkButtons } from "./bulkbar";
 import type { State } from "./contracts";
+import { parseFilter, writeFilter } from "./filter";
 import { FilterBox } from "./filterbox";
 import { count } from "./format";
 import { JobList } from "./joblist";
@@ -19,7 +20,12 @@ const ROWS_A_PAGE = 100;
 /** One call names no more jobs than that. */
 const SELECTED_MAX = 200;
 
-function Filter({ filter }: { filter: JobFilter }) {
+interface FilterProps {
+  filter: JobFilter;
+  onFaults: (faulty: boolean) => void;
+}
+
+function Filter({ filter, onFaults }: FilterProps) {
   const box = useRef<HTMLInputElement>(null);
   useLayoutEffect(
     () => bind([{ keys: "/", about: "filter", run: () => (box.current?.focus(), box.current?.select()) }]),
@@ -30,7 +36,7 @@ function Filter({ filter }: { filter: JobFilter }) {
     const states = filter.states.includes(state)
       ? filter.states.filter((one) => one !== state)
       : STATES.filter((one) => one === state || filter.states.includes(one));
-    go({ ...filter, states });
+    go({ ...filter, states, unknownStates: [] });
   };
   const read = stats.value.value;
   const known = {
@@ -40,7 +46,7 @@ function Filter({ filter }: { filter: JobFilter }) {
   };
   return (
     <form class="filter" role="search" onSubmit={(event) => event.preventDefault()}>
-      <FilterBox filter={filter} known={known} onChange={go} box={box} />
+      <FilterBox filter={filter} known={known} onChange={go} onFaults={onFaults} box={box} />
       {filterQuery(filter) && (
         <a class="button" href="#/jobs">
           Clear filter
@@ -70,11 +76,13 @@ interface ActionsProps {
   list: JobList;
   filter: JobFilter;
   filtered: boolean;
+  /** The box holds something else than what is listed. */
+  faulty: boolean;
   selection: Selection;
 }
 
 /** On what is selected, or else on all that the filter leaves. */
-function Actions({ list, filter, filtered, selection }: ActionsProps) {
+function Actions({ list, filter, filtered, faulty, selection }: ActionsProps) {
   // Of those that are shown: what left the list is not meant any more.
   const chosen = list.ids.value.filter((id) => selection.value.has(id));
   const after = () => {
@@ -88,6 +96,7 @@ function Actions({ list, filter, filtered, selection }: ActionsProps) {
     return (
       <BulkButtons
         what={`${count(chosen.length)} selected`}
+        named={`${count(chosen.length)} selected`}
         target={() => ({ ids: chosen })}
         after={after}
       />
@@ -96,13 +105,21 @@ function Actions({ list, filter, filtered, selection }: ActionsProps) {
   return (
     <BulkButtons
       what={filtered ? "all of this filter" : "all"}
+      named={filtered ? writeFilter(filter) : "no filter: every job"}
+      {...(faulty && { off: "The filter is not understood" })}
       target={() => ({ filter: filterMembers(filter, serverNow.peek()) })}
       after={after}
     />
   );
 }
 
-function Listing({ filter, filtered }: { filter: JobFilter; filtered: boolean }) {
+interface ListingProps {
+  filter: JobFilter;
+  filtered: boolean;
+  faulty: boolean;
+}
+
+function Listing({ filter, filtered, faulty }: ListingProps) {
   const list = useMemo(
     () => new JobList(() => apiQuery(filter, serverNow.peek()), ROWS_A_PAGE),
     [],
@@ -130,9 +147,8 @@ function Listing({ filter, filtered }: { filter: JobFilter; filtered: boolean })
     <section aria-label="Jobs">
       <div class="heading">
         <span class="faint">{shown > 0 && `${count(shown)} shown, newest first`}</span>
-        <NewRows list={list} />
         {(shown > 0 || selection.value.size > 0) && (
-          <Actions list={list} filter={filter} filtered={filtered} selection={selection} />
+          <Actions list={list} filter={filter} filtered={filtered} faulty={faulty} selection={selection} />
         )}
       </div>
       {error && read && <p class="warning">Not read again: {error.message}</p>}
@@ -151,6 +167,7 @@ function Listing({ filter, filtered }: { filter: JobFilter; filtered: boolean })
       <div hidden={!shown && list.next.value === null}>
         <div hidden={!shown}>
           <JobTable list={list} caption="Jobs, newest first" selection={selection} />
+          <NewRows list={list} />
         </div>
         <p class="more">
           {list.next.value === null && "That is all."}
@@ -172,11 +189,18 @@ function Listing({ filter, filtered }: { filter: JobFilter; filtered: boolean })
 
 export function Jobs({ filter }: { filter: JobFilter }) {
   const query = filterQuery(filter);
+  const [faulty, setFaulty] = useState(false);
+  // An address with a fault must not come to list something else.
+  const listed = !parseFilter(writeFilter(filter)).faults.length;
   return (
     <>
       <h1>Jobs</h1>
-      <Filter filter={filter} />
-      <Listing key={query} filter={filter} filtered={query !== ""} />
+      <Filter filter={filter} onFaults={setFaulty} />
+      {listed ? (
+        <Listing key={query} filter={filter} filtered={query !== ""} faulty={faulty} />
+      ) : (
+        <p class="empty">Nothing is listed while the filter is not understood.</p>
+      )}
     </>
   );
 }

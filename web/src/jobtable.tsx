@@ -304,10 +304,16 @@ function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
 /** "12 new – show", in a place that is kept free for it. */
 export function NewRows({ list }: { list: JobList }) {
   const waiting = list.waiting.value.length;
+  const show = (event: Event) => {
+    list.show();
+    // They are at the top: scrolled down, nothing would seem to happen.
+    const section = (event.currentTarget as Element).closest("section");
+    if (section && section.getBoundingClientRect().top < 0) scrollTo(0, 0);
+  };
   return (
     <span class="new-rows" role="status">
       {waiting > 0 && (
-        <button type="button" onClick={() => list.show()}>
+        <button type="button" onClick={show}>
           {count(waiting)}
           {waiting >= list.limit && "+"} new – show
         </button>

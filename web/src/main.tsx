@@ -3,6 +3,7 @@ import { effect, signal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import { readAddress, type Address } from "./address";
+import { bulk } from "./bulk";
 import { BulkPanel } from "./bulkbar";
 import { Contracts } from "./catalogue";
 import { Events } from "./events";
@@ -13,10 +14,12 @@ import { Help } from "./help";
 import { JobPage } from "./job";
 import { Jobs } from "./jobs";
 import { bind, helpOpen, listenToKeys, type Key } from "./keyboard";
+import { AnotherKey } from "./keyform";
 import { Overview } from "./overview";
 import { Queues } from "./queues";
 import { bindRows } from "./rows";
 import { begin, live, staleSince, stats } from "./session";
+import { failingCount } from "./state";
 import { System } from "./system";
 import { switchTheme, theme } from "./theme";
 import { Workers } from "./workers";
@@ -29,6 +32,7 @@ addEventListener("hashchange", () => {
   const before = address.value;
   const next = readAddress(location.hash);
   address.value = next;
+  bulk.leave(before.view !== next.view);
   const same =
     before.view === next.view &&
     (next.view !== "job" || (before.view === "job" && before.id === next.id));
@@ -37,6 +41,8 @@ addEventListener("hashchange", () => {
   // Where the focus was is gone: the new view has it.
   if (before.view !== next.view || next.view === "job") document.getElementById("main")?.focus();
 });
+
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 interface Tab {
   view: Address["view"];
@@ -71,13 +77,13 @@ const KEYS: readonly Key[] = [
 
 function title(): string {
   const at = address.value;
-  const failed = stats.value.value?.states.failed ?? 0;
+  const failing = failingCount(stats.value.value?.states);
   const down = live.connection.value.phase === "waiting" || staleSince.value !== null;
   const name = TABS.find((tab) => tab.view === at.view)?.name ?? "";
   const told = [
     down ? "stale" : "",
     at.view === "job" ? jobTitle.value : at.view === "overview" ? "" : name,
-    at.view !== "job" && failed > 0 ? `${count(failed)} failing` : "",
+    at.view !== "job" && failing > 0 ? `${count(failing)} failing` : "",
   ].filter(Boolean);
   return told.length ? `${told.join(" · ")} – Observatory` : "Observatory";
 }
@@ -159,7 +165,8 @@ function Page() {
       </main>
       <footer>
         <a href="./docs">API</a> <a href="./metrics">Metrics</a>{" "}
-        <a href="./healthz">Health as JSON</a>
+        <a href="./healthz">Health as JSON</a> <AnotherKey />
+        <span class="faint">Times are of this browser: {ZONE}</span>
       </footer>
       <Help />
     </>

@@ -2,10 +2,13 @@
 import { useEffect, useState } from "preact/hooks";
 import { jobsHref } from "./address";
 import { post } from "./api";
+import { Calls } from "./byhand";
 import type { Queue, QueueState } from "./contracts";
 import { secondsToDrain } from "./drain";
 import { count, duration, elapsed, rate } from "./format";
+import { Question } from "./question";
 import { queues, serverNow } from "./session";
+import { queueCall } from "./shell";
 import { ESTIMATED } from "./tiles";
 import { Text } from "./text";
 import { Again, Unread } from "./unread";
@@ -117,35 +120,40 @@ function Pause({ queue }: { queue: Queue }) {
   };
   return (
     <span class="asking">
-      {queue.paused ? (
-        <button type="button" disabled={busy} onClick={() => void act("resume")}>
-          Resume
-        </button>
-      ) : asking ? (
-        <>
-          <button type="button" class="danger" disabled={busy} onClick={() => void act("pause")}>
-            Yes, pause it
-          </button>
-          <button type="button" onClick={() => setAsking(false)}>
-            No
-          </button>
-        </>
-      ) : (
-        <button
-          type="button"
-          disabled={busy}
-          title="Its jobs wait until it is resumed; what runs goes on"
-          onClick={() => setAsking(true)}
-        >
-          Pause…
-        </button>
-      )}
+      <Question
+        asking={asking && !queue.paused}
+        label={`Pause ${queue.name}?`}
+        yes="Yes, pause it"
+        danger
+        onYes={() => void act("pause")}
+        onNo={() => setAsking(false)}
+        title={queue.paused ? "Its jobs are taken again" : "Its jobs wait until it is resumed; what runs goes on"}
+        disabled={false}
+        busy={busy}
+        onPress={() => (queue.paused ? void act("resume") : setAsking(true))}
+      >
+        {queue.paused ? "Resume" : "Pause…"}
+      </Question>
       {failed && (
         <span class="warning" role="alert">
           <Text of={failed} />
         </span>
       )}
     </span>
+  );
+}
+
+function ByHand() {
+  const items = queues.value.value?.items ?? [];
+  const [open, setOpen] = useState(false);
+  if (!items.length) return null;
+  return (
+    <details class="by-hand" onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>The same from a shell</summary>
+      {open && (
+        <Calls of={items.map((one) => queueCall(one.paused ? "resume" : "pause", one.name))} />
+      )}
+    </details>
   );
 }
 
@@ -157,9 +165,9 @@ export function Queues() {
       <Again error={queues.error.value} read={queues.value.value} />
       <QueueTable act />
       <p class="note">
-        A paused queue accepts jobs; processors leave them alone until it is resumed. The same from a
-        shell: <code>observatory queues pause NAME</code>
+        A paused queue accepts jobs; processors leave them alone until it is resumed.
       </p>
+      <ByHand />
     </>
   );
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { LOOK, mayCancel, mayRetry, STATES } from "./state";
+import type { State } from "./contracts";
+import { failingCount, LOOK, mayCancel, mayRetry, STATES } from "./state";
 
 function luminance(hex: string): number {
   const [r, g, b] = [1, 3, 5].map((at) => {
@@ -55,4 +56,10 @@ describe.each(Object.entries(palettes()))("%s palette", (_name, colours) => {
 it("offers only legal moves", () => {
   expect(STATES.filter(mayCancel)).toEqual(["scheduled", "queued", "running", "retrying"]);
   expect(STATES.filter(mayRetry)).toEqual(["retrying", "completed", "failed", "cancelled"]);
+});
+
+it("counts as failing what the failures view groups", () => {
+  const states = Object.fromEntries(STATES.map((state) => [state, 0])) as Record<State, number>;
+  expect(failingCount({ ...states, failed: 20, retrying: 3, running: 9 })).toBe(23);
+  expect(failingCount(undefined)).toBe(0);
 });

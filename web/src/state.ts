@@ -68,6 +68,11 @@ export const LOOK: Record<State, Look> = {
 
 const TERMINAL: ReadonlySet<State> = new Set(["completed", "failed", "cancelled"]);
 
+/** The jobs that the failures view groups: for good, or until their next attempt. */
+export function failingCount(states: Record<State, number> | undefined): number {
+  return (states?.failed ?? 0) + (states?.retrying ?? 0);
+}
+
 export function isState(text: string): text is State {
   return Object.hasOwn(LOOK, text);
 }

@@ -40,17 +40,22 @@ def parse(text: str, now: datetime | None = None) -> Filter:
     for word in text.split():
         name, colon, value = word.partition(":")
         name = name.lower()
-        if colon and name == "state":
+        named = colon and (name == "state" or name in _NAMES)
+        if named and not value.strip(","):
+            faults.append(f"{name}: says nothing; write a value behind it")
+        elif named and name == "state":
             for one in filter(None, value.split(",")):
                 if one in STATES:
                     states.append(one)
                 else:
                     faults.append(f"{one} is no state; there are {', '.join(STATES)}")
-        elif colon and name in _NAMES:
+        elif named and _NAMES[name] in params:
+            faults.append(f"{name}: stands there twice; one is possible")
+        elif named:
             read = _instant(value, now) if name in ("since", "until") else value
             if read is None:
                 faults.append(f"{word} is no time; write {WORDS}")
-            elif read:
+            else:
                 params[_NAMES[name]] = read
         else:
             words.append(word)
@@ -62,7 +67,5 @@ def parse(text: str, now: datetime | None = None) -> Filter:
 
 
 def _instant(value: str, now: datetime | None) -> str | None:
-    if not value:
-        return ""
     when = read_since(value, now)
     return None if when is None else when.astimezone(UTC).isoformat().replace("+00:00", "Z")
