@@ -174,7 +174,7 @@ function Verdict() {
   return (
     <details class="verdict" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary data-tone={critical ? "bad" : "unsure"}>
-        {critical ? "Down" : reasonCount ? "Degraded" : "Unsure"}:{" "}
+        {critical ? "Critical" : reasonCount ? "Degraded" : "Unsure"}:{" "}
         {reasonCount === 1 ? "1 reason" : reasonCount ? `${count(reasonCount)} reasons` : "alerts may be missing"}
       </summary>
       {(shown.length > 0 || unsure !== null) && (
