@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -329,3 +330,12 @@ async def test_the_footer_is_made_anew_only_when_its_keys_change(system: Running
             await pilot.pause(0.2)
         assert before
         assert list(pilot.app.screen.query(FooterKey)) == before
+
+        def held() -> int:
+            gc.collect()
+            return sum(isinstance(one, FooterKey) for one in gc.get_objects())
+
+        for key in "1234567" * 3:
+            await pilot.press(key)
+            await pilot.pause(0.1)
+        assert held() < 60, "keys that were shown are kept for ever"

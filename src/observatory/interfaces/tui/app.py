@@ -276,6 +276,9 @@ class Tui(App[int]):
         keys = (self.screen.id, {key: one.enabled for key, one in active.items()})
         if keys != self._keys:
             self._keys = keys
+            for footer in self.screen.query(Footer):
+                # It holds every key that it ever showed until `compact` is looked at.
+                footer.mutate_reactive(Footer.compact)
             self.refresh_bindings()
 
     def on_data_table_row_selected(self, _: DataTable.RowSelected) -> None:
