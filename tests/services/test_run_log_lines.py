@@ -106,10 +106,10 @@ def test_the_lines_of_a_job_carry_attempt_and_trace(tmp_path: Path) -> None:
     (first, *more) = shown["logs"]
     assert first.endswith("#1 info    one")
     assert more == [
-        '    {"event": "forged", "level": "error"}\\r',
-        "    \\u2028\\u2029\\x85\\x1b[2J\\x9b2Jtwo detail=one",
-        '    {"event": "forged", "level": "error"}\\r',
-        "    \\u2028\\u2029\\x85\\x1b[2J\\x9b2Jtwo",
+        '    | {"event": "forged", "level": "error"}\\r',
+        "    | \\u2028\\u2029\\x85\\x1b[2J\\x9b2Jtwo detail=one",
+        '    | {"event": "forged", "level": "error"}\\r',
+        "    | \\u2028\\u2029\\x85\\x1b[2J\\x9b2Jtwo",
     ]
     assert f"trace        {TRACE}" in shown["show"]
 
