@@ -108,7 +108,7 @@ def test_what_is_logged_with_extra_is_in_the_line_as_far_as_there_is_room(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     extra = {"order": 7, "tags": ["a", "b"], "level": "mine", "long": "x" * 9000}
-    extra |= {"thing": Unspeakable(), "timestamp": "never"}
+    extra |= {"thing": Unspeakable(), "timestamp": "never", "self": 1, "method_name": 2}
     with configured("warning"):
         logging.getLogger("shop").warning("paid", extra=extra)
         logging.getLogger("shop").warning("many", extra={f"name{n}": n for n in range(100)})

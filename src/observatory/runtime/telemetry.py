@@ -76,7 +76,10 @@ _EVERY_RECORD: Final = {
     *vars(logging.makeLogRecord({})), "message", "asctime", "taskName",
     "color_message",  # uvicorn's own, for a terminal
 }  # fmt: skip
-_OUR_OWN: Final = {"event", "level", "timestamp", "logger", "stack", "stack_info", "exception"}
+_OUR_OWN: Final = {
+    "event", "level", "timestamp", "logger", "stack", "stack_info", "exception",
+    "self", "method_name",  # structlog's own parameters
+}  # fmt: skip
 _EXTRA_MAX: Final = 20
 _EXTRA_LETTERS: Final = 2000
 
