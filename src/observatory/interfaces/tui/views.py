@@ -1,7 +1,7 @@
 """The views of the terminal: each reads its routes and shows them. Keys are declared here once."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -11,11 +11,19 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Sparkline, Static
 
-from observatory.interfaces.cli.output import attempt_in_column
+from observatory.interfaces.tui.cells import (
+    alert_rows,
+    event_cells,
+    failure_cells,
+    job_cells,
+    queue_cells,
+    sampled_states,
+    worker_cells,
+)
 from observatory.interfaces.tui.filter import parse
-from observatory.interfaces.tui.rows import Cell, Rows
+from observatory.interfaces.tui.rows import Rows
 from observatory.interfaces.tui.source import Source
-from observatory.interfaces.tui.words import age, duration, in_lines, line, number, rate, state_text
+from observatory.interfaces.tui.words import duration, in_lines, line, number, rate, state_text
 
 _ROWS_MAX = 200
 _PAGE = 100
@@ -130,12 +138,12 @@ class Overview(View):
             finished = [one["completed"] + one["failed"] for one in series["items"]]
             self.query_one("#throughput", Sparkline).data = finished[-120:]
         if queues:
-            shown = [_queue(one)[1] for one in queues["items"][:_ROWS_MAX]]
+            shown = [queue_cells(one)[1] for one in queues["items"][:_ROWS_MAX]]
             names = [one["name"] for one in queues["items"][:_ROWS_MAX]]
             picked = [(cells[0], cells[2], cells[3], cells[4], cells[6]) for cells in shown]
             self.query_one("#overview-queues", Rows).show(list(zip(names, picked, strict=True)))
         if failures:
-            self.states = _sampled(failures["items"])
+            self.states = sampled_states(failures["items"])
             self.query_one("#overview-failing", Rows).show(
                 [
                     (
@@ -210,7 +218,7 @@ class Jobs(View):
             self._next, self._listed = answer["next"], text
             self.states = {job["id"]: job["state"] for job in answer["items"]}
             self.faultless = {job["id"] for job in answer["items"] if not job["error"]}
-            self.rows.show([(job["id"], _job(job, now)) for job in answer["items"]])
+            self.rows.show([(job["id"], job_cells(job, now)) for job in answer["items"]])
             self._say_page()
 
     def _say_page(self) -> None:
@@ -277,9 +285,9 @@ class Failures(View):
         """Read the groups."""
         if answer := await source.read("/failures", {"limit": str(_ROWS_MAX)}):
             now = now_of(answer)
-            self.states = _sampled(answer["items"])
+            self.states = sampled_states(answer["items"])
             items = self.ordered(answer["items"])
-            self.rows.show([(one["sampleJobId"], _failure(one, now)) for one in items])
+            self.rows.show([(one["sampleJobId"], failure_cells(one, now)) for one in items])
 
 
 class Queues(View):
@@ -307,7 +315,7 @@ class Queues(View):
     async def refresh_from(self, source: Source) -> None:
         """Read the queues."""
         if answer := await source.read("/queues"):
-            self.rows.show([_queue(one) for one in self.ordered(answer["items"])[:_ROWS_MAX]])
+            self.rows.show([queue_cells(one) for one in self.ordered(answer["items"])[:_ROWS_MAX]])
 
 
 class Workers(View):
@@ -329,7 +337,7 @@ class Workers(View):
         if answer := await source.read("/workers"):
             now = now_of(answer)
             items = self.ordered(answer["items"])
-            self.rows.show([(one["id"], _worker(one, now)) for one in items])
+            self.rows.show([(one["id"], worker_cells(one, now)) for one in items])
 
 
 class Events(View):
@@ -367,7 +375,7 @@ class Events(View):
     async def refresh_from(self, source: Source) -> None:
         """Show the newest."""
         if not self.frozen:
-            self.rows.show([(one["id"], _event(one)) for one in source.events[:_ROWS_MAX]])
+            self.rows.show([(one["id"], event_cells(one)) for one in source.events[:_ROWS_MAX]])
 
 
 class Alerts(View):
@@ -394,96 +402,7 @@ class Alerts(View):
             silenced = f"; {count} {'is' if count == 1 else 'are'} silenced" if count else ""
             note = f"{none}{told[:1].upper()}{told[1:]}{silenced}. {answer['detail'] or ''}"
             self.query_one("#known", Static).update(Text(note))
-            self.rows.show(list(_alerts(answer["items"], now)))
+            self.rows.show(list(alert_rows(answer["items"], now)))
 
 
 ALL: tuple[type[View], ...] = (Overview, Jobs, Failures, Queues, Workers, Events, Alerts)
-
-
-def _job(job: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
-    error = job["error"]
-    told = f"{error['type']}: {error['message']}" if error and job["state"] != "completed" else ""
-    return (
-        state_text(job["state"]),
-        line(job["type"], 40),
-        line(job["queue"], 24),
-        attempt_in_column(job["attempt"], job["maxAttempts"]),
-        age(job["createdAt"], now),
-        line(told),
-    )
-
-
-def _sampled(groups: list[dict[str, Any]]) -> dict[str, str]:
-    """The state of each group's latest job: one that waits for a retry where none has failed."""
-    return {
-        one["sampleJobId"]: "failed" if one["states"]["failed"] else "retrying" for one in groups
-    }
-
-
-def _failure(group: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
-    last, before = group["recent"]["lastHour"], group["recent"]["hourBefore"]
-    trend = "more" if last > before else "fewer" if last < before else "same"
-    return (
-        number(group["states"]["failed"]),
-        number(group["states"]["retrying"]),
-        f"{last:,} {trend}",
-        age(group["lastSeenAt"], now),
-        line(group["type"], 40),
-        line(f"{group['errorType']}: {group['message']}"),
-    )
-
-
-def _queue(queue: dict[str, Any]) -> tuple[str, tuple[Cell, ...]]:
-    wait = queue["waitSeconds"]
-    return queue["name"], (
-        line(queue["name"], 40),
-        Text("‖ paused", style="yellow") if queue["paused"] else "",
-        number(queue["states"]["queued"]),
-        number(queue["states"]["running"]),
-        duration(queue["oldestAgeSeconds"]),
-        rate(queue["createdPerSecond"]),
-        rate(queue["finishedPerSecond"]),
-        duration(wait["p95"] if wait else None),
-    )
-
-
-def _worker(worker: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
-    state = worker["state"]
-    if state == "active":
-        state = "busy" if worker["running"] else "idle"
-    style = "red" if state == "stale" else ""
-    return (
-        Text("rescued" if worker["rescued"] else state, style=style),
-        line(f"{worker['host']}:{worker['pid']}", 60),
-        f"{worker['running']} of {worker['concurrency']}",
-        line(", ".join(worker["queues"]) or "every queue", 60),
-        age(worker["startedAt"], now),
-        age(worker["lastSeenAt"], now),
-    )
-
-
-def _event(event: dict[str, Any]) -> tuple[Cell, ...]:
-    data: dict[str, Any] = event.get("data") or {}
-    told = [data.get("jobType"), data.get("queue"), data.get("reason")]
-    at = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
-    return (
-        at,
-        line(event["type"], 40),
-        line(event.get("subject") or "", 40),
-        line(" · ".join(str(one) for one in told if one), 100),
-    )
-
-
-def _alerts(items: list[dict[str, Any]], now: datetime) -> Iterable[tuple[str, tuple[Cell, ...]]]:
-    for one in items:
-        key = " ".join([one["name"], *map(str, one["labels"].values())])
-        style = {"critical": "bold red", "warning": "yellow"}.get(one["severity"], "")
-        yield (
-            key,
-            (
-                Text(one["severity"], style=style),
-                line(one["name"], 60),
-                age(one["since"], now),
-                line(one["summary"]),
-            ),
-        )

@@ -1,0 +1,108 @@
+"""What stands in the rows of the views, made of the API's answers."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from rich.text import Text
+
+from observatory.interfaces.cli.output import attempt_in_column
+from observatory.interfaces.tui.rows import Cell
+from observatory.interfaces.tui.words import age, duration, line, number, rate, state_text
+
+
+def job_cells(job: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
+    """State, type, queue, attempt, age, error."""
+    error = job["error"]
+    told = f"{error['type']}: {error['message']}" if error and job["state"] != "completed" else ""
+    return (
+        state_text(job["state"]),
+        line(job["type"], 40),
+        line(job["queue"], 24),
+        attempt_in_column(job["attempt"], job["maxAttempts"]),
+        age(job["createdAt"], now),
+        line(told),
+    )
+
+
+def sampled_states(groups: list[dict[str, Any]]) -> dict[str, str]:
+    """The state of each group's latest job: one that waits for a retry where none has failed."""
+    return {
+        one["sampleJobId"]: "failed" if one["states"]["failed"] else "retrying" for one in groups
+    }
+
+
+def failure_cells(group: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
+    """Failed, retrying, of the last hour, last, type, error."""
+    last, before = group["recent"]["lastHour"], group["recent"]["hourBefore"]
+    trend = "more" if last > before else "fewer" if last < before else "same"
+    return (
+        number(group["states"]["failed"]),
+        number(group["states"]["retrying"]),
+        f"{last:,} {trend}",
+        age(group["lastSeenAt"], now),
+        line(group["type"], 40),
+        line(f"{group['errorType']}: {group['message']}"),
+    )
+
+
+def queue_cells(queue: dict[str, Any]) -> tuple[str, tuple[Cell, ...]]:
+    """The name, and the cells of the view of queues; the overview picks some."""
+    wait = queue["waitSeconds"]
+    return queue["name"], (
+        line(queue["name"], 40),
+        Text("‖ paused", style="yellow") if queue["paused"] else "",
+        number(queue["states"]["queued"]),
+        number(queue["states"]["running"]),
+        duration(queue["oldestAgeSeconds"]),
+        rate(queue["createdPerSecond"]),
+        rate(queue["finishedPerSecond"]),
+        duration(wait["p95"] if wait else None),
+    )
+
+
+def worker_cells(worker: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
+    """State, worker, busy, queues, started, seen."""
+    state = worker["state"]
+    if state == "active":
+        state = "busy" if worker["running"] else "idle"
+    style = "red" if state == "stale" else ""
+    return (
+        Text("rescued" if worker["rescued"] else state, style=style),
+        line(f"{worker['host']}:{worker['pid']}", 60),
+        f"{worker['running']} of {worker['concurrency']}",
+        line(", ".join(worker["queues"]) or "every queue", 60),
+        age(worker["startedAt"], now),
+        age(worker["lastSeenAt"], now),
+    )
+
+
+def event_cells(event: dict[str, Any]) -> tuple[Cell, ...]:
+    """When, what, about what, told."""
+    data: dict[str, Any] = event.get("data") or {}
+    told = [data.get("jobType"), data.get("queue"), data.get("reason")]
+    at = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
+    return (
+        at,
+        line(event["type"], 40),
+        line(event.get("subject") or "", 40),
+        line(" · ".join(str(one) for one in told if one), 100),
+    )
+
+
+def alert_rows(
+    items: list[dict[str, Any]], now: datetime
+) -> Iterable[tuple[str, tuple[Cell, ...]]]:
+    """For each alert a key, and severity, name, since, what."""
+    for one in items:
+        key = " ".join([one["name"], *map(str, one["labels"].values())])
+        style = {"critical": "bold red", "warning": "yellow"}.get(one["severity"], "")
+        yield (
+            key,
+            (
+                Text(one["severity"], style=style),
+                line(one["name"], 60),
+                age(one["since"], now),
+                line(one["summary"]),
+            ),
+        )
