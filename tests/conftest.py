@@ -1,5 +1,6 @@
 """What every test may ask for. Real services are in `real.py`; each test starts its own."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,8 +44,33 @@ def shape(request: pytest.FixtureRequest) -> Iterator[str]:
     shapes.end()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the tests are told of: tell of a failure when it happens."""
+    if terminal := config.pluginmanager.getplugin("terminalreporter"):
+        config.pluginmanager.register(AtOnce(terminal))
+
+
+class AtOnce:
+    """Names what fails when it fails, in case that whoever runs the tests ends them too early to
+    read their summary."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            told = str(report.longrepr).strip().splitlines()
+            self._terminal.write_line(f"\nFAILED {report.nodeid}", red=True)
+            self._terminal.write_line("\n".join(told[-12:]))
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, of the tests of one shape, their repetition in the other."""
+    """Leave out, of the tests of one shape, their repetition in the other; slow files go first.
+
+    As the tests of a file stay together, a slow one that begins last is waited for by all.
+    """
 
     def repeated(item: pytest.Item) -> bool:
         given = getattr(item, "callspec", None)
@@ -53,4 +79,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     left_out = [item for item in items if repeated(item)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    kept = [item for item in items if item not in left_out]
+    size = Counter(item.path for item in kept)
+    slow = Counter(item.path for item in kept if item.get_closest_marker("slow"))
+    items[:] = sorted(kept, key=lambda item: (-slow[item.path], -size[item.path], item.path))

@@ -25,9 +25,10 @@ from development.image_bases import engine_for
 from development.process import Server, free_port
 from real import until
 
-pytestmark = pytest.mark.slow
-
 BUILD_TIMEOUT_S: Final = 600
+# On a machine's first run the engine is installed and the bases are made before that.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * BUILD_TIMEOUT_S)]
+
 SERVICES: Final = ("gateway", "processor", "metrics-engine", "read-model")
 HOST: Final = ("run", "--rm", "--network", "host", *RESTRICTED, "--tmpfs", "/tmp")
 
