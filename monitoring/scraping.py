@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from monitoring.rules import BACKENDS
+from observatory.core.alert import BACKLOG_GROWING, LATENCY_HIGH, NO_PROCESSORS
 
 INTERVAL_S: Final = 15
 PORTS: Final[Mapping[str, int]] = {
@@ -203,5 +204,16 @@ def alertmanager(
         "receivers": [
             {"name": "on-call", "webhook_configs": [{"url": webhook, "send_resolved": True}]},
             {"name": "watchdog", "webhook_configs": [{"url": webhook, "send_resolved": False}]},
+        ],
+        # Where nobody works, every queue is late, and whoever is woken knows why already. Heartbeat
+        # jobs stay out: an alert that is inhibited when it ends is never told to be over.
+        "inhibit_rules": [
+            {
+                "source_matchers": [f'alertname="{NO_PROCESSORS.name}"'],
+                "target_matchers": [
+                    f'alertname=~"{BACKLOG_GROWING.name}|{LATENCY_HIGH.name}"',
+                ],
+                "equal": ["namespace"],
+            }
         ],
     }
