@@ -33,6 +33,9 @@ class Rows(DataTable[Cell]):
                 self._change(key, cells)
         else:
             self._replace(wanted)
+        if wanted != self._shown:
+            # What was drawn is never asked for again, and kept by thousands of cells.
+            self.notify_style_update()
         self._shown = wanted
 
     def mark(self, column: str | None) -> None:
@@ -40,8 +43,7 @@ class Rows(DataTable[Cell]):
         for key, shown in self.columns.items():
             name = str(key.value)
             shown.label = Text(f"{name} ▾" if name == column else name)
-        self._update_count += 1
-        self.refresh()
+        self.notify_style_update()
 
     def _change(self, key: str, cells: tuple[Cell, ...]) -> None:
         for name, before, after in zip(self._names, self._shown[key], cells, strict=True):
