@@ -44,6 +44,7 @@ def shape(request: pytest.FixtureRequest) -> Iterator[str]:
     shapes.end()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Where the tests are told of: tell of a failure when it happens."""
     if terminal := config.pluginmanager.getplugin("terminalreporter"):
