@@ -198,3 +198,39 @@ async def test_a_loop_whose_task_is_cancelled_has_ended() -> None:
 
     assert task.cancelled()
     assert (loop.running, loop.ended) == (False, True)
+
+
+async def test_a_tick_that_waits_is_not_waited_for_when_the_loop_is_stopped() -> None:
+    given: list[object] = []
+    waits = asyncio.Event()
+    loop: Loop
+
+    async def nothing_comes() -> str:
+        waits.set()
+        await asyncio.Event().wait()
+        return "something"
+
+    async def tick() -> None:
+        given.append(await loop.unless_stopped(nothing_comes()))
+
+    loop = Loop("test", tick, FOREVER_S)
+    loop.start()
+    await waits.wait()
+    async with asyncio.timeout(5):
+        await loop.stop()
+
+    assert given == [None]
+
+
+async def test_what_comes_of_a_wait_is_the_ticks() -> None:
+    async def comes() -> str:
+        return "something"
+
+    async def fails() -> str:
+        raise ValueError("no")
+
+    loop = Loop("test", Ticks(), FOREVER_S)
+
+    assert await loop.unless_stopped(comes()) == "something"
+    with pytest.raises(ValueError, match="no"):
+        await loop.unless_stopped(fails())

@@ -103,6 +103,16 @@ async def test_what_is_followed_equals_the_store(engine: Engine) -> None:
     assert position.numbers == (await engine.on.store.snapshot()).numbers
 
 
+async def test_what_ended_with_the_process_is_counted_before_it_ends(engine: Engine) -> None:
+    engine.follower.start()
+    await some_life(engine)
+    await engine.publish(*await engine.told())
+
+    await engine.follower.stop()
+
+    await engine.assert_exact()
+
+
 async def test_repeats_are_skipped(engine: Engine) -> None:
     await some_life(engine)
     commits = await engine.told()

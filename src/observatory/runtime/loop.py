@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 import structlog
 
 from observatory.core.errors import ObservatoryError
 
 _log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _PAUSE_AFTER_ERROR_S = 1.0
 
@@ -61,6 +64,17 @@ class Loop:
         self._woken.set()
         if self._task is not None:
             await asyncio.wait([self._task])
+
+    async def unless_stopped(self, wait: Coroutine[Any, Any, T]) -> T | None:
+        """What a tick waits for; None where the loop is to stop before that comes."""
+        waited, stopped = asyncio.create_task(wait), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((waited, stopped), return_when=asyncio.FIRST_COMPLETED)
+            return waited.result() if waited.done() else None
+        finally:
+            waited.cancel()
+            stopped.cancel()
+            await asyncio.wait((waited, stopped))
 
     async def _run(self) -> None:
         while not self._stopping.is_set():

@@ -5,6 +5,7 @@ is missing is taken from the outbox where it still waits there to be published; 
 the way, and the aggregates are rebuilt from the store.
 """
 
+import contextlib
 import time
 from typing import Final
 
@@ -12,7 +13,7 @@ import msgspec
 import structlog
 
 from observatory.core.aggregates import Aggregates, Deltas, Position, fold_batch
-from observatory.core.errors import PositionMismatch
+from observatory.core.errors import ObservatoryError, PositionMismatch
 from observatory.core.event import encode_commit
 from observatory.core.instant import MICROSECONDS
 from observatory.core.spine import LogMessage, LogRange, Spine
@@ -29,7 +30,7 @@ _MESSAGES_MAX: Final = 200
 _BYTES_MAX: Final = 1024 * 1024
 """What is added in one step, which the event loop waits for."""
 _WAIT_S: Final = 0.5
-"""Also how long stopping may have to wait; nothing is read to find that nothing came."""
+"""Nothing is read to find that nothing came."""
 _PACE_S: Final = 0.05
 """While events come, they are added this often: sums cost by the step, and nobody looks sooner."""
 _TRIM_INTERVAL_S: Final = 60.0
@@ -65,10 +66,14 @@ class Follower:
         self._audit_loop.start()
 
     async def stop(self) -> None:
-        """Stop after the batch under way."""
+        """Stop after the batch under way, and the one that came of what ended with this process."""
         await self._trim_loop.stop()
         await self._audit_loop.stop()
         await self._loop.stop()
+        if (position := self._position) is not None:
+            # Whatever fails now is made good after the next start.
+            with contextlib.suppress(ObservatoryError):
+                await self._take(position, await self._read(position))
 
     async def tick(self) -> bool:
         """Apply what the log holds beyond the position, or wait a little for more; True where
@@ -80,13 +85,25 @@ class Follower:
                 self._recalled = True
         position = self._position
         began = time.monotonic()
-        messages = await self._spine.read_log(position.offset, _MESSAGES_MAX, _BYTES_MAX)
+        if messages := await self._read(position):
+            more = await self._take(position, messages)
+            if not more:
+                self._caught_up_at = began
+            return more
+        self._caught_up_at = began
+        if not await self._still_at(position):
+            self._position = None
+            return True
+        wait = self._spine.wait_log(position.offset, _WAIT_S)
+        return bool(await self._loop.unless_stopped(wait))
+
+    async def _read(self, position: Position) -> list[LogMessage]:
+        return await self._spine.read_log(position.offset, _MESSAGES_MAX, _BYTES_MAX)
+
+    async def _take(self, position: Position, messages: list[LogMessage]) -> bool:
+        """Apply messages; True where there are more, or the position was lost."""
         if not messages:
-            self._caught_up_at = began
-            if not await self._still_at(position):
-                self._position = None
-                return True
-            return await self._spine.wait_log(position.offset, _WAIT_S)
+            return False
         try:
             self._position = (
                 await self._apply(position, messages)
@@ -98,10 +115,7 @@ class Follower:
             self._position = None
         # Where the bytes set the limit, at least half of them are there, but for one large message.
         full = sum(len(message.body) for message in messages) > _BYTES_MAX // 2
-        more = full or len(messages) == _MESSAGES_MAX
-        if not more:
-            self._caught_up_at = began
-        return self._position is None or more
+        return self._position is None or full or len(messages) == _MESSAGES_MAX
 
     async def audit(self) -> None:
         """Have the aggregates rebuilt where they cannot be right, though no gap says so."""

@@ -73,6 +73,7 @@ class Live:
         for watchers in self._watchers.values():
             for told in watchers:
                 told.set()
+        self._asked.set()
         await self._loop.stop()
 
     async def _follow(self) -> bool:
@@ -99,7 +100,7 @@ class Live:
             self._wake()
             await asyncio.sleep(0)
         else:
-            await self._spine.wait_log(self._offset, _WAIT_S)
+            await self._loop.unless_stopped(self._spine.wait_log(self._offset, _WAIT_S))
         return True
 
     def _keep(self, batch: Batch) -> None:
