@@ -9,6 +9,7 @@ Redis of its own, as it would have a file of its own.
 """
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,9 @@ def backends_of(folder: Path) -> dict[str, str]:
     if _current == EMBEDDED:
         return {}
     if folder not in _given:
+        servers = (rabbitmq.server, postgres.server, redis_bench.server)
+        with ThreadPoolExecutor(len(servers)) as threads:
+            list(threads.map(lambda server: server(), servers))
         number = next(_redis_numbers)
         redis_bench.server().cli("-n", str(number), "FLUSHDB")
         _given[folder] = {

@@ -4,12 +4,12 @@ import atexit
 import functools
 import itertools
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Final
 
 import psycopg
 
+from conformance.in_memory import new_folder
 from development.postgres import PostgresServer
 from observatory.backends.postgres.database import Database
 from observatory.backends.postgres.migrate import migrate
@@ -22,7 +22,7 @@ _numbers: Final = itertools.count(1)
 @functools.cache
 def server() -> PostgresServer:
     """The server of this session; it ends with the process. Nothing on it outlives a crash."""
-    folder = Path(tempfile.mkdtemp(prefix="observatory-conformance-"))
+    folder = new_folder()
     started = PostgresServer(folder, fsync=False).start()
 
     def end() -> None:

@@ -4,12 +4,12 @@ import atexit
 import functools
 import itertools
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from conformance.in_memory import new_folder
 from development.rabbitmq import USER, RabbitmqServer
 from observatory.backends.rabbitmq.messages import raw_out
 from observatory.backends.rabbitmq.spine import RabbitmqSpine
@@ -31,7 +31,7 @@ end || Number <- lists:seq({first}, {last})], ok.
 @functools.cache
 def server() -> RabbitmqServer:
     """The node of this session; it ends with the process. Nothing on it outlives a crash."""
-    folder = Path(tempfile.mkdtemp(prefix="observatory-conformance-"))
+    folder = new_folder()
     started = RabbitmqServer(folder).start()
 
     def end() -> None:

@@ -3,9 +3,9 @@
 import atexit
 import functools
 import shutil
-import tempfile
 from pathlib import Path
 
+from conformance.in_memory import new_folder
 from development.redis import RedisServer
 from observatory.backends.redis.aggregates import RedisAggregates
 
@@ -13,7 +13,7 @@ from observatory.backends.redis.aggregates import RedisAggregates
 @functools.cache
 def server() -> RedisServer:
     """The server of this session; it ends with the process."""
-    folder = Path(tempfile.mkdtemp(prefix="observatory-conformance-"))
+    folder = new_folder()
     started = RedisServer(folder).start()
 
     def end() -> None:
