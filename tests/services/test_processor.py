@@ -975,7 +975,7 @@ async def test_why_a_job_was_cancelled_is_shown(
         await asyncio.sleep(60)
 
     body = {} if reason is None else {"reason": reason}
-    async with served(app, folder) as system:
+    async with served(app, folder, grace_seconds=0.1) as system:
         queued = await system.submit("waits", delaySeconds=60)
         running = await system.submit("waits")
         await system.reached(running, "running")
