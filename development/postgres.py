@@ -74,6 +74,8 @@ class PostgresServer(Server):
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(sockets),
+            # Of a server that is killed nothing stays in the machine's memory.
+            "dynamic_shared_memory_type": "mmap",
             **self._settings,
         }
         named = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]

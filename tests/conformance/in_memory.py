@@ -15,4 +15,6 @@ def new_folder() -> Path:
     each of hundreds of tests would wait for the disk."""
     roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
     parent = _MEMORY if roomy else None
-    return Path(tempfile.mkdtemp(prefix="observatory-conformance-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="observatory-conformance-", dir=parent))
+    folder.chmod(0o755)  # as PostgreSQL, started by root, runs as somebody else
+    return folder
