@@ -718,15 +718,6 @@ def test_a_mistake_points_at_the_help_of_its_command(
     assert cli(*arguments).stderr.splitlines()[-1] == f"see: {where}"
 
 
-@pytest.mark.parametrize("command", ["submit", "jobs cancel", "jobs retry", "events", "up"])
-def test_help_fits_a_terminal(command: str) -> None:
-    wide, narrow = (
-        cli(*command.split(), "--help", COLUMNS=columns).stdout.split("╭")[0].splitlines()
-        for columns in ("200", "80")
-    )
-    assert wide == narrow, "a line is broken that the text did not break"
-
-
 # -------------------------------------------------------------------------- terminal safety
 
 

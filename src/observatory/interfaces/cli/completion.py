@@ -13,10 +13,9 @@ def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="
     It is made from the commands themselves; print it again after an upgrade.
 
     For example:
-      observatory completion bash > ~/.local/share/bash-completion/completions/observatory
-      observatory completion zsh > ~/.zfunc/_observatory     # with ~/.zfunc in $fpath
-      observatory completion fish > ~/.config/fish/completions/observatory.fish
       source <(observatory completion bash)
+      observatory completion zsh > ~/.zfunc/_observatory   # with ~/.zfunc in $fpath
+      observatory completion fish > ~/.config/fish/completions/observatory.fish
 
     Args:
         shell: The shell.
