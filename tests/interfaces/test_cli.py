@@ -142,6 +142,7 @@ def test_a_command_that_talks_to_a_system_imports_no_server() -> None:
         "jobs tail",
         "jobs export",
         "keys new",
+        "completion",
         "queues list",
         "queues pause",
         "queues resume",

@@ -5,9 +5,15 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from observatory.interfaces.cli.exit_codes import ExitCode
+from observatory.interfaces.cli.output import TABLE, Output
 
 
-def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL")], /) -> int:
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="SHELL")],
+    /,
+    *,
+    output: Output = TABLE,
+) -> int:
     """Print the script that has a shell complete commands, options and their values.
 
     It is made from the commands themselves; print it again after an upgrade.
@@ -22,5 +28,9 @@ def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(name="
     """
     from observatory.interfaces.cli.main import application
 
-    print(application().generate_completion(shell=shell), end="")
+    script = application().generate_completion(shell=shell)
+    if output.structured:
+        output.print({"shell": shell, "script": script})
+    else:
+        print(script, end="")
     return ExitCode.OK
