@@ -1,6 +1,7 @@
 """The terminal view: tabs, the status line, commands, and what may be done."""
 
 import asyncio
+import os
 import time
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -70,7 +71,8 @@ class Tui(App[int]):
     ]
 
     def __init__(self, client: AsyncClient) -> None:
-        super().__init__()
+        # To colours of its own Textual gives greys where NO_COLOR forbids them.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.source = Source(client)
         self._demo = Demo()
         self._keys: tuple[str | None, dict[str, bool]] = (None, {})
@@ -90,7 +92,7 @@ class Tui(App[int]):
     def on_mount(self) -> None:
         """Begin to read."""
         self.query_one("#command", Input).display = False
-        if self.console.color_system in ("standard", "windows"):
+        if self.no_color or self.console.color_system in ("standard", "windows"):
             self.theme = "ansi-dark"  # of sixteen colours, those that the terminal's owner chose
         self._show_tabs()
         self._go_to(self.view.rows)
