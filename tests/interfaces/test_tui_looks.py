@@ -126,6 +126,15 @@ async def test_each_part_of_a_job(tab: str, size: tuple[int, int]) -> None:
         assert_as_kept(f"job-{tab.lower()}-{size[0]}x{size[1]}", screen(pilot))
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_a_view_of_which_some_rows_are_asked_for(size: tuple[int, int]) -> None:
+    app = Tui(Recorded())  # type: ignore[arg-type]
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("6", "slash", *"queued analyze", "enter")
+        await settled(pilot, lambda: app.view.rows.has_focus)
+        assert_as_kept(f"filtered-{size[0]}x{size[1]}", screen(pilot))
+
+
 @pytest.mark.parametrize("keys", [("question_mark",), ("3", "r")], ids=["help", "confirm"])
 async def test_what_stands_over_a_view(keys: tuple[str, ...], request: Any) -> None:
     app = Tui(Recorded())  # type: ignore[arg-type]

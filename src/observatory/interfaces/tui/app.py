@@ -34,7 +34,9 @@ _AGAIN_S: Final = 5.0
 _READY_WITHIN_S: Final = 30.0
 
 
-_DOUBTFUL: Final = {"r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort"}
+_DOUBTFUL: Final = {
+    "r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort", "slash": "filter",
+}  # fmt: skip
 """Keys that do not always do something, and what."""
 
 _COMMANDS: Final = (
@@ -187,10 +189,11 @@ class Tui(App[int]):
         # Not `Widget.focus`: that comes after the keys that were typed meanwhile.
         self.screen.set_focus(widget)
 
-    async def action_filter(self) -> None:
-        """To the filter of the jobs."""
-        await self.action_view(Jobs.__name__)
-        self._go_to(self.query_one("#filter", Input))
+    def action_filter(self) -> None:
+        """To the filter of what is shown."""
+        if box := self.view.filter_box:
+            box.display = True
+            self._go_to(box)
 
     def action_command(self) -> None:
         """Type a command."""
@@ -238,8 +241,9 @@ class Tui(App[int]):
         for view in ALL:
             if view.name_.lower() == name.lower():
                 await self.action_view(view.__name__)
-                if rest and view is Jobs:
-                    await self._filter_jobs(rest)
+                if rest:
+                    self.view.filter_by(rest)
+                    self._look()
                 return
         if name in ("q", "quit"):
             self.exit(0)
@@ -352,6 +356,9 @@ class Tui(App[int]):
 
     def _why_not(self, action: str) -> str | None:
         """Why something cannot be done here and now; None where it can."""
+        if action == "filter":
+            listed = self.view.filter_box and not isinstance(self.screen, JobScreen)
+            return None if listed else "there is nothing to filter here"
         if action == "sort":
             return None if self.view.SORTS else "there is nothing to sort here"
         if (job_id := self._job_meant()) is None:
