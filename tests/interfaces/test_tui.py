@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from watching import JOBS, finished, submit
 from observatory.client import AsyncClient
 from observatory.interfaces.tui.app import Tui
 from observatory.interfaces.tui.asking import Confirm, Help, Launcher
+from observatory.interfaces.tui.commands import Command, NoCommand, read
 from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.rows import Rows
@@ -224,6 +226,28 @@ def test_the_filter_is_the_pages_own() -> None:
         "queue: stands there twice; one is possible",
     )
     assert parse("http://host/path").params == {"q": "http://host/path"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("queues", Command("view", "Queues")),
+        (" Jobs  state:failed type:a ", Command("view", "Jobs", "state:failed type:a")),
+        (f"retry {UUID(int=1)}", Command("retry", str(UUID(int=1)))),
+        ("pause mail", Command("pause", "mail")),
+        ("Q", Command("quit")),
+        ("job 7", "job takes the id of a job, a UUID; y copies that of a row"),
+        ("resume", "resume takes the name of a queue"),
+        ("nonsense here", "no such command: nonsense; there are overview, jobs FILTER, …"),
+    ],
+)
+def test_what_is_typed_behind_a_colon(typed: str, meant: Command | str) -> None:
+    views = [view.name_ for view in ALL]
+    if isinstance(meant, str):
+        with pytest.raises(NoCommand, match=re.escape(meant)):
+            read(typed, views)
+    else:
+        assert read(typed, views) == meant
 
 
 async def test_a_key_that_does_nothing_here_is_not_shown_and_says_why(

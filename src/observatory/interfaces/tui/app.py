@@ -5,7 +5,6 @@ import os
 import time
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from rich.text import Text
 from textual import work
@@ -21,6 +20,7 @@ from observatory.client import AsyncClient, ObservatoryError
 from observatory.client.connection import LOOPBACK
 from observatory.core.lifecycle import TERMINAL
 from observatory.interfaces.tui.asking import Confirm, Help, Launcher
+from observatory.interfaces.tui.commands import COMMANDS, NoCommand, read
 from observatory.interfaces.tui.demo import Demo
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.source import Source
@@ -38,11 +38,6 @@ _DOUBTFUL: Final = {
     "r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort", "slash": "filter",
 }  # fmt: skip
 """Keys that do not always do something, and what."""
-
-_COMMANDS: Final = (
-    "overview, jobs FILTER, … alerts, job ID, retry ID, cancel ID, pause QUEUE, resume QUEUE, "
-    "help, q"
-)
 
 
 class Tui(App[int]):
@@ -87,7 +82,7 @@ class Tui(App[int]):
                 made = view()
                 made.id = view.__name__
                 yield made
-        yield Input(id="command", placeholder=_COMMANDS)
+        yield Input(id="command", placeholder=COMMANDS)
         yield Static(id="status")
         yield Footer()
 
@@ -210,7 +205,8 @@ class Tui(App[int]):
             return
         event.input.display = False
         self._go_to(self.view.rows)
-        await self._command(event.value.strip())
+        if event.value.strip():
+            await self._command(event.value)
 
     @property
     def _typing(self) -> bool:
@@ -237,37 +233,25 @@ class Tui(App[int]):
             event.stop()
 
     async def _command(self, text: str) -> None:
-        name, _, rest = text.partition(" ")
-        for view in ALL:
-            if view.name_.lower() == name.lower():
-                await self.action_view(view.__name__)
-                if rest:
-                    self.view.filter_by(rest)
-                    self._look()
-                return
-        if name in ("q", "quit"):
-            self.exit(0)
-        elif name == "help":
-            self.action_help()
-        elif name in ("job", "retry", "cancel"):
-            self._of_a_job(name, rest.strip())
-        elif name in ("pause", "resume"):
-            self._pause(rest.strip(), pause=name == "pause")
-        elif name:
-            told = f"no such command: {name[:40]}; there are {_COMMANDS}"
-            self.notify(told, severity="warning", markup=False)
-
-    def _of_a_job(self, name: str, job_id: str) -> None:
+        views = {view.name_: view for view in ALL}
         try:
-            job_id = str(UUID(job_id))
-        except ValueError:
-            told = f"{name} takes the id of a job, a UUID; y copies that of a row"
-            self.notify(told, severity="warning", markup=False)
+            verb, what, text = read(text, views)
+        except NoCommand as error:
+            self.notify(str(error), severity="warning", markup=False)
             return
-        if name == "job":
-            self._open_job(job_id)
-        else:
-            self._ask(name, job_id)
+        match verb:
+            case "view":
+                await self._to_rows_of(views[what], text)
+            case "job":
+                self._open_job(what)
+            case "retry" | "cancel":
+                self._ask(verb, what)
+            case "pause" | "resume":
+                self._pause(what, pause=verb == "pause")
+            case "help":
+                self.action_help()
+            case "quit":
+                self.exit(0)
 
     def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
         """What may be done depends on the row."""
@@ -298,7 +282,7 @@ class Tui(App[int]):
             return
         view = self.view
         if view.rows.id == "overview-queues":
-            await self._filter_jobs(f"queue:{row}")
+            await self._to_rows_of(Jobs, f"queue:{row}")
         elif isinstance(view, Jobs):
             self._open_job(row)
         elif isinstance(view, Overview | Failures):
@@ -310,11 +294,12 @@ class Tui(App[int]):
             else:
                 self.notify("that event is not of a job")
         elif isinstance(view, Queues):
-            await self._filter_jobs(f"queue:{row}")
+            await self._to_rows_of(Jobs, f"queue:{row}")
 
-    async def _filter_jobs(self, text: str) -> None:
-        self.query_one(Jobs).filter_by(text)
-        await self.action_view(Jobs.__name__)
+    async def _to_rows_of(self, view: type[View], text: str) -> None:
+        if text:
+            self.query_one(view).filter_by(text)
+        await self.action_view(view.__name__)
 
     def _open_job(self, job_id: str, tab: str = "Summary") -> None:
         self.source.looked_away()
@@ -439,9 +424,6 @@ class Tui(App[int]):
     @work
     async def _pause(self, name: str, *, pause: bool) -> None:
         verb = "Pause" if pause else "Resume"
-        if not name:
-            self.notify(f"{verb.lower()} takes the name of a queue", severity="warning")
-            return
         if not await self.push_screen_wait(Confirm(Text(f"{verb} queue {name}?"))):
             return
         client = self.source.client
