@@ -790,9 +790,13 @@ def test_colour_is_for_terminals_that_want_it(system: RunningSystem) -> None:
 
 
 def test_durations_read_as_people_say_them() -> None:
-    assert [seconds(s) for s in (None, 0.0012, 1.5, 125, 7200)] == [
-        *("-", "1.2 ms", "1.50 s", "2 min 05 s", "2 h 00 min")
-    ]
+    said = {
+        None: "-", 0.0: "0.0 ms", 0.0012: "1.2 ms", 0.0999: "99.9 ms", 0.09996: "100 ms",
+        0.4492: "449 ms", 0.9994: "999 ms", 0.9996: "1.00 s", 1.5: "1.50 s", 9.996: "10.0 s",
+        29.17: "29.2 s", 119.94: "119.9 s", 119.96: "2 min 00 s", 125: "2 min 05 s",
+        7200: "2 h 00 min", 93_600: "1 d 2 h",
+    }  # fmt: skip
+    assert {value: seconds(value) for value in said} == said
 
 
 # --------------------------------------------------------------------------------------- up

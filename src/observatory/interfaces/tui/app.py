@@ -19,13 +19,14 @@ from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
 from observatory.client import AsyncClient, ObservatoryError
 from observatory.client.connection import LOOPBACK
 from observatory.core.lifecycle import TERMINAL
+from observatory.interfaces.cli.output import seconds
 from observatory.interfaces.tui.asking import Confirm, Help, Launcher
 from observatory.interfaces.tui.commands import COMMANDS, NoCommand, read
 from observatory.interfaces.tui.demo import Demo
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.source import Source
 from observatory.interfaces.tui.views import ALL, Events, Failures, Jobs, Overview, Queues, View
-from observatory.interfaces.tui.words import duration, line
+from observatory.interfaces.tui.words import line
 
 _REDRAW_S: Final = 0.5
 """At most so often, however much happens."""
@@ -146,7 +147,7 @@ class Tui(App[int]):
         told = Text(f" {source.client.url}  ", style="dim")
         if source.trouble:
             age_s = source.trouble_age_s
-            old = "" if age_s is None else f", old {duration(age_s)}"
+            old = "" if age_s is None else f", old {seconds(age_s)}"
             told.append(str(line(f"STALE{old}: {source.trouble}", 160)), style="bold red")
         else:
             told.append("live" if source.live else "connecting", style="green")

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Sparkline, Static
 
+from observatory.interfaces.cli.output import seconds
 from observatory.interfaces.tui.cells import (
     alert_rows,
     event_cells,
@@ -23,7 +24,7 @@ from observatory.interfaces.tui.cells import (
 from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.rows import RowFilter, Rows
 from observatory.interfaces.tui.source import Source
-from observatory.interfaces.tui.words import duration, in_lines, line, number, rate, state_text
+from observatory.interfaces.tui.words import in_lines, line, number, rate, state_text
 
 _ROWS_MAX = 200
 _PAGE = 100
@@ -141,7 +142,7 @@ class Overview(View):
             self.query_one("#figures", Static).update(
                 Text(
                     f"finished {rate(overall['finishedPerSecond'])}/s   "
-                    f"p95 wait {duration(wait.get('p95'))}   p95 run {duration(run.get('p95'))}   "
+                    f"p95 wait {seconds(wait.get('p95'))}   p95 run {seconds(run.get('p95'))}   "
                     "(last 15 min)"
                 )
             )
