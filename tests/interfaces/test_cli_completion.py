@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -65,6 +66,11 @@ def test_each_script_knows_every_command_and_is_read_by_its_shell(
     if shutil.which(shell):
         read = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True)
         assert (read.returncode, read.stderr) == (0, "")
+
+
+def test_a_program_gets_the_same_script(scripts: dict[str, str]) -> None:
+    told = json.loads(cli("completion", "bash", "--json").stdout)
+    assert told == {"shell": "bash", "script": scripts["bash"]}
 
 
 def test_another_shell_is_2() -> None:

@@ -110,6 +110,7 @@ ALONE: Final = {
     "migrate": Look("migrate", "migrate --nonsense"),
     "keys new": Look("keys new ci --scope submit", "keys new 'no name'"),
     "contracts check": Look("contracts check contracts", "contracts check nowhere"),
+    "completion": Look("completion fish", "completion tcsh"),
 }
 
 GATE: Final = {
@@ -118,7 +119,6 @@ GATE: Final = {
 
 WITHOUT: Final = {
     "tui": "draws a screen; test_tui_looks.py keeps those",
-    "completion": "prints a script of cyclopts; test_cli_completion.py has the shells read it",
 }
 
 JOBS: Final = """
@@ -239,6 +239,8 @@ def test_what_needs_no_system(
 ) -> None:
     monkeypatch.setattr(migration, "migrate_store", lambda _: "0005")
     monkeypatch.setattr(keys, "new_key", lambda name, scopes: ("obs_ci_secret", "ci:submit:5ec…"))
+    # That of cyclopts is long, and names every option; test_cli_completion.py has it read.
+    monkeypatch.setattr(App, "generate_completion", lambda _, shell: f"# completes in {shell}\n")
     if command == "migrate":
         monkeypatch.setenv("OBSERVATORY_STORE_URL", "postgresql://me:secret@db.example/jobs")
     folder = Path("contracts") / "events"
@@ -253,6 +255,12 @@ def test_the_gate(tmp_path: Path, keep: Callable[..., None]) -> None:
         keep("gate", GATE["gate"], system.url)
 
 
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
 def test_a_narrow_terminal_breaks_no_id_and_cuts_the_error_alone(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,9 +268,7 @@ def test_a_narrow_terminal_breaks_no_id_and_cuts_the_error_alone(
     ids = [job["id"] for job in json.loads(capsys.readouterr().out)["items"]]
     run(["failures", "--json", "--url", url])
     ids += [group["fingerprint"] for group in json.loads(capsys.readouterr().out)["items"]]
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setenv("NO_COLOR", "1")
+    on_a_terminal(monkeypatch)
     for command in (["jobs", "list"], ["failures"]):
         run([*command, "--url", url])
     out, err = capsys.readouterr()
@@ -273,6 +279,19 @@ def test_a_narrow_terminal_breaks_no_id_and_cuts_the_error_alone(
     ] == ids
     assert max(map(len, lines)) <= 80
     assert "CREATED; -o json has all" in err
+
+
+def test_a_narrow_terminal_breaks_no_name_of_an_alert_and_cuts_what_it_says(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_terminal(monkeypatch)
+    run(["alerts", "--url", url])
+    out, err = capsys.readouterr()
+    told = {line.split()[1]: line for line in out.splitlines()[1:3]}
+    assert set(told) == {"ObservatoryNoProcessors", "ObservatoryBacklogGrowing"}
+    assert max(map(len, told.values())) <= 80
+    assert told["ObservatoryBacklogGrowing"].rstrip().endswith("…")
+    assert err == "too narrow for RUNBOOK; -o json has all\n"
 
 
 def test_the_front_page() -> None:

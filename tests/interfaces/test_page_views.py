@@ -168,7 +168,7 @@ def test_a_queue_is_paused_and_resumed(
     page = watched.open("#/queues")
     row = page.locator('tr[data-queue="texts"]')
     page.get_by_text("The same from a shell").click()
-    expect(page.locator(".command code").first).to_have_text(
+    expect(page.locator(".command code", has_text="pause texts")).to_have_text(
         f"observatory queues pause texts --url {system.url}"
     )
     pause = row.get_by_role("button", name="Pause…")

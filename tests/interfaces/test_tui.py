@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from watching import JOBS, finished, submit
 from observatory.client import AsyncClient
 from observatory.interfaces.tui.app import Tui
 from observatory.interfaces.tui.asking import Confirm, Help, Launcher
+from observatory.interfaces.tui.commands import Command, NoCommand, read
 from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.rows import Rows
@@ -95,7 +97,7 @@ async def test_a_filter_is_typed_and_a_job_retried(system: RunningSystem) -> Non
     finished(system, submit(system, "double", n=1))
     job = finished(system, submit(system, "break", why="no"))
     async with opened(system.url) as pilot:
-        await pilot.press("slash")
+        await pilot.press("2", "slash")
         await pilot.press(*"state:failed")
         await pilot.press("enter")
         await seen(pilot, lambda: rows(pilot, "jobs").row_count == 1)
@@ -226,6 +228,28 @@ def test_the_filter_is_the_pages_own() -> None:
     assert parse("http://host/path").params == {"q": "http://host/path"}
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("queues", Command("view", "Queues")),
+        (" Jobs  state:failed type:a ", Command("view", "Jobs", "state:failed type:a")),
+        (f"retry {UUID(int=1)}", Command("retry", str(UUID(int=1)))),
+        ("pause mail", Command("pause", "mail")),
+        ("Q", Command("quit")),
+        ("job 7", "job takes the id of a job, a UUID; y copies that of a row"),
+        ("resume", "resume takes the name of a queue"),
+        ("nonsense here", "no such command: nonsense; there are overview, jobs FILTER, …"),
+    ],
+)
+def test_what_is_typed_behind_a_colon(typed: str, meant: Command | str) -> None:
+    views = [view.name_ for view in ALL]
+    if isinstance(meant, str):
+        with pytest.raises(NoCommand, match=re.escape(meant)):
+            read(typed, views)
+    else:
+        assert read(typed, views) == meant
+
+
 async def test_a_key_that_does_nothing_here_is_not_shown_and_says_why(
     system: RunningSystem,
 ) -> None:
@@ -248,6 +272,46 @@ async def test_a_key_that_does_nothing_here_is_not_shown_and_says_why(
         await seen(pilot, lambda: isinstance(pilot.app.screen, JobScreen))
         await seen(pilot, lambda: "the mail server said no" in text(pilot, "#job-Traceback"))
         await seen(pilot, lambda: text(pilot, "#job-head").startswith("Jobs › "))
+
+
+async def test_the_rows_of_a_view_are_filtered_where_they_are(system: RunningSystem) -> None:
+    finished(system, submit(system, "break", why="the mail server said no"))
+    finished(system, submit(system, "flaky"))
+    finished(system, submit(system, "echo", text="x"))
+    async with opened(system.url) as pilot:
+        await pilot.press("4")
+        queues = rows(pilot, "queues")
+        await seen(pilot, lambda: queues.row_count == 2)
+        assert pilot.app.view.filter_box is not None
+        assert not pilot.app.view.filter_box.display
+        await pilot.press("slash", *"TEX", "enter")
+        await seen(pilot, lambda: queues.row_count == 1 and queues.has_focus)
+        assert queues.current == "texts"
+        await pilot.app.refresh_now()
+        assert queues.row_count == 1, "the next answer brings none back"
+        assert pilot.app.view.filter_box.display, "it says why there is but one"
+        await pilot.press("slash", *["backspace"] * 3, "escape")
+        await seen(pilot, lambda: queues.row_count == 2 and not pilot.app.view.filter_box.display)
+        await pilot.press("colon", *"failures mail", "enter")
+        await seen(pilot, lambda: rows(pilot, "failures").row_count == 1)
+        await pilot.press("enter")
+        await seen(pilot, lambda: text(pilot, "#job-head").startswith("Failures mail › "))
+
+
+async def test_where_nothing_can_be_filtered_the_key_is_not_shown_and_says_why(
+    system: RunningSystem,
+) -> None:
+    async with opened(system.url) as pilot:
+        await seen(pilot, lambda: pilot.app.source.read_at)
+        for view in ALL:
+            await pilot.press(view.key)
+            await seen(pilot, lambda view=view: isinstance(pilot.app.view, view))
+            there = "slash" in pilot.app.screen.active_bindings
+            assert there == (view.name_ != "Overview")
+        await pilot.press("1", "slash")
+        await seen(pilot, lambda: len(pilot.app._notifications) == 1)
+        (told,) = pilot.app._notifications
+        assert told.message == "there is nothing to filter here"
 
 
 async def test_queues_are_sorted_by_a_column_and_as_the_server_does(system: RunningSystem) -> None:

@@ -19,9 +19,11 @@ from typing import Any, Final
 import jsonschema
 import pytest
 from referencing import Registry, Resource
+from rich.color import Color
+from rich.segment import Segment
 from textual.pilot import Pilot
 from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from observatory.client.records import EventRecord
 from observatory.core.errors import ObservatoryError
@@ -124,6 +126,15 @@ async def test_each_part_of_a_job(tab: str, size: tuple[int, int]) -> None:
         assert_as_kept(f"job-{tab.lower()}-{size[0]}x{size[1]}", screen(pilot))
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_a_view_of_which_some_rows_are_asked_for(size: tuple[int, int]) -> None:
+    app = Tui(Recorded())  # type: ignore[arg-type]
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("6", "slash", *"queued analyze", "enter")
+        await settled(pilot, lambda: app.view.rows.has_focus)
+        assert_as_kept(f"filtered-{size[0]}x{size[1]}", screen(pilot))
+
+
 @pytest.mark.parametrize("keys", [("question_mark",), ("3", "r")], ids=["help", "confirm"])
 async def test_what_stands_over_a_view(keys: tuple[str, ...], request: Any) -> None:
     app = Tui(Recorded())  # type: ignore[arg-type]
@@ -132,6 +143,56 @@ async def test_what_stands_over_a_view(keys: tuple[str, ...], request: Any) -> N
         await pilot.press(*keys)
         await settled(pilot, lambda: isinstance(app.screen, ModalScreen))
         assert_as_kept(f"{request.node.callspec.id}-80x24", screen(pilot))
+
+
+def pieces(pilot: Pilot[Any]) -> list[Segment]:
+    return [one for strip in pilot.app.screen._compositor.render_strips() for one in strip]
+
+
+def styled(pilot: Pilot[Any], attribute: str) -> str:
+    """What stands there reversed, underlined, …."""
+    found = (one for one in pieces(pilot) if one.style and getattr(one.style, attribute))
+    return "".join(one.text for one in found)
+
+
+async def test_without_colours_there_is_none_and_the_focus_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = Tui(Recorded())  # type: ignore[arg-type]
+
+    def colours() -> set[Any]:
+        styles = [one.style for one in pieces(pilot) if one.style]
+        return {color for style in styles for color in (style.color, style.bgcolor)}
+
+    def assert_none() -> None:
+        assert colours() <= {None, Color.default()}
+
+    async with app.run_test(size=SIZES[0]) as pilot:
+        for view in ALL:
+            await pilot.press(view.key)
+            await settled(pilot, lambda view=view: isinstance(app.view, view))
+            assert_none()
+            assert f" {view.key} {view.name_} " in styled(pilot, "reverse")
+            if current := app.view.rows.current:
+                assert app.view.rows.has_focus
+                first = app.view.rows.get_row(current)[0]
+                assert str(first) in styled(pilot, "reverse")
+        await pilot.press("slash")
+        app.query_one("#filter", Input).cursor_blink = False
+        await settled(pilot, lambda: "s" in styled(pilot, "reverse"))
+        assert_none()
+        await pilot.press("escape", "question_mark")
+        await settled(pilot, lambda: isinstance(app.screen, ModalScreen))
+        assert_none()
+        await pilot.press("escape")
+        app.push_screen(JobScreen(RECORDED["job"], "Logs", "Failures"))
+        await settled(pilot, lambda: app.screen.query_one("#job-Logs", Static).render() != "")
+        assert_none()
+        assert "Logs" in styled(pilot, "reverse") + styled(pilot, "underline")
+        app.notify("told")
+        await settled(pilot)
+        assert_none()
 
 
 SCHEMAS: Final = {

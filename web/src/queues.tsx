@@ -24,7 +24,7 @@ export function QueueTable({ act = false }: { act?: boolean }) {
   const read = queues.value.value;
   if (!read) return <Unread error={queues.error.value} />;
   const { items, asOf } = read;
-  if (!items.length) return <p class="empty">No queue yet: the first job makes one.</p>;
+  if (!items.length) return <p class="empty">No queue yet: job types name them, and jobs do.</p>;
   const passed = (serverNow.value - Date.parse(asOf)) / 1000 || 0;
   return (
     <div class="table-box">

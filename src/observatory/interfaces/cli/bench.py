@@ -34,17 +34,18 @@ def bench(
 ) -> int:
     """Load a running system and tell throughput and latencies.
 
-    With --rate requests are sent when they are due, however late the answers to earlier
-    ones are, and times run from when a request was due: a stall counts for every request
-    that it delays, not for one (it is free of coordinated omission). Without it each
-    connection sends as soon as it is answered, and times run from the sending.
+    With --rate requests are sent when they are due, however late the answers to
+    earlier ones are, and times run from when a request was due: a stall counts for
+    every request that it delays, not for one (it is free of coordinated omission).
+    Without it each connection sends as soon as it is answered, and times run from
+    the sending.
 
-    It submits jobs of a type that must be safe to run. Percentiles are exact. Times to
-    the end of jobs are those at which the event stream told it here. Exit code 1 if
-    anything was refused or has not ended.
+    It submits jobs of a type that must be safe to run. Percentiles are exact. Times
+    to the end of jobs are those at which the event stream told it here. Exit code 1
+    if anything was refused or has not ended.
 
     For example:
-      observatory bench --type email.check --payload '{"to": "a@example.com"}' --rate 200
+      observatory bench --type double --payload '{"n": 2}' --rate 200
       observatory bench --type email.check --jobs 20000 --batch 100 --json
 
     Args:

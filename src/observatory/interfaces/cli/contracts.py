@@ -33,7 +33,7 @@ def list_contracts(
     address: Address | None = None,
     output: Output = TABLE,
 ) -> int:
-    """List the contracts that a running system holds: its own schemas, and those of job types.
+    """List the contracts of a running system: its own, and those of job types.
 
     For example:
       observatory contracts list --kind jobType
@@ -92,10 +92,10 @@ def check(
     against: Path | None = None,
     output: Output = TABLE,
 ) -> int:
-    """Check a tree of contracts: schemas are valid, examples are what they say they are.
+    """Check that a tree of contracts is sound, and its examples are what they say.
 
-    With --against an older tree, also refuse a breaking change without a new major version.
-    Exit code 1 if anything is found.
+    With --against an older tree, also refuse a breaking change without a new major
+    version. Exit code 1 if anything is found.
 
     For example:
       observatory contracts check

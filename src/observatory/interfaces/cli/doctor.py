@@ -31,10 +31,10 @@ def doctor(
     address: Address | None = None,
     output: Output = TABLE,
 ) -> int:
-    """Check this machine, the settings, the data folder or the servers, and a running system.
+    """Check this machine, the settings, the data or the servers, and a running system.
 
-    Of servers that the settings name: that they answer, their versions and features, the
-    schema, their clocks. Nothing is changed.
+    Of servers that the settings name: that they answer, their versions and
+    features, the schema, their clocks. Nothing is changed.
 
     Each line says PASS, WARN or FAIL and what to do. Exit code 1 if anything fails.
 

@@ -66,10 +66,10 @@ def export(
 
     A page of 200 is read and written at a time, so any number fits. What is cut off
     tells a cursor, with which the rest is written behind it. Jobs that are accepted
-    meanwhile are not among them, and one that meanwhile leaves a state that was asked
-    for may be missing. In CSV, characters that a terminal or a spreadsheet would obey
-    are shown instead. How many were written is told on stderr, with --to and --json as
-    an object on standard output.
+    meanwhile are not among them, and one that meanwhile leaves a state that was
+    asked for may be missing. In CSV, characters that a terminal or a spreadsheet
+    would obey are shown instead. How many were written is told on stderr, with --to
+    and --json as an object on standard output.
 
     For example:
       observatory jobs export --state failed --since 7d --to failed.ndjson
@@ -77,8 +77,7 @@ def export(
 
     Args:
         format: One JSON object a line, or a table with a head.
-        to: The file, which must not be there yet, unless with --cursor; standard output
-            if left out.
+        to: The file, new unless with --cursor; standard output if left out.
         full: Also payload and result, for which each job is read by itself.
         limit: How many at most, from 1 up; all of them if left out.
         cursor: Go on where an earlier export with the same filters was cut.

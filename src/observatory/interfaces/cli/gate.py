@@ -74,9 +74,9 @@ def gate(
 ) -> int:
     """Prove a running system from outside: jobs, events, numbers, views, refusals.
 
-    Each line says PASS or FAIL. Exit code 1 if anything fails, 5 if nothing answers. It submits
-    jobs of a type that must be safe to run, has them completed, and cancels one more before it
-    runs.
+    Each line says PASS or FAIL. Exit code 1 if anything fails, 5 if nothing
+    answers. It submits jobs of a type that must be safe to run, has them completed,
+    and cancels one more before it runs.
 
     For example:
       observatory gate --type email.check --payload '{"to": "nobody@example.com"}'

@@ -63,7 +63,7 @@ def list_jobs(
       observatory jobs list --state failed --type email.send
       observatory jobs list --limit 500 --json
 
-    With --json `next` is the cursor of what follows, or null where the list is whole.
+    With --json `next` is the cursor of what follows; null where the list is whole.
 
     Args:
         limit: How many at most, from 1 up.

@@ -27,7 +27,9 @@ def new(
     scope: Annotated[list[Scope] | None, Parameter(negative="")] = None,
     output: Output = TABLE,
 ) -> int:
-    """Make a key. It is shown once and kept nowhere; the system is given only its hash.
+    """Make a key, which is shown once and kept nowhere.
+
+    The system is given only its hash.
 
     For example:
       observatory keys new ci --scope submit --scope read

@@ -14,7 +14,9 @@ def migrate(
     sql: Annotated[bool, Parameter(negative="")] = False,
     output: Output = TABLE,
 ) -> int:
-    """Create the schema of the PostgreSQL store, or bring it to this release's; safe to repeat.
+    """Create the schema of the PostgreSQL store, or bring it to this release's.
+
+    It is safe to repeat.
 
     For example:
       OBSERVATORY_STORE_URL=postgresql://… observatory migrate

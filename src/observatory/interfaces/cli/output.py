@@ -278,15 +278,19 @@ def attempt_in_column(attempt: int, allowed: int) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration in the unit a reader would choose."""
+    """A duration in the unit a reader would choose, to three digits: more say nothing, and flicker
+    where they are drawn again and again."""
     if value is None:
         return "-"
-    if value < 1:
-        return f"{value * 1000:.1f} ms"
-    if value < 120:
-        return f"{value:.2f} s"
+    if value < 0.9995:
+        return f"{value * 1000:.{1 if value < 0.09995 else 0}f} ms"
+    if value < 119.95:
+        return f"{value:.{2 if value < 9.995 else 1}f} s"
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 

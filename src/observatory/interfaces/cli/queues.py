@@ -36,7 +36,7 @@ def list_queues(*, address: Address | None = None, output: Output = TABLE) -> in
     if output.structured:
         output.print(answer)
     elif not answer["items"]:
-        say("no queue has had a job yet")
+        say("no queue yet, and no job type is registered; start a processor: observatory up MODULE")
     else:
         _print_list(answer["items"])
     return ExitCode.OK
@@ -105,7 +105,6 @@ def _refuse_unknown(client: "Client", queue: str) -> None:
 
     try:
         known = {one["name"] for one in client.items("/queues")}
-        known |= {name for one in client.items("/workers") for name in one["queues"]}
     except Refused as error:
         if error.status in (401, 403):
             return  # a key that may pause need not be one that may read
@@ -113,8 +112,7 @@ def _refuse_unknown(client: "Client", queue: str) -> None:
     if queue not in known:
         names = ", ".join(sorted(known)) or "none"
         raise Clash(
-            f"no queue {queue!r} has had a job, and no worker takes from it (known: {names}); "
-            "--force pauses it for when it comes"
+            f"there is no queue {queue!r} (known: {names}); --force pauses it for when it comes"
         )
 
 

@@ -89,7 +89,7 @@ def submit(
     Lines are sent 500 at a time. One that is refused is told with its number and
     stops no other; exit code 1 if any was. Where the system cannot take them now
     they are sent again for a minute. The same file under the same
-    --idempotency-key makes no job twice.
+    --idempotency-key makes no job twice: line N has KEY-N, unless it has its own.
 
     For example:
       observatory submit email.send to=a@example.com subject=hi
@@ -103,8 +103,7 @@ def submit(
         fields: Members of the payload.
         payload: The payload as a JSON object, or - to read it from standard input.
         file: Submit the jobs of this file, NDJSON; - for standard input.
-        idempotency_key: The same key never makes a second job. With --file line N has
-            the key KEY-N, unless it has its own.
+        idempotency_key: The same key never makes a second job.
         wait: Wait for the end and print the outcome; exit code 1 if it is not completed.
         timeout: With --wait, seconds to wait at most; exit code 6 if it has not ended then.
     """

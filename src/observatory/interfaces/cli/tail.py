@@ -42,11 +42,12 @@ def tail(
     address: Address | None = None,
     output: Output = TABLE,
 ) -> int:
-    """Follow jobs as they change their state, until Ctrl-C. It goes on over restarts of the server.
+    """Follow jobs as they change their state, until Ctrl-C.
 
-    A line for each change: when, which job, its type, the state it came into, its queue,
-    its attempt and, where there is one, the error. With --json each line is an object, whose
-    position --after takes to go on from there.
+    It goes on over restarts of the server. A line for each change: when, which job,
+    its type, the state it came into, its queue, its attempt and, where there is
+    one, the error. With --json each line is an object, whose position --after takes
+    to go on from there.
 
     For example:
       observatory jobs tail --state failed --state retrying

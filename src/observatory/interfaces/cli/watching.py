@@ -131,7 +131,13 @@ def alerts(*, address: Address | None = None, output: Output = TABLE) -> int:
             (one["severity"], one["name"], _age(one["since"], now), one["summary"], one["runbook"])
             for one in firing
         ]
-        print_table(("SEVERITY", "ALERT", "SINCE", "WHAT", "RUNBOOK"), rows, numbers=("SINCE",))
+        print_table(
+            ("SEVERITY", "ALERT", "SINCE", "WHAT", "RUNBOOK"),
+            rows,
+            numbers=("SINCE",),
+            gives_way="WHAT",
+            spare=("RUNBOOK",),
+        )
         if silenced:
             say(f"beside these {silenced}")
     if age_s is not None:

@@ -1,10 +1,10 @@
 """The terminal view: tabs, the status line, commands, and what may be done."""
 
 import asyncio
+import os
 import time
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from rich.text import Text
 from textual import work
@@ -19,12 +19,14 @@ from textual.widgets import ContentSwitcher, DataTable, Footer, Input, Static
 from observatory.client import AsyncClient, ObservatoryError
 from observatory.client.connection import LOOPBACK
 from observatory.core.lifecycle import TERMINAL
+from observatory.interfaces.cli.output import seconds
 from observatory.interfaces.tui.asking import Confirm, Help, Launcher
+from observatory.interfaces.tui.commands import COMMANDS, NoCommand, read
 from observatory.interfaces.tui.demo import Demo
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.source import Source
 from observatory.interfaces.tui.views import ALL, Events, Failures, Jobs, Overview, Queues, View
-from observatory.interfaces.tui.words import duration, line
+from observatory.interfaces.tui.words import line
 
 _REDRAW_S: Final = 0.5
 """At most so often, however much happens."""
@@ -33,13 +35,10 @@ _AGAIN_S: Final = 5.0
 _READY_WITHIN_S: Final = 30.0
 
 
-_DOUBTFUL: Final = {"r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort"}
+_DOUBTFUL: Final = {
+    "r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort", "slash": "filter",
+}  # fmt: skip
 """Keys that do not always do something, and what."""
-
-_COMMANDS: Final = (
-    "overview, jobs FILTER, … alerts, job ID, retry ID, cancel ID, pause QUEUE, resume QUEUE, "
-    "help, q"
-)
 
 
 class Tui(App[int]):
@@ -70,7 +69,8 @@ class Tui(App[int]):
     ]
 
     def __init__(self, client: AsyncClient) -> None:
-        super().__init__()
+        # To colours of its own Textual gives greys where NO_COLOR forbids them.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.source = Source(client)
         self._demo = Demo()
         self._keys: tuple[str | None, dict[str, bool]] = (None, {})
@@ -83,14 +83,14 @@ class Tui(App[int]):
                 made = view()
                 made.id = view.__name__
                 yield made
-        yield Input(id="command", placeholder=_COMMANDS)
+        yield Input(id="command", placeholder=COMMANDS)
         yield Static(id="status")
         yield Footer()
 
     def on_mount(self) -> None:
         """Begin to read."""
         self.query_one("#command", Input).display = False
-        if self.console.color_system in ("standard", "windows"):
+        if self.no_color or self.console.color_system in ("standard", "windows"):
             self.theme = "ansi-dark"  # of sixteen colours, those that the terminal's owner chose
         self._show_tabs()
         self._go_to(self.view.rows)
@@ -147,7 +147,7 @@ class Tui(App[int]):
         told = Text(f" {source.client.url}  ", style="dim")
         if source.trouble:
             age_s = source.trouble_age_s
-            old = "" if age_s is None else f", old {duration(age_s)}"
+            old = "" if age_s is None else f", old {seconds(age_s)}"
             told.append(str(line(f"STALE{old}: {source.trouble}", 160)), style="bold red")
         else:
             told.append("live" if source.live else "connecting", style="green")
@@ -185,10 +185,11 @@ class Tui(App[int]):
         # Not `Widget.focus`: that comes after the keys that were typed meanwhile.
         self.screen.set_focus(widget)
 
-    async def action_filter(self) -> None:
-        """To the filter of the jobs."""
-        await self.action_view(Jobs.__name__)
-        self._go_to(self.query_one("#filter", Input))
+    def action_filter(self) -> None:
+        """To the filter of what is shown."""
+        if box := self.view.filter_box:
+            box.display = True
+            self._go_to(box)
 
     def action_command(self) -> None:
         """Type a command."""
@@ -205,7 +206,8 @@ class Tui(App[int]):
             return
         event.input.display = False
         self._go_to(self.view.rows)
-        await self._command(event.value.strip())
+        if event.value.strip():
+            await self._command(event.value)
 
     @property
     def _typing(self) -> bool:
@@ -232,36 +234,25 @@ class Tui(App[int]):
             event.stop()
 
     async def _command(self, text: str) -> None:
-        name, _, rest = text.partition(" ")
-        for view in ALL:
-            if view.name_.lower() == name.lower():
-                await self.action_view(view.__name__)
-                if rest and view is Jobs:
-                    await self._filter_jobs(rest)
-                return
-        if name in ("q", "quit"):
-            self.exit(0)
-        elif name == "help":
-            self.action_help()
-        elif name in ("job", "retry", "cancel"):
-            self._of_a_job(name, rest.strip())
-        elif name in ("pause", "resume"):
-            self._pause(rest.strip(), pause=name == "pause")
-        elif name:
-            told = f"no such command: {name[:40]}; there are {_COMMANDS}"
-            self.notify(told, severity="warning", markup=False)
-
-    def _of_a_job(self, name: str, job_id: str) -> None:
+        views = {view.name_: view for view in ALL}
         try:
-            job_id = str(UUID(job_id))
-        except ValueError:
-            told = f"{name} takes the id of a job, a UUID; y copies that of a row"
-            self.notify(told, severity="warning", markup=False)
+            verb, what, text = read(text, views)
+        except NoCommand as error:
+            self.notify(str(error), severity="warning", markup=False)
             return
-        if name == "job":
-            self._open_job(job_id)
-        else:
-            self._ask(name, job_id)
+        match verb:
+            case "view":
+                await self._to_rows_of(views[what], text)
+            case "job":
+                self._open_job(what)
+            case "retry" | "cancel":
+                self._ask(verb, what)
+            case "pause" | "resume":
+                self._pause(what, pause=verb == "pause")
+            case "help":
+                self.action_help()
+            case "quit":
+                self.exit(0)
 
     def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
         """What may be done depends on the row."""
@@ -292,7 +283,7 @@ class Tui(App[int]):
             return
         view = self.view
         if view.rows.id == "overview-queues":
-            await self._filter_jobs(f"queue:{row}")
+            await self._to_rows_of(Jobs, f"queue:{row}")
         elif isinstance(view, Jobs):
             self._open_job(row)
         elif isinstance(view, Overview | Failures):
@@ -304,11 +295,12 @@ class Tui(App[int]):
             else:
                 self.notify("that event is not of a job")
         elif isinstance(view, Queues):
-            await self._filter_jobs(f"queue:{row}")
+            await self._to_rows_of(Jobs, f"queue:{row}")
 
-    async def _filter_jobs(self, text: str) -> None:
-        self.query_one(Jobs).filter_by(text)
-        await self.action_view(Jobs.__name__)
+    async def _to_rows_of(self, view: type[View], text: str) -> None:
+        if text:
+            self.query_one(view).filter_by(text)
+        await self.action_view(view.__name__)
 
     def _open_job(self, job_id: str, tab: str = "Summary") -> None:
         self.source.looked_away()
@@ -350,6 +342,9 @@ class Tui(App[int]):
 
     def _why_not(self, action: str) -> str | None:
         """Why something cannot be done here and now; None where it can."""
+        if action == "filter":
+            listed = self.view.filter_box and not isinstance(self.screen, JobScreen)
+            return None if listed else "there is nothing to filter here"
         if action == "sort":
             return None if self.view.SORTS else "there is nothing to sort here"
         if (job_id := self._job_meant()) is None:
@@ -430,9 +425,6 @@ class Tui(App[int]):
     @work
     async def _pause(self, name: str, *, pause: bool) -> None:
         verb = "Pause" if pause else "Resume"
-        if not name:
-            self.notify(f"{verb.lower()} takes the name of a queue", severity="warning")
-            return
         if not await self.push_screen_wait(Confirm(Text(f"{verb} queue {name}?"))):
             return
         client = self.source.client

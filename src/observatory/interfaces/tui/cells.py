@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.text import Text
 
-from observatory.interfaces.cli.output import attempt_in_column
+from observatory.interfaces.cli.output import attempt_in_column, seconds
 from observatory.interfaces.tui.rows import Cell
-from observatory.interfaces.tui.words import age, duration, line, number, rate, state_text
+from observatory.interfaces.tui.words import age, line, number, rate, state_text
 
 
 def job_cells(job: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
@@ -54,10 +54,10 @@ def queue_cells(queue: dict[str, Any]) -> tuple[str, tuple[Cell, ...]]:
         Text("‖ paused", style="yellow") if queue["paused"] else "",
         number(queue["states"]["queued"]),
         number(queue["states"]["running"]),
-        duration(queue["oldestAgeSeconds"]),
+        seconds(queue["oldestAgeSeconds"]),
         rate(queue["createdPerSecond"]),
         rate(queue["finishedPerSecond"]),
-        duration(wait["p95"] if wait else None),
+        seconds(wait["p95"] if wait else None),
     )
 
 

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Sparkline, Static
 
+from observatory.interfaces.cli.output import seconds
 from observatory.interfaces.tui.cells import (
     alert_rows,
     event_cells,
@@ -21,9 +22,9 @@ from observatory.interfaces.tui.cells import (
     worker_cells,
 )
 from observatory.interfaces.tui.filter import parse
-from observatory.interfaces.tui.rows import Rows
+from observatory.interfaces.tui.rows import RowFilter, Rows
 from observatory.interfaces.tui.source import Source
-from observatory.interfaces.tui.words import duration, in_lines, line, number, rate, state_text
+from observatory.interfaces.tui.words import in_lines, line, number, rate, state_text
 
 _ROWS_MAX = 200
 _PAGE = 100
@@ -61,9 +62,20 @@ class View(Vertical):
         return self.query_one(Rows)
 
     @property
+    def filter_box(self) -> Input | None:
+        """Where its filter is typed; None where there is nothing to filter."""
+        return next(iter(self.query(Input)), None)
+
+    def filter_by(self, text: str) -> None:
+        """Show what a filter leaves from now on."""
+        if box := self.filter_box:
+            box.display = True
+            box.value = text
+
+    @property
     def trail(self) -> str:
-        """Where one is, for the way back."""
-        return self.name_
+        """Where one is, for the way back: the view and its filter."""
+        return f"{self.name_} {self.filter_box.value if self.filter_box else ''}".strip()
 
     def sort_next(self) -> None:
         """Sort by the next column; after the last as the server does."""
@@ -130,7 +142,7 @@ class Overview(View):
             self.query_one("#figures", Static).update(
                 Text(
                     f"finished {rate(overall['finishedPerSecond'])}/s   "
-                    f"p95 wait {duration(wait.get('p95'))}   p95 run {duration(run.get('p95'))}   "
+                    f"p95 wait {seconds(wait.get('p95'))}   p95 run {seconds(run.get('p95'))}   "
                     "(last 15 min)"
                 )
             )
@@ -178,9 +190,7 @@ class Jobs(View):
         """Show the jobs of a filter from now on."""
         self._text = text
         self._cursors = []
-        box = self.query_one("#filter", Input)
-        if box.value != text:
-            box.value = text
+        super().filter_by(text)
 
     def compose(self) -> ComposeResult:
         """The filter, what is wrong with it, the list."""
@@ -235,7 +245,7 @@ class Jobs(View):
 
     @property
     def trail(self) -> str:
-        """The view and its filter."""
+        """The view and the filter that holds, which may not be what is being typed."""
         return f"{self.name_} {self._text}".strip()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -279,6 +289,7 @@ class Failures(View):
 
     def compose(self) -> ComposeResult:
         """The groups."""
+        yield RowFilter()
         yield Rows("failed", "retrying", "last hour", "last", "type", "error", id="failures")
 
     async def refresh_from(self, source: Source) -> None:
@@ -308,6 +319,7 @@ class Queues(View):
 
     def compose(self) -> ComposeResult:
         """The queues."""
+        yield RowFilter()
         yield Rows(
             "queue", "", "queued", "running", "oldest", "in/s", "out/s", "p95 wait", id="queues"
         )
@@ -330,6 +342,7 @@ class Workers(View):
 
     def compose(self) -> ComposeResult:
         """The workers."""
+        yield RowFilter()
         yield Rows("state", "worker", "busy", "queues", "started", "seen", id="workers")
 
     async def refresh_from(self, source: Source) -> None:
@@ -355,6 +368,7 @@ class Events(View):
 
     def compose(self) -> ComposeResult:
         """The tail."""
+        yield RowFilter()
         yield Static(id="frozen", classes="note")
         yield Rows("at", "event", "about", "told", id="events")
 
@@ -385,6 +399,7 @@ class Alerts(View):
 
     def compose(self) -> ComposeResult:
         """Who knows, and the alerts."""
+        yield RowFilter()
         yield Static(id="known", classes="note")
         yield Rows("severity", "alert", "since", "what", id="alerts")
 

@@ -62,26 +62,10 @@ def in_lines(words: list[Text], width: int) -> Text:
     return shown
 
 
-def duration(seconds: float | None) -> str:
-    """A duration in the unit a reader would choose."""
-    if seconds is None:
-        return "–"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
 def age(then: str | None, now: datetime) -> str:
     """How long ago, in the largest unit."""
     if then is None:
-        return "–"
+        return "-"
     seconds = max(0, int((now - datetime.fromisoformat(then)).total_seconds()))
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
@@ -91,13 +75,13 @@ def age(then: str | None, now: datetime) -> str:
 
 def number(value: Any) -> str:
     """A count with its thousands apart; a dash for what is not known."""
-    return "–" if value is None else f"{value:,}"
+    return "-" if value is None else f"{value:,}"
 
 
 def rate(per_second: float | None) -> str:
     """A rate, never 0 for what is not."""
     if per_second is None:
-        return "–"
+        return "-"
     if 0 < per_second < 0.1:
         return f"{per_second:.2g}"
     return f"{per_second:,.1f}" if per_second else "0"

@@ -140,7 +140,7 @@ class Statistics:
         oldest = await self._store.oldest_queued()
         paused = set(await self._store.paused_queues())
         shown: list[dict[str, Any]] = []
-        for name in sorted(groups.keys() | oldest.keys() | paused):
+        for name in sorted(groups.keys() | oldest.keys() | paused | await self._declared()):
             group = groups[name].shown(window_s)
             shown.append(
                 {
@@ -156,6 +156,14 @@ class Statistics:
                 }
             )
         return shown
+
+    async def _declared(self) -> set[str]:
+        """The queues of job types, and those from which workers take: they may have had no job."""
+        names = {job_type.queue for job_type in await self._store.job_types()}
+        for worker in await self._store.workers():
+            if worker.state != "stopped":
+                names.update(worker.queues)
+        return names
 
     async def _grouped(self, freshness: Freshness, window_s: int) -> tuple[_Groups, int]:
         now_s = freshness.as_of // MICROSECONDS
