@@ -23,7 +23,7 @@ from observatory.interfaces.tui.commands import Command, NoCommand, read
 from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.job import JobScreen
 from observatory.interfaces.tui.rows import Rows
-from observatory.interfaces.tui.views import ALL, Queues
+from observatory.interfaces.tui.views import ALL, Jobs, Queues
 from real import RunningSystem, running_system
 
 pytestmark = pytest.mark.anyio
@@ -298,20 +298,20 @@ async def test_the_rows_of_a_view_are_filtered_where_they_are(system: RunningSys
         await seen(pilot, lambda: text(pilot, "#job-head").startswith("Failures mail › "))
 
 
-async def test_where_nothing_can_be_filtered_the_key_is_not_shown_and_says_why(
+async def test_from_where_nothing_can_be_filtered_the_key_leads_to_the_jobs(
     system: RunningSystem,
 ) -> None:
+    failed = finished(system, submit(system, "break", why="the mail server said no"))["id"]
+    finished(system, submit(system, "double", n=1))
     async with opened(system.url) as pilot:
-        await seen(pilot, lambda: pilot.app.source.read_at)
-        for view in ALL:
-            await pilot.press(view.key)
-            await seen(pilot, lambda view=view: isinstance(pilot.app.view, view))
-            there = "slash" in pilot.app.screen.active_bindings
-            assert there == (view.name_ != "Overview")
-        await pilot.press("1", "slash")
-        await seen(pilot, lambda: len(pilot.app._notifications) == 1)
-        (told,) = pilot.app._notifications
-        assert told.message == "there is nothing to filter here"
+        await pilot.press("slash", *"state:failed", "enter")
+        await seen(pilot, lambda: rows(pilot, "jobs").row_count == 1)
+        assert rows(pilot, "jobs").current == failed
+        await pilot.press("enter")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, JobScreen))
+        await pilot.press("slash")
+        await seen(pilot, lambda: isinstance(pilot.app.view, Jobs))
+        await seen(pilot, lambda: pilot.app.focused is pilot.app.view.filter_box)
 
 
 async def test_queues_are_sorted_by_a_column_and_as_the_server_does(system: RunningSystem) -> None:

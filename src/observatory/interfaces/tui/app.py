@@ -36,7 +36,7 @@ _READY_WITHIN_S: Final = 30.0
 
 
 _DOUBTFUL: Final = {
-    "r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort", "slash": "filter",
+    "r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort",
 }  # fmt: skip
 """Keys that do not always do something, and what."""
 
@@ -185,8 +185,10 @@ class Tui(App[int]):
         # Not `Widget.focus`: that comes after the keys that were typed meanwhile.
         self.screen.set_focus(widget)
 
-    def action_filter(self) -> None:
-        """To the filter of what is shown."""
+    async def action_filter(self) -> None:
+        """To the filter of what is shown; to that of the jobs where it has none."""
+        if isinstance(self.screen, JobScreen) or self.view.filter_box is None:
+            await self.action_view(Jobs.name_)
         if box := self.view.filter_box:
             box.display = True
             self._go_to(box)
@@ -342,9 +344,6 @@ class Tui(App[int]):
 
     def _why_not(self, action: str) -> str | None:
         """Why something cannot be done here and now; None where it can."""
-        if action == "filter":
-            listed = self.view.filter_box and not isinstance(self.screen, JobScreen)
-            return None if listed else "there is nothing to filter here"
         if action == "sort":
             return None if self.view.SORTS else "there is nothing to sort here"
         if (job_id := self._job_meant()) is None:
