@@ -193,6 +193,28 @@ def test_a_queue_is_paused_and_resumed(
     watched.assert_clean()
 
 
+def test_a_job_that_waits_in_a_paused_queue_says_so_and_leads_to_it(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    finished(system, submit(system, "double", n=1))
+    assert system.http.post("/queues/texts/pause").status_code == 200
+    job_id = submit(system, "echo", text="hello")
+    watched = watch(system.url)
+    page = watched.open(f"#/jobs/{job_id}")
+    told = page.locator(".standing", has_text="is paused since")
+    expect(told).to_contain_text("‖ waits queue texts is paused since 20")
+    told.get_by_role("link", name="Resume it").click()
+    row = page.locator('tr[data-queue="texts"]')
+    expect(row).to_have_attribute("data-pointed", "yes")
+    expect(row.locator("a").first).to_be_focused()
+    row.get_by_role("button", name="Resume").click()
+    finished(system, job_id)
+    page.go_back()
+    expect(page.locator(".job-head .badge")).to_have_attribute("data-state", "completed")
+    expect(told).to_have_count(0)
+    watched.assert_clean()
+
+
 def test_a_job_is_run_again_with_another_payload_to_the_digit(
     system: RunningSystem, watch: Callable[..., Watched]
 ) -> None:

@@ -31,6 +31,7 @@ async def test_a_paused_queue_is_left_alone_until_it_is_resumed(
     async with served(app, tmp_path, empty_database, concurrency=2) as on:
         running = await on.submit("held")
         await on.reached(running, "running")
+        before = (await on.job(running))["startedAt"]
         answer = await on.http.post("/queues/slow/pause")
         assert (answer.status_code, answer.json()) == (200, {"queue": "slow", "paused": True})
         assert (await on.http.post("/queues/slow/pause")).status_code == 200
@@ -44,10 +45,10 @@ async def test_a_paused_queue_is_left_alone_until_it_is_resumed(
         assert (await on.reached(running))["result"] == "done"
         await on.reached(await on.submit("quick"))
         assert {(await on.job(id))["state"] for id in waiting} == {"queued"}
-        (shown,) = [
-            q for q in (await on.http.get("/queues")).json()["items"] if q["name"] == "slow"
-        ]
-        assert shown["paused"] is True
+        queues = {q["name"]: q for q in (await on.http.get("/queues")).json()["items"]}
+        assert queues["slow"]["paused"] is True
+        assert queues["slow"]["oldestQueuedAt"] > queues["slow"]["pausedAt"] > before
+        assert queues["default"]["pausedAt"] is None
 
         assert (await on.http.post("/queues/slow/resume")).json()["paused"] is False
         for id in waiting:

@@ -165,6 +165,8 @@ export interface FailureGroup {
 export interface Queue {
   name: string;
   paused: boolean;
+  /** Since when; null while it is not. */
+  pausedAt: Timestamp | null;
   states: StateCounts;
   oldestQueuedAt: Timestamp | null;
   oldestAgeSeconds: number | null;

@@ -100,7 +100,7 @@ function View() {
     case "failures":
       return <Failures />;
     case "queues":
-      return <Queues />;
+      return <Queues key={at.queue} asked={at.queue} />;
     case "workers":
       return <Workers />;
     case "events":

@@ -10,7 +10,7 @@ import { JobTable, NewRows, NoJobs } from "./jobtable";
 import { Plot, type Line } from "./plot";
 import { QueueTable } from "./queues";
 import { WINDOW_SECONDS } from "./series";
-import { failures, now, queues, series, stats } from "./session";
+import { failures, now, series, stats } from "./session";
 import { Tiles, useSteps } from "./tiles";
 import { Unread } from "./unread";
 
@@ -111,7 +111,7 @@ function Spoken() {
 
 export function Overview() {
   useEffect(() => {
-    const stop = [series.use(), queues.use(), failures.use()];
+    const stop = [series.use(), failures.use()];
     return () => stop.forEach((one) => one());
   }, []);
   return (

@@ -1,5 +1,5 @@
 /** Every queue: what waits, since when, what comes in and goes out, when it will be empty. */
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { jobsHref } from "./address";
 import { post } from "./api";
 import { Calls } from "./byhand";
@@ -7,6 +7,7 @@ import type { Queue, QueueState } from "./contracts";
 import { secondsToDrain } from "./drain";
 import { count, duration, elapsed, rate } from "./format";
 import { Question } from "./question";
+import { pointTo } from "./rows";
 import { queues, serverNow } from "./session";
 import { queueCall } from "./shell";
 import { ESTIMATED } from "./tiles";
@@ -157,8 +158,13 @@ function ByHand() {
   );
 }
 
-export function Queues() {
-  useEffect(() => queues.use(), []);
+/** `asked`: the queue that a link led to. */
+export function Queues({ asked }: { asked: string }) {
+  const known = queues.value.value?.items.some((queue) => queue.name === asked) ?? false;
+  useLayoutEffect(() => {
+    const row = document.querySelector<HTMLElement>(`main tr[data-queue="${CSS.escape(asked)}"]`);
+    if (row) pointTo(row);
+  }, [known]);
   return (
     <>
       <h1>Queues</h1>

@@ -14,8 +14,14 @@ function point(step: number): void {
   if (!all.length) return;
   const before = pointedRow();
   const at = before ? all.indexOf(before) + step : step > 0 ? 0 : all.length - 1;
-  const row = all[Math.max(0, Math.min(all.length - 1, at))]!;
-  if (before) delete before.dataset["pointed"];
+  pointTo(all[Math.max(0, Math.min(all.length - 1, at))]!);
+}
+
+/** Gives one row the mark and the focus, and brings it into sight. */
+export function pointTo(row: HTMLElement): void {
+  for (const other of document.querySelectorAll<HTMLElement>("main [data-row][data-pointed]")) {
+    delete other.dataset["pointed"];
+  }
   row.dataset["pointed"] = "yes";
   // The link of a row takes the focus, so that screen readers follow and Enter opens it.
   row.querySelector<HTMLElement>("a, summary, button")?.focus({ preventScroll: true });
