@@ -339,6 +339,36 @@ def test_everything_can_be_done_by_keyboard_alone(
     watched.assert_clean()
 
 
+def test_the_help_tells_the_keys_of_all_views_on_each_of_them(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    (job_id,) = fail(system, "no")
+    watched = watch(system.url)
+    page = watched.open()
+    told = page.locator(".help dl > div")
+    works: dict[str, set[str]] = {}
+    names: dict[str, list[str]] = {}
+    for view in (*VIEWS, f"jobs/{job_id}"):
+        settled(page, f"{system.url}/#/{view}")
+        if view.startswith("jobs/"):
+            expect(page.get_by_role("button", name="Retry", exact=True)).to_be_enabled()
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_be_visible()
+        names[view] = told.locator("dt").all_inner_texts()
+        works[view] = set(page.locator(".help dl > div:not([data-off]) dt").all_inner_texts())
+        assert not violations(page)
+        page.keyboard.press("Escape")
+    assert {tuple(one) for one in names.values()} == {tuple(names[""])}
+    assert {"?", "gj", "esc", "t", "j", "k", "enter", "/", "x", "r", "c", "space"} <= {
+        "".join(one.split()) for one in names[""]
+    }
+    assert "r" in works[f"jobs/{job_id}"]
+    assert "r" not in works["jobs"]
+    assert {"/", "x"} <= works["jobs"]
+    assert "space" in works["events"]
+    watched.assert_clean()
+
+
 def test_the_theme_is_chosen_and_kept(system: RunningSystem, watch: Callable[..., Watched]) -> None:
     watched = watch(system.url, color_scheme="light")
     page = watched.open()

@@ -2,7 +2,12 @@
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { JobFilter } from "./address";
 import { completions, parseFilter, writeFilter, type Completion, type Known } from "./filter";
+import { declareHandled } from "./keyboard";
 import { Text } from "./text";
+
+declareHandled("Questions and fields", "ArrowDown", "next of what may follow, in the filter");
+declareHandled("Questions and fields", "ArrowUp", "the one before");
+declareHandled("Questions and fields", "Tab", "take it; so does enter");
 
 /** The address follows the typing after this pause. */
 const TYPING_MS = 300;

@@ -10,7 +10,7 @@ import { FilterBox } from "./filterbox";
 import { count } from "./format";
 import { JobList } from "./joblist";
 import { JobTable, NewRows, NoJobs, toggle, type Selection } from "./jobtable";
-import { bind } from "./keyboard";
+import { bind, declare } from "./keyboard";
 import { pointedRow } from "./rows";
 import { serverNow, stats, workers } from "./session";
 import { STATES } from "./state";
@@ -20,6 +20,9 @@ const ROWS_A_PAGE = 100;
 /** One call names no more jobs than that. */
 const SELECTED_MAX = 200;
 
+const TO_FILTER = declare("Jobs", "/", "filter");
+const SELECT = declare("Jobs", "x", "select the job in the row, or no longer");
+
 interface FilterProps {
   filter: JobFilter;
   onFaults: (faulty: boolean) => void;
@@ -28,7 +31,7 @@ interface FilterProps {
 function Filter({ filter, onFaults }: FilterProps) {
   const box = useRef<HTMLInputElement>(null);
   useLayoutEffect(
-    () => bind([{ keys: "/", about: "filter", run: () => (box.current?.focus(), box.current?.select()) }]),
+    () => bind([{ ...TO_FILTER, run: () => (box.current?.focus(), box.current?.select()) }]),
     [],
   );
   const go = (next: JobFilter) => location.replace(jobsHref(next));
@@ -129,8 +132,7 @@ function Listing({ filter, filtered, faulty }: ListingProps) {
     () =>
       bind([
         {
-          keys: "x",
-          about: "select the job in the row, or no longer",
+          ...SELECT,
           run: () => {
             const id = pointedRow()?.dataset["job"];
             if (id) toggle(selection, id);

@@ -13,7 +13,7 @@ import { Health } from "./health";
 import { Help } from "./help";
 import { JobPage } from "./job";
 import { Jobs } from "./jobs";
-import { bind, helpOpen, listenToKeys, type Key } from "./keyboard";
+import { bind, declare, helpOpen, listenToKeys, type Key } from "./keyboard";
 import { AnotherKey } from "./keyform";
 import { Overview } from "./overview";
 import { Queues } from "./queues";
@@ -69,10 +69,17 @@ function up(): void {
 }
 
 const KEYS: readonly Key[] = [
-  { keys: "?", about: "these keys", run: () => (helpOpen.value = true) },
-  ...TABS.map((tab) => ({ keys: tab.keys, about: `to ${tab.name}`, run: () => (location.hash = tab.href) })),
-  { keys: "Escape", about: "to the view above", run: up, when: () => address.peek().view !== "overview" },
-  { keys: "t", about: "dark or light", run: switchTheme },
+  { ...declare("Everywhere", "?", "these keys"), run: () => (helpOpen.value = true) },
+  ...TABS.map((tab) => ({
+    ...declare("Everywhere", tab.keys, `to ${tab.name}`),
+    run: () => (location.hash = tab.href),
+  })),
+  {
+    ...declare("Everywhere", "Escape", "to the view above"),
+    run: up,
+    when: () => address.peek().view !== "overview",
+  },
+  { ...declare("Everywhere", "t", "dark or light"), run: switchTheme },
 ];
 
 function title(): string {

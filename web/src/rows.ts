@@ -1,5 +1,5 @@
 /** Moving through the rows of a view by keys. */
-import { bind, type Key } from "./keyboard";
+import { bind, declare, type Key } from "./keyboard";
 
 const rows = () => [...document.querySelectorAll<HTMLElement>("main [data-row]")];
 
@@ -29,11 +29,10 @@ export function pointTo(row: HTMLElement): void {
 }
 
 const KEYS: readonly Key[] = [
-  { keys: "j", about: "next row", run: () => point(1), when: () => rows().length > 0 },
-  { keys: "k", about: "row before", run: () => point(-1), when: () => rows().length > 0 },
+  { ...declare("In a list", "j", "next row"), run: () => point(1), when: () => rows().length > 0 },
+  { ...declare("In a list", "k", "row before"), run: () => point(-1), when: () => rows().length > 0 },
   {
-    keys: "Enter",
-    about: "open the row",
+    ...declare("In a list", "Enter", "open the row"),
     run: () => pointedRow()?.querySelector<HTMLElement>("a, summary")?.click(),
     when: () => pointedRow() !== null,
   },
