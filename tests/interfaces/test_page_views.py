@@ -40,6 +40,26 @@ def test_two_clicks_from_the_health_line_to_the_traceback(
     watched.assert_clean()
 
 
+def test_that_all_is_well_can_be_seen(system: RunningSystem, watch: Callable[..., Watched]) -> None:
+    watched = watch(system.url)
+    alerts = system.http.get("/alerts").json() | {"items": [], "detail": None}
+    watched.page.route("**/alerts", lambda route: route.fulfill(json=alerts))
+    page = watched.open("#/jobs")
+    verdict = page.locator(".health .well")
+    expect(verdict).to_have_text("✔ All is well")
+    expect(verdict).to_be_in_viewport()
+    size = verdict.bounding_box()
+    assert size is not None
+    assert size["height"] > 10, "vacuous: it is not to be seen"
+    fail(system, "no")
+    expect(verdict).to_have_text("✔ The system is well", timeout=LIVE_MS)
+    alerts["source"] = "none"
+    expect(verdict).to_contain_text("nobody tells of alerts", timeout=2 * LIVE_MS)
+    system.http.post("/queues/default/pause")
+    expect(page.locator("details.verdict summary")).to_have_text("▲ Degraded: 1 reason")
+    watched.assert_clean()
+
+
 def test_alerts_that_are_silenced_are_told(
     system: RunningSystem, watch: Callable[..., Watched]
 ) -> None:
