@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,19 @@ def test_a_group_of_failures_is_run_again(
                 len(system.http.get(f"/jobs/{job_id}/attempts").json()["items"]) == 2
             )
         )
+    # They count by their new failure, which is no news: the page says so.
+    again = min(finished(system, job_id)["finishedAt"] for job_id in ids)
+    shown = until(
+        lambda: [
+            one
+            for one in system.http.get("/failures").json()["items"]
+            if (one["count"], one["firstSeenAt"]) == (2, again)
+        ]
+    )
+    assert shown[0]["recent"]["lastHour"] == 2
+    heads = page.locator("table.failures thead th")
+    expect(heads.filter(has_text="Oldest")).to_have_attribute("title", re.compile("may be older"))
+    expect(page.locator("main .note")).to_contain_text("counts anew")
     watched.assert_clean()
 
 
@@ -457,7 +471,6 @@ def test_every_view_fits(system: RunningSystem, watch: Callable[..., Watched], w
 
 def test_it_is_small(system: RunningSystem) -> None:
     import gzip
-    import re
 
     index = system.http.get("/").text
     assets = re.findall(r'(?:src|href)="\./([^"]+\.(?:js|css))"', index)
