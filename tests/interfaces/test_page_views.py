@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,15 @@ def test_a_job_that_waits_in_a_paused_queue_says_so_and_leads_to_it(
 ) -> None:
     finished(system, submit(system, "double", n=1))
     assert system.http.post("/queues/texts/pause").status_code == 200
-    job_id = submit(system, "echo", text="hello")
+
+    def held() -> str | None:
+        # Processors look at what is paused now and then.
+        job_id = submit(system, "echo", text="hello")
+        time.sleep(0.2)
+        return job_id if state_of(system, job_id) == "queued" else None
+
+    job_id = until(held)
+    assert job_id is not None
     watched = watch(system.url)
     page = watched.open(f"#/jobs/{job_id}")
     told = page.locator(".standing", has_text="is paused since")
@@ -509,6 +518,88 @@ def test_a_zoo_of_hostile_text_stays_text_on_every_view(
         settled(page, f"{system.url}/{address}")
         assert page.locator("main :is(img, script, iframe, svg[onload])").count() == 0, address
     assert page.title().endswith("Observatory")
+    watched.assert_clean()
+
+
+FIRST_FRAME = """
+addEventListener('hashchange', () => requestAnimationFrame(() => {
+    const row = document.activeElement.closest('tr');
+    window.firstFrame = { job: row?.dataset.job, top: row?.getBoundingClientRect().top };
+}));
+"""
+"""What is seen first of a view that is gone to."""
+
+
+def test_back_from_a_job_a_long_list_is_as_it_was_left_and_live(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    later = {"type": "double", "payload": {"n": 1}, "delaySeconds": 3600}
+    opened = system.http.post("/jobs", json=later).json()["jobId"]
+    jobs = [{"type": "double", "payload": {"n": n}} for n in range(250)]
+    assert system.http.post("/jobs/batch", json=jobs).status_code == 202
+    until(lambda: system.http.get("/stats").json()["states"]["completed"] == 250)
+    watched = watch(system.url)
+    watched.page.add_init_script(FIRST_FRAME)
+    page = watched.open("#/jobs?type=double")
+    rows = page.locator("table.jobs tbody tr")
+    for shown in (100, 200):
+        expect(rows).to_have_count(shown)
+        page.get_by_role("button", name="Load more").click()
+    expect(rows).to_have_count(251)
+    row = page.locator(f'tr[data-job="{opened}"]')
+    seen = rows.evaluate_all("rows => rows.map((row) => row.dataset.job)")
+    top = "row => row.getBoundingClientRect().top"
+
+    row.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    before = row.evaluate(top)
+    row.locator("a").click()
+    expect(page.locator("main h1")).to_have_text("double")
+    # While it is not in view: one more job, and what was opened comes to its end.
+    new = submit(system, "double", n=251)
+    assert system.http.post(f"/jobs/{opened}/cancel").status_code == 202
+    finished(system, new)
+    for back in (page.go_back, lambda: page.keyboard.press("Escape")):
+        back()
+        expect(row.locator("a")).to_be_focused()
+        first = page.evaluate("window.firstFrame")
+        assert first == {"job": opened, "top": pytest.approx(before, abs=1)}
+        expect(row).to_have_attribute("data-state", "cancelled")
+        expect(page.get_by_role("button", name="1 new – show")).to_be_visible(timeout=LIVE_MS)
+        assert rows.evaluate_all("rows => rows.map((row) => row.dataset.job)") == seen
+        assert row.evaluate(top) == pytest.approx(before, abs=1)
+        page.keyboard.press("Enter")
+        expect(page.locator("main h1")).to_have_text("double")
+    page.go_back()
+    page.get_by_role("button", name="1 new – show").click()
+    expect(rows).to_have_count(252)
+    # Gone to anew it begins anew.
+    page.get_by_role("link", name="Workers").click()
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(rows).to_have_count(100)
+    expect(page.locator("main")).to_be_focused()
+    assert page.evaluate("scrollY") == 0
+    watched.assert_clean()
+
+
+def test_back_from_a_job_the_failures_are_where_they_were(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    fail(system, *(f"reason {word}" for word in "abcdefghijklmnopqrstuvwxyz"))
+    watched = watch(system.url, viewport={"width": 1024, "height": 500})
+    watched.page.add_init_script(FIRST_FRAME)
+    page = watched.open("#/failures")
+    rows = page.locator("tr[data-fingerprint]")
+    expect(rows).to_have_count(26)
+    row = rows.nth(20)
+    row.scroll_into_view_if_needed()
+    before = row.evaluate("row => row.getBoundingClientRect().top")
+    row.locator("a").first.click()
+    expect(page.locator("[data-traceback]").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(f"{system.url}/#/failures")
+    expect(row.locator("a").first).to_be_focused()
+    assert page.evaluate("window.firstFrame.top") == pytest.approx(before, abs=1)
     watched.assert_clean()
 
 

@@ -6,6 +6,7 @@ import { Age, Icon } from "./badge";
 import { BulkButtons } from "./bulkbar";
 import type { FailureGroup, Page } from "./contracts";
 import { count } from "./format";
+import { places } from "./places";
 import { Reading } from "./reading";
 import { failures as newest, listen } from "./session";
 import { Text } from "./text";
@@ -39,7 +40,7 @@ export function FailureTable({ items, act }: { items: readonly FailureGroup[]; a
             <th scope="col" class="number wide" title={ABOUT.lastHour}>
               Last hour
             </th>
-            <th scope="col" class="number wide" title={ABOUT.oldest}>
+            <th scope="col" class="number wide roomier" title={ABOUT.oldest}>
               Oldest
             </th>
             <th scope="col" class="number" title={ABOUT.newest}>
@@ -97,7 +98,7 @@ function Group({ group, act }: { group: FailureGroup; act?: (() => void) | undef
       <td class="number wide">
         <Trend group={group} />
       </td>
-      <td class="number wide">
+      <td class="number wide roomier">
         <Age of={group.firstSeenAt} />
       </td>
       <td class="number">
@@ -139,7 +140,10 @@ function Trend({ group }: { group: FailureGroup }) {
 
 export function Failures() {
   const reading = useMemo(
-    () => new Reading<Page<FailureGroup>>(() => get(`failures?limit=${GROUPS_MAX}`), { spacingMs: 2000 }),
+    () =>
+      places.keep("failures", () => ({
+        value: new Reading<Page<FailureGroup>>(() => get(`failures?limit=${GROUPS_MAX}`), { spacingMs: 2000 }),
+      })),
     [],
   );
   useEffect(() => {

@@ -1,5 +1,5 @@
 /** The list of jobs. The whole filter is in the address. */
-import { useSignal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { apiQuery, filterMembers, filterQuery, jobsHref, type JobFilter } from "./address";
 import { Badge } from "./badge";
@@ -8,9 +8,10 @@ import type { State } from "./contracts";
 import { parseFilter, writeFilter } from "./filter";
 import { FilterBox } from "./filterbox";
 import { count } from "./format";
-import { JobList } from "./joblist";
-import { JobTable, NewRows, NoJobs, toggle, type Selection } from "./jobtable";
+import type { JobList } from "./joblist";
+import { JobTable, NewRows, NoJobs, toggle, useJobList, type Selection } from "./jobtable";
 import { bind, declare } from "./keyboard";
+import { places } from "./places";
 import { pointedRow } from "./rows";
 import { serverNow, stats, workers } from "./session";
 import { STATES } from "./state";
@@ -123,11 +124,11 @@ interface ListingProps {
 }
 
 function Listing({ filter, filtered, faulty }: ListingProps) {
-  const list = useMemo(
-    () => new JobList(() => apiQuery(filter, serverNow.peek()), ROWS_A_PAGE),
+  const list = useJobList(() => apiQuery(filter, serverNow.peek()), ROWS_A_PAGE);
+  const selection = useMemo<Selection>(
+    () => places.keep("selection", () => ({ value: signal<ReadonlySet<string>>(new Set()) })),
     [],
   );
-  const selection = useSignal<ReadonlySet<string>>(new Set());
   useLayoutEffect(
     () =>
       bind([

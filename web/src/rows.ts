@@ -17,15 +17,29 @@ function point(step: number): void {
   pointTo(all[Math.max(0, Math.min(all.length - 1, at))]!);
 }
 
+/** By what a row is known when it is drawn anew. */
+export function nameOf(row: HTMLElement): string | null {
+  const { job, fingerprint } = row.dataset;
+  return job ?? fingerprint ?? row.querySelector("a")?.getAttribute("href") ?? null;
+}
+
+export function rowNamed(name: string): HTMLElement | null {
+  return rows().find((row) => nameOf(row) === name) ?? null;
+}
+
 /** Gives one row the mark and the focus, and brings it into sight. */
 export function pointTo(row: HTMLElement): void {
+  markRow(row);
+  row.scrollIntoView({ block: "nearest" });
+}
+
+export function markRow(row: HTMLElement): void {
   for (const other of document.querySelectorAll<HTMLElement>("main [data-row][data-pointed]")) {
     delete other.dataset["pointed"];
   }
   row.dataset["pointed"] = "yes";
   // The link of a row takes the focus, so that screen readers follow and Enter opens it.
   row.querySelector<HTMLElement>("a, summary, button")?.focus({ preventScroll: true });
-  row.scrollIntoView({ block: "nearest" });
 }
 
 const KEYS: readonly Key[] = [
