@@ -58,7 +58,7 @@ def test_that_all_is_well_can_be_seen(system: RunningSystem, watch: Callable[...
     alerts["source"] = "none"
     expect(verdict).to_contain_text("nobody tells of alerts", timeout=2 * LIVE_MS)
     system.http.post("/queues/default/pause")
-    expect(page.locator("details.verdict summary")).to_have_text("▲ Degraded: 1 reason")
+    expect(page.locator("details.verdict summary")).to_have_text("! Degraded: 1 reason")
     watched.assert_clean()
 
 
@@ -475,6 +475,47 @@ def test_every_view_fits(system: RunningSystem, watch: Callable[..., Watched], w
         settled(page, f"{system.url}/{address}")
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{address} is {wide} wide"
+    watched.assert_clean()
+
+
+SCROLLS_SIDEWAYS = """
+boxes => boxes.filter((box) => box.scrollWidth > box.clientWidth)
+    .map((box) => box.querySelector('caption')?.textContent ?? box.className)
+"""
+LINES = """
+(row) => [...row.querySelectorAll('a, button, .badge, td.number')]
+    .filter((one) => one.checkVisibility() && one.textContent.trim())
+    .map((one) => {
+        const words = document.createTreeWalker(one, NodeFilter.SHOW_TEXT).nextNode();
+        const range = document.createRange();
+        range.selectNodeContents(words);
+        return range.getClientRects()[0].bottom;
+    })
+"""
+"""Where the first line of each text of a row ends; all are of one size."""
+
+
+def test_on_a_phone_no_table_is_cut_and_what_stands_in_a_line_is_in_line(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    addresses = every_address(system)
+    fail(system, "the mail server said no")
+    system.http.post("/queues/a.queue-with-a-long-name/pause")
+    watched = watch(system.url, viewport={"width": 390, "height": 844})
+    page = watched.open()
+    for address in addresses:
+        settled(page, f"{system.url}/{address}")
+        boxes = page.locator(".table-box:not(.short)")
+        assert boxes.evaluate_all(SCROLLS_SIDEWAYS) == [], address
+    for address, row in (
+        ("#/queues", 'tr[data-queue="texts"]'),
+        ("#/failures", "tr[data-fingerprint]"),
+        ("#/jobs", "tr[data-job]"),
+    ):
+        settled(page, f"{system.url}/{address}")
+        lines = page.locator(row).first.evaluate(LINES)
+        assert len(lines) >= 3, f"{address}: vacuous"
+        assert max(lines) - min(lines) <= 1, f"{address}: {lines}"
     watched.assert_clean()
 
 

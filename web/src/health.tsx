@@ -155,7 +155,7 @@ function AlertLine({ alert }: { alert: Alert }) {
   );
 }
 
-const SIGN = { good: "✔", bad: "✖", unsure: "▲" } as const;
+const SIGN = { good: "✔", bad: "✖", unsure: "!" } as const;
 
 /** The sign stands beside a word, so that no colour has to be told apart. */
 function Sign({ tone }: { tone: keyof typeof SIGN }) {

@@ -5,7 +5,7 @@ import { useContext, useEffect, useMemo, useRef } from "preact/hooks";
 import { jobHref } from "./address";
 import { Age, Badge, Clock } from "./badge";
 import type { JobSummary } from "./contracts";
-import { count, duration, elapsed, visible } from "./format";
+import { age, count, duration, elapsed, visible } from "./format";
 import { JobList, stretches } from "./joblist";
 import { places } from "./places";
 import { attemptInColumn, ran, waited, type Spell } from "./row";
@@ -21,7 +21,8 @@ function spell(of: Spell | null): string {
 function waitTold(job: JobSummary, nowMs: number): string {
   if ((job.state === "retrying" || job.state === "scheduled") && job.scheduledAt) {
     const left = (Date.parse(job.scheduledAt) - nowMs) / 1000;
-    return left > 0 ? `due in ${elapsed(left)}` : "due now";
+    // To the second on its own page: more would stand out of the column.
+    return left > 0 ? `due in ${age(left)}` : "due now";
   }
   return spell(waited(job, nowMs));
 }

@@ -78,7 +78,7 @@ function StateTile({ state, seen }: { state: State; seen: Steps | null }) {
         {count(counts?.[state])}
       </span>
       <span class="tile-about">
-        {into === null ? LOOK[state].meaning : `${count(seen && total(seen.counted, (s) => s[into]))} ${word}, 15 min`}
+        {into === null ? LOOK[state].meaning : `${count(seen && total(seen.counted, (s) => s[into]))} ${word}, 15\u00a0min`}
       </span>
       {into && <Spark seen={seen} of={(s) => s[into]} title={`jobs ${word}, last 15 min`} />}
       <Stale />
