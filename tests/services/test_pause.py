@@ -48,9 +48,10 @@ async def test_a_paused_queue_is_left_alone_until_it_is_resumed(
         queues = {q["name"]: q for q in (await on.http.get("/queues")).json()["items"]}
         assert queues["slow"]["paused"] is True
         assert queues["slow"]["oldestQueuedAt"] > queues["slow"]["pausedAt"] > before
-        assert queues["default"]["pausedAt"] is None
 
         assert (await on.http.post("/queues/slow/resume")).json()["paused"] is False
+        resumed = (await on.http.get("/queues")).json()["items"]
+        assert {(q["paused"], q["pausedAt"]) for q in resumed} == {(False, None)}
         for id in waiting:
             assert (await on.reached(id))["state"] == "completed"
             history = await on.history(id)
