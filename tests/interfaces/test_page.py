@@ -50,6 +50,11 @@ def test_the_tiles_follow_the_system_without_a_reload(
     expect(tile(page, "scheduled")).to_have_text("1", timeout=LIVE_MS)
     expect(tile(page, "queued")).to_have_text("0", timeout=LIVE_MS)
     expect(tile(page, "running")).to_have_text("0", timeout=LIVE_MS)
+    # What its line is of, which is not how many there are.
+    about = page.locator(".tile", has=tile(page, "completed")).locator(".tile-about")
+    expect(about).to_have_text("30 completed, 15 min")
+    about = page.locator(".tile", has=tile(page, "queued")).locator(".tile-about")
+    expect(about).to_have_text("34 accepted, 15 min")
     expect(page).to_have_title("3 failing – Observatory")
     expect(page.locator("table.jobs tbody tr")).to_have_count(25)
     expect(page.locator('[data-queue="default"]')).to_be_visible()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,26 @@ def test_two_clicks_from_the_health_line_to_the_traceback(
     page.get_by_role("link", name="1 failing").click()
     page.locator("table.failures tbody a", has_text="ValueError").first.click()
     expect(page.locator("[data-traceback]").first).to_contain_text("ValueError: the mail server")
+    watched.assert_clean()
+
+
+def test_that_all_is_well_can_be_seen(system: RunningSystem, watch: Callable[..., Watched]) -> None:
+    watched = watch(system.url)
+    alerts = system.http.get("/alerts").json() | {"items": [], "detail": None}
+    watched.page.route("**/alerts", lambda route: route.fulfill(json=alerts))
+    page = watched.open("#/jobs")
+    verdict = page.locator(".health .well")
+    expect(verdict).to_have_text("✔ All is well")
+    expect(verdict).to_be_in_viewport()
+    size = verdict.bounding_box()
+    assert size is not None
+    assert size["height"] > 10, "vacuous: it is not to be seen"
+    fail(system, "no")
+    expect(verdict).to_have_text("✔ The system is well", timeout=LIVE_MS)
+    alerts["source"] = "none"
+    expect(verdict).to_contain_text("nobody tells of alerts", timeout=2 * LIVE_MS)
+    system.http.post("/queues/default/pause")
+    expect(page.locator("details.verdict summary")).to_have_text("! Degraded: 1 reason")
     watched.assert_clean()
 
 
@@ -76,7 +98,12 @@ def test_the_filter_box_completes_and_says_what_it_does_not_understand(
     expect(page.get_by_role("alert")).to_contain_text("broken is no state")
     expect(page.get_by_role("button", name="Retry all of this filter…")).to_be_disabled()
     expect(page).to_have_url(f"{system.url}/#/jobs?state=failed")
+    box.fill("sate:failed")
+    expect(page.locator(".filter-box .note")).to_contain_text("sate is no field, so sate:failed is")
+    expect(page).to_have_url(f"{system.url}/#/jobs?q=sate:failed")
+    expect(rows).to_have_count(0)
     box.fill("type:double since:1h")
+    expect(page.locator(".filter-box .note")).to_be_empty()
     expect(page).to_have_url(f"{system.url}/#/jobs?type=double&since=1h")
     expect(rows).to_have_count(1)
     page.goto(f"{system.url}/#/jobs?state=nonsense")
@@ -157,6 +184,19 @@ def test_a_group_of_failures_is_run_again(
                 len(system.http.get(f"/jobs/{job_id}/attempts").json()["items"]) == 2
             )
         )
+    # They count by their new failure, which is no news: the page says so.
+    again = min(finished(system, job_id)["finishedAt"] for job_id in ids)
+    shown = until(
+        lambda: [
+            one
+            for one in system.http.get("/failures").json()["items"]
+            if (one["count"], one["firstSeenAt"]) == (2, again)
+        ]
+    )
+    assert shown[0]["recent"]["lastHour"] == 2
+    heads = page.locator("table.failures thead th")
+    expect(heads.filter(has_text="Oldest")).to_have_attribute("title", re.compile("may be older"))
+    expect(page.locator("main .note")).to_contain_text("counts anew")
     watched.assert_clean()
 
 
@@ -185,6 +225,36 @@ def test_a_queue_is_paused_and_resumed(
     row.get_by_role("button", name="Resume").click()
     expect(row.locator(".paused")).to_have_count(0, timeout=LIVE_MS)
     expect(page.locator(".verdict .reasons")).to_have_count(0)
+    watched.assert_clean()
+
+
+def test_a_job_that_waits_in_a_paused_queue_says_so_and_leads_to_it(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    finished(system, submit(system, "double", n=1))
+    assert system.http.post("/queues/texts/pause").status_code == 200
+
+    def held() -> str | None:
+        # Processors look at what is paused now and then.
+        job_id = submit(system, "echo", text="hello")
+        time.sleep(0.2)
+        return job_id if state_of(system, job_id) == "queued" else None
+
+    job_id = until(held)
+    assert job_id is not None
+    watched = watch(system.url)
+    page = watched.open(f"#/jobs/{job_id}")
+    told = page.locator(".standing", has_text="is paused since")
+    expect(told).to_contain_text("‖ waits queue texts is paused since 20")
+    told.get_by_role("link", name="Resume it").click()
+    row = page.locator('tr[data-queue="texts"]')
+    expect(row).to_have_attribute("data-pointed", "yes")
+    expect(row.locator("a").first).to_be_focused()
+    row.get_by_role("button", name="Resume").click()
+    finished(system, job_id)
+    page.go_back()
+    expect(page.locator(".job-head .badge")).to_have_attribute("data-state", "completed")
+    expect(told).to_have_count(0)
     watched.assert_clean()
 
 
@@ -312,6 +382,36 @@ def test_everything_can_be_done_by_keyboard_alone(
     watched.assert_clean()
 
 
+def test_the_help_tells_the_keys_of_all_views_on_each_of_them(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    (job_id,) = fail(system, "no")
+    watched = watch(system.url)
+    page = watched.open()
+    told = page.locator(".help dl > div")
+    works: dict[str, set[str]] = {}
+    names: dict[str, list[str]] = {}
+    for view in (*VIEWS, f"jobs/{job_id}"):
+        settled(page, f"{system.url}/#/{view}")
+        if view.startswith("jobs/"):
+            expect(page.get_by_role("button", name="Retry", exact=True)).to_be_enabled()
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_be_visible()
+        names[view] = told.locator("dt").all_inner_texts()
+        works[view] = set(page.locator(".help dl > div:not([data-off]) dt").all_inner_texts())
+        assert not violations(page)
+        page.keyboard.press("Escape")
+    assert {tuple(one) for one in names.values()} == {tuple(names[""])}
+    assert {"?", "gj", "esc", "t", "j", "k", "enter", "/", "x", "r", "c", "space"} <= {
+        "".join(one.split()) for one in names[""]
+    }
+    assert "r" in works[f"jobs/{job_id}"]
+    assert "r" not in works["jobs"]
+    assert {"/", "x"} <= works["jobs"]
+    assert "space" in works["events"]
+    watched.assert_clean()
+
+
 def test_the_theme_is_chosen_and_kept(system: RunningSystem, watch: Callable[..., Watched]) -> None:
     watched = watch(system.url, color_scheme="light")
     page = watched.open()
@@ -378,9 +478,49 @@ def test_every_view_fits(system: RunningSystem, watch: Callable[..., Watched], w
     watched.assert_clean()
 
 
+SCROLLS_SIDEWAYS = """
+boxes => boxes.filter((box) => box.scrollWidth > box.clientWidth)
+    .map((box) => box.querySelector('caption')?.textContent ?? box.className)
+"""
+LINES = """
+(row) => [...row.querySelectorAll('a, button, .badge, td.number')]
+    .filter((one) => one.checkVisibility() && one.textContent.trim())
+    .map((one) => {
+        const words = document.createTreeWalker(one, NodeFilter.SHOW_TEXT).nextNode();
+        const range = document.createRange();
+        range.selectNodeContents(words);
+        return range.getClientRects()[0].bottom;
+    })
+"""
+"""Where the first line of each text of a row ends; all are of one size."""
+
+
+def test_on_a_phone_no_table_is_cut_and_what_stands_in_a_line_is_in_line(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    addresses = every_address(system)
+    fail(system, "the mail server said no")
+    system.http.post("/queues/a.queue-with-a-long-name/pause")
+    watched = watch(system.url, viewport={"width": 390, "height": 844})
+    page = watched.open()
+    for address in addresses:
+        settled(page, f"{system.url}/{address}")
+        boxes = page.locator(".table-box:not(.short)")
+        assert boxes.evaluate_all(SCROLLS_SIDEWAYS) == [], address
+    for address, row in (
+        ("#/queues", 'tr[data-queue="texts"]'),
+        ("#/failures", "tr[data-fingerprint]"),
+        ("#/jobs", "tr[data-job]"),
+    ):
+        settled(page, f"{system.url}/{address}")
+        lines = page.locator(row).first.evaluate(LINES)
+        assert len(lines) >= 3, f"{address}: vacuous"
+        assert max(lines) - min(lines) <= 1, f"{address}: {lines}"
+    watched.assert_clean()
+
+
 def test_it_is_small(system: RunningSystem) -> None:
     import gzip
-    import re
 
     index = system.http.get("/").text
     assets = re.findall(r'(?:src|href)="\./([^"]+\.(?:js|css))"', index)
@@ -419,6 +559,88 @@ def test_a_zoo_of_hostile_text_stays_text_on_every_view(
         settled(page, f"{system.url}/{address}")
         assert page.locator("main :is(img, script, iframe, svg[onload])").count() == 0, address
     assert page.title().endswith("Observatory")
+    watched.assert_clean()
+
+
+FIRST_FRAME = """
+addEventListener('hashchange', () => requestAnimationFrame(() => {
+    const row = document.activeElement.closest('tr');
+    window.firstFrame = { job: row?.dataset.job, top: row?.getBoundingClientRect().top };
+}));
+"""
+"""What is seen first of a view that is gone to."""
+
+
+def test_back_from_a_job_a_long_list_is_as_it_was_left_and_live(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    later = {"type": "double", "payload": {"n": 1}, "delaySeconds": 3600}
+    opened = system.http.post("/jobs", json=later).json()["jobId"]
+    jobs = [{"type": "double", "payload": {"n": n}} for n in range(250)]
+    assert system.http.post("/jobs/batch", json=jobs).status_code == 202
+    until(lambda: system.http.get("/stats").json()["states"]["completed"] == 250)
+    watched = watch(system.url)
+    watched.page.add_init_script(FIRST_FRAME)
+    page = watched.open("#/jobs?type=double")
+    rows = page.locator("table.jobs tbody tr")
+    for shown in (100, 200):
+        expect(rows).to_have_count(shown)
+        page.get_by_role("button", name="Load more").click()
+    expect(rows).to_have_count(251)
+    row = page.locator(f'tr[data-job="{opened}"]')
+    seen = rows.evaluate_all("rows => rows.map((row) => row.dataset.job)")
+    top = "row => row.getBoundingClientRect().top"
+
+    row.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    before = row.evaluate(top)
+    row.locator("a").click()
+    expect(page.locator("main h1")).to_have_text("double")
+    # While it is not in view: one more job, and what was opened comes to its end.
+    new = submit(system, "double", n=251)
+    assert system.http.post(f"/jobs/{opened}/cancel").status_code == 202
+    finished(system, new)
+    for back in (page.go_back, lambda: page.keyboard.press("Escape")):
+        back()
+        expect(row.locator("a")).to_be_focused()
+        first = page.evaluate("window.firstFrame")
+        assert first == {"job": opened, "top": pytest.approx(before, abs=1)}
+        expect(row).to_have_attribute("data-state", "cancelled")
+        expect(page.get_by_role("button", name="1 new – show")).to_be_visible(timeout=LIVE_MS)
+        assert rows.evaluate_all("rows => rows.map((row) => row.dataset.job)") == seen
+        assert row.evaluate(top) == pytest.approx(before, abs=1)
+        page.keyboard.press("Enter")
+        expect(page.locator("main h1")).to_have_text("double")
+    page.go_back()
+    page.get_by_role("button", name="1 new – show").click()
+    expect(rows).to_have_count(252)
+    # Gone to anew it begins anew.
+    page.get_by_role("link", name="Workers").click()
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(rows).to_have_count(100)
+    expect(page.locator("main")).to_be_focused()
+    assert page.evaluate("scrollY") == 0
+    watched.assert_clean()
+
+
+def test_back_from_a_job_the_failures_are_where_they_were(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    fail(system, *(f"reason {word}" for word in "abcdefghijklmnopqrstuvwxyz"))
+    watched = watch(system.url, viewport={"width": 1024, "height": 500})
+    watched.page.add_init_script(FIRST_FRAME)
+    page = watched.open("#/failures")
+    rows = page.locator("tr[data-fingerprint]")
+    expect(rows).to_have_count(26)
+    row = rows.nth(20)
+    row.scroll_into_view_if_needed()
+    before = row.evaluate("row => row.getBoundingClientRect().top")
+    row.locator("a").first.click()
+    expect(page.locator("[data-traceback]").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(f"{system.url}/#/failures")
+    expect(row.locator("a").first).to_be_focused()
+    assert page.evaluate("window.firstFrame.top") == pytest.approx(before, abs=1)
     watched.assert_clean()
 
 

@@ -226,6 +226,14 @@ def test_the_filter_is_the_pages_own() -> None:
         "queue: stands there twice; one is possible",
     )
     assert parse("http://host/path").params == {"q": "http://host/path"}
+    misspelt = parse("sate:failed queue:mail")
+    assert misspelt.params == {"q": "sate:failed", "queue": "mail"}
+    assert misspelt.notes == (
+        "sate is no field, so sate:failed is looked for as text; fields are state, type, queue, worker, "
+        "error, correlation, parent, since, until",
+    )
+    for text in ("http://host/path", "KeyError: 'x'", "10:30", "a.b:c", "queue:mail", "word"):
+        assert parse(text).notes == ()
 
 
 @pytest.mark.parametrize(

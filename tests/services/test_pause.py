@@ -31,6 +31,7 @@ async def test_a_paused_queue_is_left_alone_until_it_is_resumed(
     async with served(app, tmp_path, empty_database, concurrency=2) as on:
         running = await on.submit("held")
         await on.reached(running, "running")
+        before = (await on.job(running))["startedAt"]
         answer = await on.http.post("/queues/slow/pause")
         assert (answer.status_code, answer.json()) == (200, {"queue": "slow", "paused": True})
         assert (await on.http.post("/queues/slow/pause")).status_code == 200
@@ -44,12 +45,13 @@ async def test_a_paused_queue_is_left_alone_until_it_is_resumed(
         assert (await on.reached(running))["result"] == "done"
         await on.reached(await on.submit("quick"))
         assert {(await on.job(id))["state"] for id in waiting} == {"queued"}
-        (shown,) = [
-            q for q in (await on.http.get("/queues")).json()["items"] if q["name"] == "slow"
-        ]
-        assert shown["paused"] is True
+        queues = {q["name"]: q for q in (await on.http.get("/queues")).json()["items"]}
+        assert queues["slow"]["paused"] is True
+        assert queues["slow"]["oldestQueuedAt"] > queues["slow"]["pausedAt"] > before
 
         assert (await on.http.post("/queues/slow/resume")).json()["paused"] is False
+        resumed = (await on.http.get("/queues")).json()["items"]
+        assert {(q["paused"], q["pausedAt"]) for q in resumed} == {(False, None)}
         for id in waiting:
             assert (await on.reached(id))["state"] == "completed"
             history = await on.history(id)

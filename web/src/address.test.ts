@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { EVERYTHING, jobHref, jobsHref, readAddress } from "./address";
+import { EVERYTHING, jobHref, jobsHref, queueHref, readAddress } from "./address";
 
 it("reads every view", () => {
   expect(readAddress("")).toEqual({ view: "overview" });
@@ -21,6 +21,11 @@ it("drops states that are none, and survives broken escapes", () => {
     filter: { states: ["failed"] },
   });
   expect(readAddress("#/jobs/%E0%A4%A")).toMatchObject({ view: "job" });
+});
+
+it("names a queue among the others", () => {
+  expect(readAddress("#/queues")).toEqual({ view: "queues", queue: "" });
+  expect(readAddress(queueHref("a b&c"))).toEqual({ view: "queues", queue: "a b&c" });
 });
 
 it("names a job by an id that needs escapes", () => {

@@ -32,7 +32,7 @@ const TEXTS = [
 ] as const satisfies (keyof JobFilter)[];
 
 /** The views that have no state of their own. */
-export const PLAIN_VIEWS = ["failures", "queues", "workers", "system"] as const;
+export const PLAIN_VIEWS = ["failures", "workers", "system"] as const;
 export type PlainView = (typeof PLAIN_VIEWS)[number];
 
 export type Address =
@@ -40,6 +40,8 @@ export type Address =
   | { view: PlainView }
   | { view: "jobs"; filter: JobFilter }
   | { view: "job"; id: string; attempt: number | null }
+  /** All of them; the one that is named is pointed at. */
+  | { view: "queues"; queue: string }
   | { view: "events"; type: string; subject: string }
   | { view: "contracts"; path: string | null }
   | { view: "unknown"; text: string };
@@ -71,6 +73,7 @@ export function readAddress(hash: string): Address {
     const id = decoded(second!);
     return { view: "job", id, attempt: Number.isInteger(attempt) ? attempt : null };
   }
+  if (first === "queues" && names.length === 1) return { view: "queues", queue: asked.get("queue") ?? "" };
   if (first === "events" && names.length === 1) {
     return { view: "events", type: asked.get("type") ?? "", subject: asked.get("subject") ?? "" };
   }
@@ -152,6 +155,10 @@ export function jobsHref(filter: Partial<JobFilter>): string {
 export function jobHref(id: string, attempt?: number): string {
   const at = attempt === undefined ? "" : `?attempt=${attempt}`;
   return `#/jobs/${encodeURIComponent(id)}${at}`;
+}
+
+export function queueHref(name: string): string {
+  return `#/queues?${new URLSearchParams({ queue: name })}`;
 }
 
 export function eventsHref(asked: { type?: string; subject?: string }): string {

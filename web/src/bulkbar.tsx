@@ -5,7 +5,7 @@ import { Calls } from "./byhand";
 import type { BulkAction } from "./contracts";
 import { count } from "./format";
 import { bind } from "./keyboard";
-import { useQuestion } from "./question";
+import { NO, useQuestion } from "./question";
 import { bulkCall } from "./shell";
 import { Text } from "./text";
 
@@ -53,7 +53,7 @@ export function BulkPanel() {
   useLayoutEffect(() => {
     // The question has its own.
     if (phase === "idle" || phase === "doing" || phase === "asking") return undefined;
-    return bind([{ keys: "Escape", about: "close", run: () => bulk.stop() }]);
+    return bind([{ ...NO, run: () => bulk.stop() }]);
   }, [phase]);
   if (phase === "idle") return null;
   return (

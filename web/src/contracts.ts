@@ -156,6 +156,7 @@ export interface FailureGroup {
   type: string;
   count: number;
   states: { failed: number; retrying: number };
+  /** The longest ago that a job of the group last failed; one that fails again counts anew. */
   firstSeenAt: Timestamp;
   lastSeenAt: Timestamp;
   sampleJobId: string;
@@ -165,6 +166,8 @@ export interface FailureGroup {
 export interface Queue {
   name: string;
   paused: boolean;
+  /** Since when; null while it is not. */
+  pausedAt: Timestamp | null;
   states: StateCounts;
   oldestQueuedAt: Timestamp | null;
   oldestAgeSeconds: number | null;

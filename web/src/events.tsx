@@ -3,13 +3,15 @@ import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { eventsHref, jobHref } from "./address";
 import type { CloudEvent } from "./contracts";
 import { clock, count, moment, visible } from "./format";
-import { bind } from "./keyboard";
+import { bind, declare } from "./keyboard";
 import { listen, live } from "./session";
 import { Tail } from "./tail";
 import { Block, Text } from "./text";
 import { Again, Unread } from "./unread";
 
 const TYPES = ["job.", "job.created", "job.started", "job.completed", "job.failed", "job.retrying", "worker.", "queue."];
+
+const FREEZE = declare("Events", " ", "hold the events still, or let them go on");
 
 export function Events({ type, subject }: { type: string; subject: string }) {
   const tail = useMemo(() => new Tail({ type, subject }), [type, subject]);
@@ -25,7 +27,7 @@ export function Events({ type, subject }: { type: string; subject: string }) {
   useLayoutEffect(
     () =>
       bind([
-        { keys: " ", about: "hold the events still, or let them go on", run: () => tail.freeze(!tail.frozen.peek()) },
+        { ...FREEZE, run: () => tail.freeze(!tail.frozen.peek()) },
       ]),
     [tail],
   );

@@ -6,12 +6,22 @@ import { Age, Icon } from "./badge";
 import { BulkButtons } from "./bulkbar";
 import type { FailureGroup, Page } from "./contracts";
 import { count } from "./format";
+import { places } from "./places";
 import { Reading } from "./reading";
 import { failures as newest, listen } from "./session";
 import { Text } from "./text";
 import { Again, Unread } from "./unread";
 
 const GROUPS_MAX = 200;
+
+/** What stands in the columns of times; not when an error was seen for the first time, which nothing keeps. */
+const ABOUT = {
+  lastHour:
+    "Jobs of the group that failed for good within the last hour, also those that had failed before and were run again",
+  oldest:
+    "Of the jobs that fail now, how long ago the first of them last failed. One that is run again and fails again counts anew: the error may be older",
+  newest: "How long ago a job of the group failed last, for the first time or again",
+};
 
 export function FailureTable({ items, act }: { items: readonly FailureGroup[]; act?: () => void }) {
   return (
@@ -27,14 +37,14 @@ export function FailureTable({ items, act }: { items: readonly FailureGroup[]; a
             <th scope="col" class="number">
               Jobs
             </th>
-            <th scope="col" class="number wide" title="Jobs of the group that failed for good within the last hour">
+            <th scope="col" class="number wide" title={ABOUT.lastHour}>
               Last hour
             </th>
-            <th scope="col" class="number wide">
-              First
+            <th scope="col" class="number wide roomier" title={ABOUT.oldest}>
+              Oldest
             </th>
-            <th scope="col" class="number">
-              Last
+            <th scope="col" class="number" title={ABOUT.newest}>
+              Newest
             </th>
             {act && <th scope="col">Run again</th>}
           </tr>
@@ -88,7 +98,7 @@ function Group({ group, act }: { group: FailureGroup; act?: (() => void) | undef
       <td class="number wide">
         <Trend group={group} />
       </td>
-      <td class="number wide">
+      <td class="number wide roomier">
         <Age of={group.firstSeenAt} />
       </td>
       <td class="number">
@@ -130,7 +140,10 @@ function Trend({ group }: { group: FailureGroup }) {
 
 export function Failures() {
   const reading = useMemo(
-    () => new Reading<Page<FailureGroup>>(() => get(`failures?limit=${GROUPS_MAX}`), { spacingMs: 2000 }),
+    () =>
+      places.keep("failures", () => ({
+        value: new Reading<Page<FailureGroup>>(() => get(`failures?limit=${GROUPS_MAX}`), { spacingMs: 2000 }),
+      })),
     [],
   );
   useEffect(() => {
@@ -157,7 +170,16 @@ export function Failures() {
       <Again error={reading.error.value} read={read} />
       {!read && <Unread error={reading.error.value} />}
       {read && !read.items.length && <p class="empty">Nothing fails.</p>}
-      {read && read.items.length > 0 && <FailureTable items={read.items} act={after} />}
+      {read && read.items.length > 0 && (
+        <>
+          <FailureTable items={read.items} act={after} />
+          <p class="note">
+            Times and counts are of each job's last failure. One that is run again and fails again counts
+            anew, so an error may be older than its oldest failure here, and what failed within the hour
+            need not be new.
+          </p>
+        </>
+      )}
     </>
   );
 }

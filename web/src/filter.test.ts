@@ -20,6 +20,18 @@ describe("the filter box", () => {
     expect(parseFilter("http://host/path").filter.q).toBe("http://host/path");
   });
 
+  it("says that a field it does not have is looked for as text", () => {
+    const { filter, faults, notes } = parseFilter("sate:failed queue:mail");
+    expect([filter.q, filter.queue, faults]).toEqual(["sate:failed", "mail", []]);
+    expect(notes).toEqual([
+      "sate is no field, so sate:failed is looked for as text; fields are state, type, queue, worker, " +
+        "error, correlation, parent, since, until",
+    ]);
+    for (const text of ["http://host/path", "KeyError: 'x'", "10:30", "a.b:c", "queue:mail", "word"]) {
+      expect(parseFilter(text).notes).toEqual([]);
+    }
+  });
+
   it("keeps the colons of a worker's id", () => {
     expect(parseFilter("worker:host-1:4711:b3f0").filter.worker).toBe("host-1:4711:b3f0");
   });

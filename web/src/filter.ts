@@ -33,11 +33,25 @@ export interface Read {
   filter: JobFilter;
   /** What could not be understood, in words. */
   faults: string[];
+  /** What is understood, and perhaps not as it was meant. */
+  notes: string[];
+}
+
+/** A word, and something behind it that does not make it an address: what one types for a field. */
+const LIKE_A_FIELD = /^([a-z]+):(?!\/\/)./i;
+
+/** A misspelt field finds nothing, and must not look as if there were nothing to find. */
+function noField(word: string): string | null {
+  const name = LIKE_A_FIELD.exec(word)?.[1];
+  if (name === undefined) return null;
+  const fields = FILTER_WORDS.map((one) => one.word.slice(0, -1)).join(", ");
+  return `${name} is no field, so ${word} is looked for as text; fields are ${fields}`;
 }
 
 export function parseFilter(text: string): Read {
   const filter: JobFilter = { ...EVERYTHING };
   const faults: string[] = [];
+  const notes: string[] = [];
   const words: string[] = [];
   for (const word of text.split(/\s+/).filter(Boolean)) {
     const at = word.indexOf(":");
@@ -56,10 +70,14 @@ export function parseFilter(text: string): Read {
       const fault = twice ?? timeFault(member, value);
       if (fault) faults.push(fault);
       else filter[member] = value;
-    } else words.push(word);
+    } else {
+      words.push(word);
+      const note = noField(word);
+      if (note) notes.push(note);
+    }
   }
   filter.q = words.join(" ");
-  return { filter, faults };
+  return { filter, faults, notes };
 }
 
 function timeFault(member: TextName, value: string): string | null {

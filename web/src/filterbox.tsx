@@ -2,6 +2,12 @@
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { JobFilter } from "./address";
 import { completions, parseFilter, writeFilter, type Completion, type Known } from "./filter";
+import { declareHandled } from "./keyboard";
+import { Text } from "./text";
+
+declareHandled("Questions and fields", "ArrowDown", "next of what may follow, in the filter");
+declareHandled("Questions and fields", "ArrowUp", "the one before");
+declareHandled("Questions and fields", "Tab", "take it; so does enter");
 
 /** The address follows the typing after this pause. */
 const TYPING_MS = 300;
@@ -30,7 +36,7 @@ export function FilterBox({ filter, known, onChange, onFaults, box }: FilterBoxP
       setText(given);
     }
   }, [given]);
-  const { filter: typed, faults } = parseFilter(text);
+  const { filter: typed, faults, notes } = parseFilter(text);
   const wanted = writeFilter(typed);
   useEffect(() => {
     if (wanted === wrote.current || faults.length) return undefined;
@@ -71,7 +77,7 @@ export function FilterBox({ filter, known, onChange, onFaults, box }: FilterBoxP
         aria-controls={`${id}-offered`}
         aria-autocomplete="list"
         aria-activedescendant={chosen >= 0 && offered[chosen] ? `${id}-${chosen}` : undefined}
-        aria-describedby={faults.length ? `${id}-faults` : undefined}
+        aria-describedby={faults.length ? `${id}-faults` : `${id}-notes`}
         value={text}
         placeholder="state:failed queue:mail since:2h connection refused"
         autocomplete="off"
@@ -105,6 +111,9 @@ export function FilterBox({ filter, known, onChange, onFaults, box }: FilterBoxP
           {faults.join("; ")}
         </p>
       )}
+      <p class="note" id={`${id}-notes`} role="status">
+        {notes.length > 0 && <Text of={notes.join("; ")} />}
+      </p>
     </div>
   );
 }

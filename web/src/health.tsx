@@ -155,6 +155,36 @@ function AlertLine({ alert }: { alert: Alert }) {
   );
 }
 
+const SIGN = { good: "✔", bad: "✖", unsure: "!" } as const;
+
+/** The sign stands beside a word, so that no colour has to be told apart. */
+function Sign({ tone }: { tone: keyof typeof SIGN }) {
+  return (
+    <span class="sign" aria-hidden="true">
+      {SIGN[tone]}{" "}
+    </span>
+  );
+}
+
+/** Said only where everything that could say otherwise has been read, and lately. */
+function Well() {
+  const read = [stats, queues, workers, alerts].every((one) => one.value.value && !one.error.value);
+  if (!read || live.connection.value.phase !== "live") return null;
+  const known = alerting();
+  if (reasons().length || known?.shown.length || known?.silenced || known?.unsure) return null;
+  // Jobs that fail are told beside it, and are not the system's fault.
+  const all = failingCount(stats.value.value?.states) === 0;
+  return (
+    <span class="well">
+      <strong>
+        <Sign tone="good" />
+        {all ? "All is well" : "The system is well"}
+      </strong>
+      {known === null && ", as far as is known here: nobody tells of alerts"}
+    </span>
+  );
+}
+
 /** One word on how it is, that opens into why. */
 function Verdict() {
   const told = reasons();
@@ -163,17 +193,15 @@ function Verdict() {
   const unsure = known?.unsure ?? null;
   const silenced = known?.silenced ? silencedAlerts(known.silenced) : null;
   const [open, setOpen] = useState(true);
-  const read = stats.value.value;
   if (!told.length && !shown.length && unsure === null) {
-    const well = read !== null && staleSince.value === null && live.connection.value.phase === "live";
-    if (silenced) return <p class="verdict note">{silenced}</p>;
-    return well ? <p class="verdict unseen">All is well</p> : null;
+    return silenced ? <p class="verdict note">{silenced}</p> : null;
   }
   const critical = shown.some((alert) => alert.severity === "critical");
   const reasonCount = told.length + shown.length;
   return (
     <details class="verdict" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary data-tone={critical ? "bad" : "unsure"}>
+        <Sign tone={critical ? "bad" : "unsure"} />
         {critical ? "Critical" : reasonCount ? "Degraded" : "Unsure"}:{" "}
         {reasonCount === 1 ? "1 reason" : reasonCount ? `${count(reasonCount)} reasons` : "alerts may be missing"}
       </summary>
@@ -202,6 +230,7 @@ export function Health() {
     <section class="health" aria-label="Health">
       <p class="line">
         <Line />
+        <Well />
         <Figures />
       </p>
       <KeyForm />

@@ -1,8 +1,15 @@
-/** The keys, in a dialog; made from where they are declared. */
+/** The keys of all views, in a dialog; made from where they are declared. */
 import { useEffect, useRef } from "preact/hooks";
-import { allKeys, helpOpen } from "./keyboard";
+import { help, helpOpen } from "./keyboard";
 
-const NAMED: Record<string, string> = { " ": "space", Escape: "esc", Enter: "enter" };
+const NAMED: Record<string, string> = {
+  " ": "space",
+  Escape: "esc",
+  Enter: "enter",
+  ArrowDown: "↓",
+  ArrowUp: "↑",
+  Tab: "tab",
+};
 
 export function Help() {
   const box = useRef<HTMLDialogElement>(null);
@@ -21,19 +28,27 @@ export function Help() {
         </button>
       </div>
       {open && (
-        <dl>
-          {allKeys().map((one) => (
-            <div key={one.keys} data-off={one.when && !one.when() ? "yes" : undefined}>
-              <dt>
-                {(NAMED[one.keys] ? [NAMED[one.keys]!] : one.keys.split(" ")).map((part) => (
-                  <kbd key={part}>{NAMED[part] ?? part}</kbd>
+        <div class="places">
+          {help().map(({ place, keys }) => (
+            <section key={place} aria-label={place}>
+              <h3>{place}</h3>
+              <dl>
+                {keys.map((one) => (
+                  <div key={one.keys} data-off={one.on ? undefined : "yes"}>
+                    <dt>
+                      {(NAMED[one.keys] ? [NAMED[one.keys]!] : one.keys.split(" ")).map((part) => (
+                        <kbd key={part}>{NAMED[part] ?? part}</kbd>
+                      ))}
+                    </dt>
+                    <dd>{one.about}</dd>
+                  </div>
                 ))}
-              </dt>
-              <dd>{one.about}</dd>
-            </div>
+              </dl>
+            </section>
           ))}
-        </dl>
+        </div>
       )}
+      <p class="note">Those that are faint do nothing where you are now.</p>
     </dialog>
   );
 }

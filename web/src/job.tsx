@@ -1,7 +1,7 @@
 /** One job: where it stands, its attempts and errors, what went in and came out, what may be done. */
 import type { Signal } from "@preact/signals";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { eventsHref, jobHref, jobsHref } from "./address";
+import { eventsHref, jobHref, jobsHref, queueHref } from "./address";
 import { ApiError, get, getJob } from "./api";
 import { Age, Badge } from "./badge";
 import type { Attempt, CloudEvent, Job, JobSummary, Page, Progress } from "./contracts";
@@ -12,8 +12,8 @@ import { newer } from "./joblist";
 import { JobLog, LINES_A_PAGE } from "./joblog";
 import { Logs } from "./joblogs";
 import { Reading } from "./reading";
-import { afterEvent, attemptOf, suspectTold } from "./row";
-import { listen, serverNow } from "./session";
+import { afterEvent, attemptOf, pausedQueue, suspectTold } from "./row";
+import { listen, queues, serverNow } from "./session";
 import { isTerminal } from "./state";
 import { Block, Copy, Text } from "./text";
 
@@ -167,6 +167,7 @@ function Standing({ job }: { job: Job }) {
         {told}
         {suspect && ` ${suspect}`}
       </p>
+      <Paused job={job} />
       {progress && job.state === "running" && (
         <p class="progress">
           {progress.fraction !== null && (
@@ -183,6 +184,22 @@ function Standing({ job }: { job: Job }) {
         </p>
       )}
     </>
+  );
+}
+
+/** Why it is not taken, where the reason is that somebody said so. */
+function Paused({ job }: { job: Job }) {
+  const queue = pausedQueue(job, queues.value.value?.items ?? []);
+  if (!queue) return null;
+  return (
+    <p class="standing" role="status">
+      <span class="paused">‖ {job.state === "queued" ? "waits" : "will wait"}</span> queue{" "}
+      <a href={queueHref(queue.name)}>
+        <Text of={queue.name} limit={80} />
+      </a>{" "}
+      is paused since {moment(queue.pausedAt)}: no job of it is taken.{" "}
+      <a href={queueHref(queue.name)}>Resume it</a>
+    </p>
   );
 }
 

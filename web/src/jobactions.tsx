@@ -4,11 +4,15 @@ import { jobHref } from "./address";
 import { post, postText } from "./api";
 import { Calls } from "./byhand";
 import type { Accepted, CancelAccepted, Job } from "./contracts";
-import { bind } from "./keyboard";
+import { bind, declare } from "./keyboard";
 import { Question } from "./question";
 import { jobCall } from "./shell";
 import { isTerminal, mayCancel, mayRetry } from "./state";
 import { Text } from "./text";
+
+const RETRY = declare("A job", "r", "retry this job");
+const CANCEL = declare("A job", "c", "cancel this job, after a question");
+const CLOSE = declare("A job", "Escape", "close the payload");
 
 type Told = { good: boolean; text: string };
 
@@ -50,8 +54,8 @@ export function Actions({ job, after }: { job: Job; after: () => void }) {
   useLayoutEffect(
     () =>
       bind([
-        { keys: "r", about: "retry this job", run: askOrRetry, when: () => retry && !busy },
-        { keys: "c", about: "cancel this job, after a question", run: () => setAsking(true), when: () => cancel },
+        { ...RETRY, run: askOrRetry, when: () => retry && !busy },
+        { ...CANCEL, run: () => setAsking(true), when: () => cancel },
       ]),
     [retry, cancel, busy],
   );
@@ -111,7 +115,7 @@ function Edit({ job }: { job: Job }) {
       box.current!.open = false;
       box.current!.querySelector("summary")!.focus();
     };
-    return bind([{ keys: "Escape", about: "close the payload", run: close }]);
+    return bind([{ ...CLOSE, run: close }]);
   }, [open]);
   return (
     <details ref={box} class="by-hand" onToggle={(event) => setOpen(event.currentTarget.open)}>

@@ -53,20 +53,27 @@ export function stretches<T>(list: readonly T[], size: number): T[][] {
   return parts;
 }
 
+/** More rows than were loaded by hand come on top of a long list, until it begins anew. */
+const GROWN_MAX = 1000;
+
 export class JobList {
   readonly ids = signal<string[]>([]);
   readonly waiting = signal<string[]>([]);
   readonly next = signal<string | null>(null);
   readonly more = signal<"idle" | "loading" | Error>("idle");
   readonly reading: Reading<Page<JobSummary>>;
-  /** Told by the table: someone points at it, has scrolled into it, or has the focus in it. */
+  /**
+   * Told by the table: someone points at it, has scrolled into it, or has the focus in it; or it is
+   * not in view, and whoever comes back is to find it as it was.
+   */
   held = false;
 
   /** Rows a page; so many waiting means that there may be more. */
   readonly limit: number;
 
   #query: () => string;
-  #extended = false;
+  /** Rows there were when the reader last loaded more; 0 while there is one page. */
+  #loaded = 0;
   #rows = new Map<string, Signal<JobSummary>>();
 
   /** `query` is asked for each time: spans back from now move on. */
@@ -108,12 +115,12 @@ export class JobList {
       const page = await this.#page(cursor);
       this.#keep(page.items);
       const known = new Set(this.ids.value);
-      this.#extended = true;
       this.next.value = page.next;
       this.ids.value = [
         ...this.ids.value,
         ...page.items.map((job) => job.id).filter((id) => !known.has(id)),
       ];
+      this.#loaded = this.ids.value.length;
       this.more.value = "idle";
     } catch (reason) {
       this.more.value = reason instanceof Error ? reason : new Error(String(reason));
@@ -138,12 +145,13 @@ export class JobList {
   #merge(page: Page<JobSummary>, held: boolean): void {
     this.#keep(page.items);
     const fresh = page.items.map((job) => job.id);
-    const merged = merge(this.ids.value, fresh, this.#extended, held, page.next !== null);
+    const extended = this.#loaded > 0 && this.ids.value.length < this.#loaded + GROWN_MAX;
+    const merged = merge(this.ids.value, fresh, extended, held, page.next !== null);
     if (!same(this.ids.value, merged.shown)) this.ids.value = merged.shown;
     if (!same(this.waiting.value, merged.waiting)) this.waiting.value = merged.waiting;
     if (merged.takeNext) {
       this.next.value = page.next;
-      this.#extended = false;
+      this.#loaded = 0;
     }
     const needed = new Set([...merged.shown, ...merged.waiting]);
     for (const id of this.#rows.keys()) if (!needed.has(id)) this.#rows.delete(id);

@@ -1,5 +1,5 @@
 /** The list of jobs. The whole filter is in the address. */
-import { useSignal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { apiQuery, filterMembers, filterQuery, jobsHref, type JobFilter } from "./address";
 import { Badge } from "./badge";
@@ -8,9 +8,10 @@ import type { State } from "./contracts";
 import { parseFilter, writeFilter } from "./filter";
 import { FilterBox } from "./filterbox";
 import { count } from "./format";
-import { JobList } from "./joblist";
-import { JobTable, NewRows, NoJobs, toggle, type Selection } from "./jobtable";
-import { bind } from "./keyboard";
+import type { JobList } from "./joblist";
+import { JobTable, NewRows, NoJobs, toggle, useJobList, type Selection } from "./jobtable";
+import { bind, declare } from "./keyboard";
+import { places } from "./places";
 import { pointedRow } from "./rows";
 import { serverNow, stats, workers } from "./session";
 import { STATES } from "./state";
@@ -20,6 +21,9 @@ const ROWS_A_PAGE = 100;
 /** One call names no more jobs than that. */
 const SELECTED_MAX = 200;
 
+const TO_FILTER = declare("Jobs", "/", "filter");
+const SELECT = declare("Jobs", "x", "select the job in the row, or no longer");
+
 interface FilterProps {
   filter: JobFilter;
   onFaults: (faulty: boolean) => void;
@@ -28,7 +32,7 @@ interface FilterProps {
 function Filter({ filter, onFaults }: FilterProps) {
   const box = useRef<HTMLInputElement>(null);
   useLayoutEffect(
-    () => bind([{ keys: "/", about: "filter", run: () => (box.current?.focus(), box.current?.select()) }]),
+    () => bind([{ ...TO_FILTER, run: () => (box.current?.focus(), box.current?.select()) }]),
     [],
   );
   const go = (next: JobFilter) => location.replace(jobsHref(next));
@@ -120,17 +124,16 @@ interface ListingProps {
 }
 
 function Listing({ filter, filtered, faulty }: ListingProps) {
-  const list = useMemo(
-    () => new JobList(() => apiQuery(filter, serverNow.peek()), ROWS_A_PAGE),
+  const list = useJobList(() => apiQuery(filter, serverNow.peek()), ROWS_A_PAGE);
+  const selection = useMemo<Selection>(
+    () => places.keep("selection", () => ({ value: signal<ReadonlySet<string>>(new Set()) })),
     [],
   );
-  const selection = useSignal<ReadonlySet<string>>(new Set());
   useLayoutEffect(
     () =>
       bind([
         {
-          keys: "x",
-          about: "select the job in the row, or no longer",
+          ...SELECT,
           run: () => {
             const id = pointedRow()?.dataset["job"];
             if (id) toggle(selection, id);

@@ -5,8 +5,9 @@ import { useContext, useEffect, useMemo, useRef } from "preact/hooks";
 import { jobHref } from "./address";
 import { Age, Badge, Clock } from "./badge";
 import type { JobSummary } from "./contracts";
-import { count, duration, elapsed, visible } from "./format";
-import { stretches, type JobList } from "./joblist";
+import { age, count, duration, elapsed, visible } from "./format";
+import { JobList, stretches } from "./joblist";
+import { places } from "./places";
 import { attemptInColumn, ran, waited, type Spell } from "./row";
 import { serverNow, listen, stats } from "./session";
 import { submitCommand } from "./shell";
@@ -20,7 +21,8 @@ function spell(of: Spell | null): string {
 function waitTold(job: JobSummary, nowMs: number): string {
   if ((job.state === "retrying" || job.state === "scheduled") && job.scheduledAt) {
     const left = (Date.parse(job.scheduledAt) - nowMs) / 1000;
-    return left > 0 ? `due in ${elapsed(left)}` : "due now";
+    // To the second on its own page: more would stand out of the column.
+    return left > 0 ? `due in ${age(left)}` : "due now";
   }
   return spell(waited(job, nowMs));
 }
@@ -124,6 +126,21 @@ function SelectAll({ selection, ids }: { selection: Selection; ids: readonly str
   );
 }
 
+/**
+ * The list of this place in the history, which whoever comes back finds again. What happened to its
+ * rows meanwhile was heard; new ones are read once it is in view.
+ */
+export function useJobList(query: () => string, limit: number): JobList {
+  return useMemo(
+    () =>
+      places.keep("jobs", () => {
+        const list = new JobList(query, limit);
+        return { value: list, stop: listen((events) => list.hear(events)) };
+      }),
+    [],
+  );
+}
+
 interface JobTableProps {
   list: JobList;
   caption: string;
@@ -131,17 +148,10 @@ interface JobTableProps {
   selection?: Selection;
 }
 
-/** Wires the list to the events and to what the reader is doing, and shows it. */
+/** Keeps the list fresh, wires it to what the reader is doing, and shows it. */
 export function JobTable({ list, caption, selection }: JobTableProps) {
   const box = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    const stopReading = list.reading.use();
-    const stopListening = listen((events) => list.hear(events));
-    return () => {
-      stopReading();
-      stopListening();
-    };
-  }, [list]);
+  useEffect(() => list.reading.use(), [list]);
   useHold(list, box);
   const rows = useMemo(() => new Map<string, preact.JSX.Element>(), [list]);
   const ids = list.ids.value;
@@ -255,9 +265,12 @@ function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
     const table = box.current;
     if (!table) return undefined;
     let pointed = false;
-    let focused = false;
+    // It has the focus already where the reader came back to a row.
+    let focused = table.contains(document.activeElement);
     let leaving: ReturnType<typeof setTimeout> | undefined;
     const judge = () => {
+      // It is being taken away, focus and all: nobody has looked away from it.
+      if (!table.isConnected) return;
       const before = list.held;
       list.held = pointed || focused || table.getBoundingClientRect().top < 0;
       if (before && !list.held && list.waiting.peek().length) list.show();
@@ -272,6 +285,7 @@ function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
       clearTimeout(leaving);
       leaving = setTimeout(() => {
         pointed = false;
+        focused &&= table.querySelector(":focus-visible") !== null;
         judge();
       }, LEAVE_MS);
     };
@@ -290,7 +304,7 @@ function useHold(list: JobList, box: { current: HTMLDivElement | null }): void {
     addEventListener("scroll", judge, { passive: true });
     judge();
     return () => {
-      list.held = false;
+      list.held = true;
       clearTimeout(leaving);
       table.removeEventListener("pointerenter", enter);
       table.removeEventListener("pointerleave", leave);

@@ -1,13 +1,51 @@
 /** Keys, each declared once: what it does, where, and in which words the help tells it. */
 import { signal } from "@preact/signals";
 
-export interface Key {
+/** Where keys work, in the order in which the help tells them. */
+export const PLACES = ["Everywhere", "In a list", "Jobs", "A job", "Events", "Questions and fields"] as const;
+export type Place = (typeof PLACES)[number];
+
+/** A key as the help tells it, whatever view is open. */
+export interface Told {
+  place: Place;
   /** As `KeyboardEvent.key`, or two in a row: "g j". */
   keys: string;
   about: string;
+}
+
+export interface Key extends Told {
   run: () => void;
-  /** False: the key is shown in the help, and does nothing now. */
+  /** False: the key does nothing now. */
   when?: () => boolean;
+}
+
+const told: (Told & { handled: boolean })[] = [];
+
+/** Name a key when the page is loaded, so that the help of every view tells it; `bind` it later. */
+export function declare(place: Place, keys: string, about: string): Told {
+  return tell({ place, keys, about }, false);
+}
+
+/** One that is handled where it is typed, and never bound. */
+export function declareHandled(place: Place, keys: string, about: string): void {
+  tell({ place, keys, about }, true);
+}
+
+function tell(one: Told, handled: boolean): Told {
+  told.push({ ...one, handled });
+  return one;
+}
+
+/** All there are, by place, and whether they do something now. */
+export function help(): { place: Place; keys: (Told & { on: boolean })[] }[] {
+  const now = allKeys().filter((one) => !one.when || one.when());
+  const on = (key: Told) => now.some((one) => one.keys === key.keys && one.place === key.place);
+  return PLACES.map((place) => ({
+    place,
+    keys: told
+      .filter((one) => one.place === place)
+      .map((one) => ({ ...one, on: one.handled || on(one) })),
+  })).filter((one) => one.keys.length > 0);
 }
 
 const bound = signal<readonly (readonly Key[])[]>([]);

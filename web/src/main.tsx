@@ -1,7 +1,7 @@
 /** The page: its frame, which view the address asks for, its title. */
 import { effect, signal } from "@preact/signals";
 import { render } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useLayoutEffect } from "preact/hooks";
 import { readAddress, type Address } from "./address";
 import { bulk } from "./bulk";
 import { BulkPanel } from "./bulkbar";
@@ -13,9 +13,10 @@ import { Health } from "./health";
 import { Help } from "./help";
 import { JobPage } from "./job";
 import { Jobs } from "./jobs";
-import { bind, helpOpen, listenToKeys, type Key } from "./keyboard";
+import { bind, declare, helpOpen, listenToKeys, type Key } from "./keyboard";
 import { AnotherKey } from "./keyform";
 import { Overview } from "./overview";
+import { entry, goBackTo, here, places, type Place } from "./places";
 import { Queues } from "./queues";
 import { bindRows } from "./rows";
 import { begin, live, staleSince, stats } from "./session";
@@ -28,19 +29,42 @@ const address = signal<Address>(readAddress(location.hash));
 /** What the job's page puts before the name. */
 const jobTitle = signal("");
 
+/** What this view is of, whatever is asked of it. */
+function subject(at: Address): string {
+  if (at.view === "job") return `job ${at.id}`;
+  return at.view === "contracts" && at.path !== null ? `contract ${at.path}` : at.view;
+}
+
+/** What is to be done once the view that was gone to is drawn. */
+let arriving: { moved: boolean; left: Place | null } | null = null;
+// The browser would go back to where a view ended that is not drawn yet.
+history.scrollRestoration = "manual";
+places.enter(entry(null).entry);
+
 addEventListener("hashchange", () => {
   const before = address.value;
   const next = readAddress(location.hash);
+  places.leave(here());
+  arriving = { moved: subject(before) !== subject(next), left: places.enter(entry(subject(before)).entry) };
   address.value = next;
   bulk.leave(before.view !== next.view);
-  const same =
-    before.view === next.view &&
-    (next.view !== "job" || (before.view === "job" && before.id === next.id));
-  if (same) return;
-  scrollTo(0, 0);
-  // Where the focus was is gone: the new view has it.
-  if (before.view !== next.view || next.view === "job") document.getElementById("main")?.focus();
 });
+
+/**
+ * Before the view's own effects, and not before the view: the one that was left is to know nothing of
+ * it, or it would take the reader for someone who looks away from a row.
+ */
+function Arrival() {
+  useLayoutEffect(() => {
+    const { moved, left } = arriving ?? { moved: false, left: null };
+    arriving = null;
+    // Where the focus was is gone: the new view has it.
+    if (moved) document.getElementById("main")?.focus({ preventScroll: true });
+    if (left) goBackTo(left);
+    else if (moved) scrollTo(0, 0);
+  }, [address.value]);
+  return null;
+}
 
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
@@ -62,17 +86,36 @@ const TABS: readonly Tab[] = [
   { view: "system", name: "System", href: "#/system", keys: "g s" },
 ];
 
+/** Whether the list is a step back from which this job or contract was opened. */
+function isBelowAList(at: Address): boolean {
+  const { from } = entry(null);
+  if (from === null || from.startsWith("job ")) return false;
+  return at.view === "job" || (at.view === "contracts" && at.path !== null && from === "contracts");
+}
+
+/** Back to the list as it was left, or to what is above. */
 function up(): void {
   const at = address.peek();
+  if (isBelowAList(at)) {
+    history.back();
+    return;
+  }
   const above = at.view === "job" ? "#/jobs" : at.view === "contracts" && at.path ? "#/contracts" : "#/";
   location.hash = above;
 }
 
 const KEYS: readonly Key[] = [
-  { keys: "?", about: "these keys", run: () => (helpOpen.value = true) },
-  ...TABS.map((tab) => ({ keys: tab.keys, about: `to ${tab.name}`, run: () => (location.hash = tab.href) })),
-  { keys: "Escape", about: "to the view above", run: up, when: () => address.peek().view !== "overview" },
-  { keys: "t", about: "dark or light", run: switchTheme },
+  { ...declare("Everywhere", "?", "these keys"), run: () => (helpOpen.value = true) },
+  ...TABS.map((tab) => ({
+    ...declare("Everywhere", tab.keys, `to ${tab.name}`),
+    run: () => (location.hash = tab.href),
+  })),
+  {
+    ...declare("Everywhere", "Escape", "back to the list, or to the view above"),
+    run: up,
+    when: () => address.peek().view !== "overview",
+  },
+  { ...declare("Everywhere", "t", "dark or light"), run: switchTheme },
 ];
 
 function title(): string {
@@ -100,7 +143,7 @@ function View() {
     case "failures":
       return <Failures />;
     case "queues":
-      return <Queues />;
+      return <Queues key={at.queue} asked={at.queue} />;
     case "workers":
       return <Workers />;
     case "events":
@@ -161,6 +204,7 @@ function Page() {
       <Health />
       <main id="main" tabIndex={-1} data-stale={staleSince.value !== null ? "yes" : undefined}>
         <BulkPanel />
+        <Arrival />
         <View />
       </main>
       <footer>

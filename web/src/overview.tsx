@@ -1,16 +1,15 @@
 /** The first view: is it healthy, is it keeping up, what is failing. */
 import { useSignalEffect } from "@preact/signals";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { clockAheadMs } from "./api";
 import type { SeriesStep } from "./contracts";
 import { FailureTable } from "./failures";
 import { duration, rate } from "./format";
-import { JobList } from "./joblist";
-import { JobTable, NewRows, NoJobs } from "./jobtable";
+import { JobTable, NewRows, NoJobs, useJobList } from "./jobtable";
 import { Plot, type Line } from "./plot";
 import { QueueTable } from "./queues";
 import { WINDOW_SECONDS } from "./series";
-import { failures, now, queues, series, stats } from "./session";
+import { failures, now, series, stats } from "./session";
 import { Tiles, useSteps } from "./tiles";
 import { Unread } from "./unread";
 
@@ -72,7 +71,7 @@ function quantiles(steps: readonly SeriesStep[], name: "wait" | "run"): Line[] {
 }
 
 function Latest() {
-  const list = useMemo(() => new JobList(() => "", 25), []);
+  const list = useJobList(() => "", 25);
   const error = list.reading.error.value;
   const read = list.reading.value.value;
   const none = read !== null && !list.ids.value.length;
@@ -111,7 +110,7 @@ function Spoken() {
 
 export function Overview() {
   useEffect(() => {
-    const stop = [series.use(), queues.use(), failures.use()];
+    const stop = [series.use(), failures.use()];
     return () => stop.forEach((one) => one());
   }, []);
   return (

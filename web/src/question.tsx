@@ -1,7 +1,9 @@
 /** A question in place of the button that opens it: it has the focus, and Escape is its No. */
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { bind } from "./keyboard";
+import { bind, declare } from "./keyboard";
+
+export const NO = declare("Questions and fields", "Escape", "no; close what came of many jobs; leave the field");
 
 /** Where the focus goes once the place it had is gone; without it a keyboard begins at the top. */
 function focusBack(opener: Element | null): void {
@@ -32,7 +34,7 @@ export function useQuestion(
     // What this question stands in for is not laid out again before it is gone.
     const instead = otherwise?.current ?? null;
     first.current?.focus();
-    const stop = bind([{ keys: "Escape", about: "No", run: no }]);
+    const stop = bind([{ ...NO, run: no }]);
     return () => {
       stop();
       setTimeout(() => focusBack(opener?.isConnected ? opener : instead));

@@ -1,12 +1,13 @@
 /** Every queue: what waits, since when, what comes in and goes out, when it will be empty. */
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { jobsHref } from "./address";
 import { post } from "./api";
 import { Calls } from "./byhand";
 import type { Queue, QueueState } from "./contracts";
 import { secondsToDrain } from "./drain";
-import { count, duration, elapsed, rate } from "./format";
+import { count, duration, elapsed, rate, visible } from "./format";
 import { Question } from "./question";
+import { pointTo } from "./rows";
 import { queues, serverNow } from "./session";
 import { queueCall } from "./shell";
 import { ESTIMATED } from "./tiles";
@@ -25,6 +26,8 @@ export function QueueTable({ act = false }: { act?: boolean }) {
   if (!read) return <Unread error={queues.error.value} />;
   const { items, asOf } = read;
   if (!items.length) return <p class="empty">No queue yet: job types name them, and jobs do.</p>;
+  // On a phone there is room for it or for the buttons.
+  const beside = act ? "number wide" : "number";
   const passed = (serverNow.value - Date.parse(asOf)) / 1000 || 0;
   return (
     <div class="table-box">
@@ -36,28 +39,28 @@ export function QueueTable({ act = false }: { act?: boolean }) {
             <th scope="col" class="number">
               Queued
             </th>
-            <th scope="col" class="number">
+            <th scope="col" class="number wide">
               Running
             </th>
             <th scope="col" class="number wide roomy">
               Retrying
             </th>
-            <th scope="col" class="number">
+            <th scope="col" class={beside}>
               Failed
             </th>
             <th scope="col" class="number">
               Oldest
             </th>
-            <th scope="col" class="number wide">
+            <th scope="col" class="number wide roomier">
               In/s
             </th>
-            <th scope="col" class="number wide">
+            <th scope="col" class="number wide roomier">
               Out/s
             </th>
             <th scope="col" class="number wide" title="As things go: queued, by how much more goes out than comes in">
               Empty in
             </th>
-            <th scope="col" class="number wide" title={ESTIMATED}>
+            <th scope="col" class="number wide roomy" title={ESTIMATED}>
               p95 wait
             </th>
             <th scope="col" class="number wide roomy" title={ESTIMATED}>
@@ -70,24 +73,24 @@ export function QueueTable({ act = false }: { act?: boolean }) {
           {items.map((queue) => (
             <tr key={queue.name} data-queue={queue.name} data-row>
               <th scope="row" class="one-line">
-                <a href={jobsHref({ queue: queue.name })}>
+                <a href={jobsHref({ queue: queue.name })} title={visible(queue.name)}>
                   <Text of={queue.name} limit={40} />
                 </a>
                 {queue.paused && <span class="paused">‖ paused</span>}
               </th>
               <td class="number">{count(queue.states.queued)}</td>
-              <td class="number">{count(queue.states.running)}</td>
+              <td class="number wide">{count(queue.states.running)}</td>
               <td class="number wide roomy">{count(queue.states.retrying)}</td>
-              <td class="number">{count(queue.states.failed)}</td>
+              <td class={beside}>{count(queue.states.failed)}</td>
               <td class="number">
                 {queue.oldestAgeSeconds === null ? "–" : elapsed(queue.oldestAgeSeconds + passed)}
               </td>
-              <td class="number wide">{rate(queue.createdPerSecond)}</td>
-              <td class="number wide">{rate(queue.finishedPerSecond)}</td>
+              <td class="number wide roomier">{rate(queue.createdPerSecond)}</td>
+              <td class="number wide roomier">{rate(queue.finishedPerSecond)}</td>
               <td class="number wide">
                 <Drain queue={queue} />
               </td>
-              <td class="number wide">{duration(queue.waitSeconds?.p95)}</td>
+              <td class="number wide roomy">{duration(queue.waitSeconds?.p95)}</td>
               <td class="number wide roomy">{duration(queue.runSeconds?.p95)}</td>
               {act && (
                 <td>
@@ -157,8 +160,13 @@ function ByHand() {
   );
 }
 
-export function Queues() {
-  useEffect(() => queues.use(), []);
+/** `asked`: the queue that a link led to. */
+export function Queues({ asked }: { asked: string }) {
+  const known = queues.value.value?.items.some((queue) => queue.name === asked) ?? false;
+  useLayoutEffect(() => {
+    const row = document.querySelector<HTMLElement>(`main tr[data-queue="${CSS.escape(asked)}"]`);
+    if (row) pointTo(row);
+  }, [known]);
   return (
     <>
       <h1>Queues</h1>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { CloudEvent, JobSummary } from "./contracts";
+import type { CloudEvent, JobSummary, Queue } from "./contracts";
 import { merge, newer, stretches } from "./joblist";
-import { afterEvent, attemptInColumn, attemptOf, ran, suspectTold, waited } from "./row";
+import { afterEvent, attemptInColumn, attemptOf, pausedQueue, ran, suspectTold, waited } from "./row";
 
 const AT = "2026-11-23T21:00:00.000000Z";
 const LATER = "2026-11-23T21:00:05.000000Z";
@@ -145,5 +145,25 @@ describe("a list in stretches", () => {
 
   it("is one stretch where it is empty", () => {
     expect(stretches([], 2)).toEqual([[]]);
+  });
+});
+
+describe("a paused queue", () => {
+  const queue = (name: string, pausedAt: string | null) =>
+    ({ name, paused: pausedAt !== null, pausedAt }) as Queue;
+  const all = [queue("mail", AT), queue("email", LATER), queue("other", null)];
+
+  it("is what holds up a job that waits in it, or is going to", () => {
+    expect(pausedQueue(QUEUED, all)?.pausedAt).toBe(LATER);
+    expect(pausedQueue({ ...QUEUED, state: "retrying" }, all)?.name).toBe("email");
+    expect(pausedQueue({ ...QUEUED, state: "scheduled" }, all)?.name).toBe("email");
+  });
+
+  it("is nothing to a job that runs or has ended, or waits elsewhere", () => {
+    for (const state of ["running", "completed", "failed", "cancelled"] as const) {
+      expect(pausedQueue({ ...QUEUED, state }, all)).toBeNull();
+    }
+    expect(pausedQueue({ ...QUEUED, queue: "other" }, all)).toBeNull();
+    expect(pausedQueue(QUEUED, [])).toBeNull();
   });
 });

@@ -1,5 +1,5 @@
 /** What an event changes in a job's row, and the times read from a row. */
-import type { CloudEvent, JobEventData, JobSummary } from "./contracts";
+import type { CloudEvent, JobEventData, JobSummary, Queue } from "./contracts";
 
 /** The row after the event; the same object where the event changes nothing. */
 export function afterEvent(row: JobSummary, event: CloudEvent): JobSummary {
@@ -105,4 +105,10 @@ const SUSPECT_CRASHES = 2;
 export function suspectTold({ state, crashes }: JobSummary): string | null {
   if (state !== "queued" || crashes < SUSPECT_CRASHES) return null;
   return `Its worker ended ${crashes} times while running it: such jobs run one at a time.`;
+}
+
+/** The paused queue that a job waits in, or is going to; null where it stands in nobody's way. */
+export function pausedQueue({ state, queue }: JobSummary, queues: readonly Queue[]): Queue | null {
+  if (state !== "queued" && state !== "scheduled" && state !== "retrying") return null;
+  return queues.find((one) => one.name === queue && one.paused) ?? null;
 }

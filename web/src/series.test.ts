@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { CloudEvent, Series } from "./contracts";
-import { emptyStep, finishedSteps, meanRate, Tally, withTail } from "./series";
+import { emptyStep, finishedSteps, meanRate, Tally, total, withTail } from "./series";
 
 const T0 = Date.parse("2026-11-23T21:00:00Z");
 
@@ -49,6 +49,15 @@ it("takes the larger of two counts of one step", () => {
   const tally = new Tally();
   tally.add([event("job.completed", T0)]);
   expect(finishedSteps(series(0, [7]), tally, T0 + 9000, null)[0]?.completed).toBe(7);
+});
+
+it("counts what a line is drawn of, to the step that is not over", () => {
+  const tally = new Tally();
+  tally.add([event("job.completed", T0 + 11_000)]);
+  const now = T0 + 12_000;
+  const done = (until: number) => total(finishedSteps(series(0, [7, 8]), tally, until, now), (s) => s.completed);
+  expect([done(now), done(Infinity)]).toEqual([15, 16]);
+  expect(total([], (s) => s.completed)).toBe(0);
 });
 
 it("gives a mean rate over the end", () => {

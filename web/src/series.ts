@@ -105,6 +105,10 @@ export function finishedSteps(
     });
 }
 
+export function total(steps: readonly SeriesStep[], of: (step: SeriesStep) => number): number {
+  return steps.reduce((sum, step) => sum + of(step), 0);
+}
+
 /** Per second over the last `seconds`; null where nothing covers them. */
 export function meanRate(
   steps: readonly SeriesStep[],
@@ -114,5 +118,5 @@ export function meanRate(
 ): number | null {
   const last = steps.slice(-Math.max(1, Math.round(seconds / stepSeconds)));
   if (!last.length) return null;
-  return last.reduce((sum, step) => sum + of(step), 0) / (last.length * stepSeconds);
+  return total(last, of) / (last.length * stepSeconds);
 }

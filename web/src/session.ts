@@ -76,6 +76,7 @@ function sleep(): void {
 
 export function begin(): void {
   stats.use();
+  queues.use();
   workers.use();
   alerts.use();
   document.addEventListener("visibilitychange", () => (document.hidden ? sleep() : wake()));

@@ -4,7 +4,7 @@ import { jobsHref } from "./address";
 import { Icon } from "./badge";
 import type { SeriesStep, State } from "./contracts";
 import { count, duration, rate } from "./format";
-import { finishedSteps, meanRate } from "./series";
+import { finishedSteps, meanRate, total } from "./series";
 import { live, serverNow, series, staleSince, stats, tally } from "./session";
 import { binned, sparkPath } from "./spark";
 import { LOOK, STATES } from "./state";
@@ -25,7 +25,7 @@ export function useSteps() {
     return {
       steps: finishedSteps(read, tally, at, until),
       // The step that is not over yet counts, though it cannot be drawn.
-      failed: finishedSteps(read, tally, Infinity, until).reduce((sum, s) => sum + s.failed, 0),
+      counted: finishedSteps(read, tally, Infinity, until),
       stepSeconds: read.stepSeconds,
     };
   }).value;
@@ -52,11 +52,14 @@ function Spark({ seen, of, sum = true, title }: SparkProps) {
   );
 }
 
-/** What happened that brings jobs into a state; nothing tells of those that are put off. */
-const INTO: Partial<Record<State, [keyof SeriesStep, string]>> = {
+/**
+ * What happened that brings jobs into a state, of which a tile's line is: how many are in it cannot
+ * be told of the past. Nothing tells of those that are put off.
+ */
+const INTO: Partial<Record<State, [Exclude<keyof SeriesStep, "at" | `${string}Seconds`>, string]>> = {
   queued: ["created", "accepted"],
   running: ["started", "started"],
-  retrying: ["retried", "put off for another attempt"],
+  retrying: ["retried", "sent to retry"],
   completed: ["completed", "completed"],
   failed: ["failed", "failed"],
   cancelled: ["cancelled", "cancelled"],
@@ -64,7 +67,7 @@ const INTO: Partial<Record<State, [keyof SeriesStep, string]>> = {
 
 function StateTile({ state, seen }: { state: State; seen: Steps | null }) {
   const counts = stats.value.value?.states;
-  const into = INTO[state];
+  const [into, word] = INTO[state] ?? [null, ""];
   return (
     <a class="tile" href={jobsHref({ states: [state] })} title={LOOK[state].meaning}>
       <span class="tile-name">
@@ -74,7 +77,10 @@ function StateTile({ state, seen }: { state: State; seen: Steps | null }) {
       <span class="tile-value" data-tile={state}>
         {count(counts?.[state])}
       </span>
-      {into && <Spark seen={seen} of={(s) => s[into[0]] as number} title={`jobs ${into[1]}, last 15 min`} />}
+      <span class="tile-about">
+        {into === null ? LOOK[state].meaning : `${count(seen && total(seen.counted, (s) => s[into]))} ${word}, 15\u00a0min`}
+      </span>
+      {into && <Spark seen={seen} of={(s) => s[into]} title={`jobs ${word}, last 15 min`} />}
       <Stale />
     </a>
   );
@@ -140,7 +146,7 @@ export function Tiles() {
       >
         <Spark seen={seen} of={(s) => s.runSeconds?.p95 ?? null} sum={false} title="p95 run, last 15 min" />
       </FigureTile>
-      <FigureTile name="newly failed" value={count(seen?.failed)} about="last 15 min" data="newly-failed">
+      <FigureTile name="newly failed" value={count(seen && total(seen.counted, (s) => s.failed))} about="last 15 min" data="newly-failed">
         <Spark seen={seen} of={(s) => s.failed} title="jobs failed, last 15 min" />
       </FigureTile>
     </section>

@@ -94,6 +94,7 @@ class FailureGroup(msgspec.Struct, frozen=True):
     failed: int
     retrying: int
     first_seen_at: int
+    """The longest ago that a job of them last failed; one that fails again counts anew."""
     last_seen_at: int
     sample_job: str
     last_hour: int

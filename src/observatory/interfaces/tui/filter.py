@@ -3,6 +3,7 @@
 state:failed queue:mail since:2h connection refused
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -23,18 +24,26 @@ _NAMES: Final = {
 }
 """What stands before the colon, and which parameter of ``GET /jobs`` it is."""
 
+_LIKE_A_FIELD: Final = re.compile(r"([A-Za-z]+):(?!//).")
+"""A word, and something behind it that does not make it an address: what one types for a field."""
+
 
 class Filter(NamedTuple):
-    """What was typed, as the API takes it, and what could not be understood."""
+    """What was typed, as the API takes it, and what could not be understood.
+
+    Notes tell what is understood, and perhaps not as it was meant.
+    """
 
     params: dict[str, str]
     faults: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def parse(text: str, now: datetime | None = None) -> Filter:
     """Read a filter; spans such as 2h are counted back from now."""
     params: dict[str, str] = {}
     faults: list[str] = []
+    notes: list[str] = []
     words: list[str] = []
     states: list[str] = []
     for word in text.split():
@@ -59,11 +68,19 @@ def parse(text: str, now: datetime | None = None) -> Filter:
                 params[_NAMES[name]] = read
         else:
             words.append(word)
+            if like := _LIKE_A_FIELD.match(word):
+                notes.append(_no_field(like[1], word))
     if states:
         params["state"] = ",".join(one for one in STATES if one in states)
     if words:
         params["q"] = " ".join(words)
-    return Filter(params, tuple(faults))
+    return Filter(params, tuple(faults), tuple(notes))
+
+
+def _no_field(name: str, word: str) -> str:
+    """A misspelt field finds nothing, and must not look as if there were nothing to find."""
+    fields = ", ".join(("state", *_NAMES))
+    return f"{name} is no field, so {word} is looked for as text; fields are {fields}"
 
 
 def _instant(value: str, now: datetime | None) -> str | None:

@@ -201,8 +201,10 @@ class Jobs(View):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """What is typed holds at once where it can be understood."""
-        faults = parse(event.value).faults
-        self.query_one("#faults", Static).update(Text("; ".join(faults)))
+        _, faults, notes = parse(event.value)
+        told = self.query_one("#faults", Static)
+        told.update(Text("; ".join((*faults, *notes))))
+        told.set_class(bool(faults), "bad").set_class(not faults, "note")
         if not faults and event.value != self._text:
             self._text, self._cursors = event.value, []
 

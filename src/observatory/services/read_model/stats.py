@@ -138,14 +138,15 @@ class Statistics:
         """``GET /queues``: depth by state, the oldest waiting job, rates and times."""
         (_, groups, _), _ = await self._grouped(freshness, window_s)
         oldest = await self._store.oldest_queued()
-        paused = set(await self._store.paused_queues())
+        paused = await self._store.paused_queues()
         shown: list[dict[str, Any]] = []
-        for name in sorted(groups.keys() | oldest.keys() | paused | await self._declared()):
+        for name in sorted(groups.keys() | oldest.keys() | paused.keys() | await self._declared()):
             group = groups[name].shown(window_s)
             shown.append(
                 {
                     "name": name,
                     "paused": name in paused,
+                    "pausedAt": optional_rfc3339(paused.get(name)),
                     "states": group["states"],
                     "oldestQueuedAt": optional_rfc3339(oldest.get(name)),
                     "oldestAgeSeconds": seconds_between(oldest.get(name), freshness.as_of),

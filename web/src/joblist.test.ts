@@ -1,0 +1,64 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { JobSummary, Page } from "./contracts";
+import { JobList } from "./joblist";
+
+/** So many jobs there are, the newest first; a cursor is the number of the next. */
+const system = vi.hoisted(() => ({ jobs: 0 }));
+
+vi.mock("./api", () => ({
+  get: (path: string): Promise<Page<JobSummary>> => {
+    const query = new URLSearchParams(path.split("?")[1]);
+    const from = Number(query.get("cursor") ?? system.jobs);
+    const to = Math.max(0, from - Number(query.get("limit")));
+    const items = Array.from({ length: from - to }, (_, n) => ({ id: `${from - n}`, version: 1 }) as JobSummary);
+    return Promise.resolve({ items, next: to > 0 ? `${to}` : null, asOf: "" });
+  },
+}));
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+async function reading(list: JobList): Promise<() => void> {
+  const stop = list.reading.use();
+  await vi.advanceTimersByTimeAsync(10);
+  return stop;
+}
+
+it("is as it was left, until it is looked at again", async () => {
+  system.jobs = 300;
+  const list = new JobList(() => "", 100);
+  const stop = await reading(list);
+  await list.loadMore();
+  expect(list.ids.value).toHaveLength(200);
+  // Left while an answer is on its way, in which no row is one that is shown.
+  list.reading.want();
+  list.held = true;
+  stop();
+  system.jobs = 1000;
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect([list.ids.value.length, list.ids.value[0]]).toEqual([200, "300"]);
+
+  const stopAgain = await reading(list);
+  expect([list.ids.value.length, list.waiting.value.length]).toEqual([200, 100]);
+  list.show();
+  expect([list.ids.value.length, list.ids.value[0]]).toEqual([100, "1000"]);
+  stopAgain();
+});
+
+it("grows on top while nobody holds it, and not without end", async () => {
+  system.jobs = 300;
+  const list = new JobList(() => "", 100);
+  const stop = await reading(list);
+  await list.loadMore();
+  const lengths: number[] = [];
+  for (let n = 0; n < 20; n += 1) {
+    system.jobs += 90;
+    list.reading.want();
+    await vi.advanceTimersByTimeAsync(2000);
+    lengths.push(list.ids.value.length);
+  }
+  expect(Math.max(...lengths)).toBeGreaterThan(1000);
+  expect(Math.max(...lengths)).toBeLessThan(1400);
+  expect(lengths.at(-1)).toBeLessThan(1000);
+  stop();
+});
