@@ -11,9 +11,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from textual.css.query import NoMatches
 from textual.events import Key
 from textual.pilot import Pilot
-from textual.widgets import Input, Static
+from textual.widgets import ContentSwitcher, Input, Static
 from watching import JOBS, finished, submit
 
 from observatory.client import AsyncClient
@@ -133,6 +134,19 @@ async def test_a_queue_is_paused(system: RunningSystem) -> None:
             return any(one["paused"] for one in system.http.get("/queues").json()["items"])
 
         await seen(pilot, paused)
+
+
+async def test_an_answer_that_comes_when_the_views_are_taken_down_is_no_error(
+    system: RunningSystem,
+) -> None:
+    async with opened(system.url) as pilot:
+        await seen(pilot, lambda: pilot.app.source.read_at)
+        app = pilot.app
+        app.exit(0)
+        await app.query_one(ContentSwitcher).remove_children()
+        with pytest.raises(NoMatches):
+            _ = app.view
+        await app.refresh_now()
 
 
 async def test_events_come_and_are_held_still(system: RunningSystem) -> None:

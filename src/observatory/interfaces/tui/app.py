@@ -120,14 +120,16 @@ class Tui(App[int]):
 
     async def refresh_now(self) -> None:
         """Read what is shown, and show it."""
-        shown: Any = self.screen if isinstance(self.screen, JobScreen) else self.view
-        if isinstance(shown, View | JobScreen):
-            try:
-                await shown.refresh_from(self.source)
-            except NoMatches:
-                # It may be taken down, part by part, while an answer is on its way.
-                if self.is_running and shown.is_running:
-                    raise
+        # What is shown may be taken down, part by part, while an answer is on its way.
+        try:
+            shown = self.screen if isinstance(self.screen, JobScreen) else self.view
+        except NoMatches:
+            return
+        try:
+            await shown.refresh_from(self.source)
+        except NoMatches:
+            if self.is_running and shown.is_running:
+                raise
         if not self.is_running:
             return
         self._show_status()
