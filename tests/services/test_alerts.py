@@ -328,6 +328,26 @@ async def test_alerts_that_are_silenced_are_counted_and_not_shown(answers: Any) 
     body = shown(alerts.known(), 5)
     assert [item["name"] for item in body["items"]] == ["Disk"]
     assert body["silenced"] == 1
+    assert body["detail"] is None
+
+
+async def test_where_the_watchdog_is_missing_nobody_knows_that_all_is_well(answers: Any) -> None:
+    alertmanager = Alertmanager(answers["url"])
+    alerts = AlertsElsewhere(alertmanager, lambda: 5)
+    (loop,) = alerts.loops
+    loop.start()
+    await until(lambda: alerts.known().looked_at)
+    unwatched = shown(alerts.known(), 5)
+    answers["body"] = json.dumps(
+        [SAID | {"labels": {"alertname": known.WATCHDOG.name, "severity": "info"}}]
+    ).encode()
+    loop.wake()
+    await until(lambda: alerts.known().alerts)
+    await loop.stop()
+    await alertmanager.close()
+    assert unwatched["items"] == []
+    assert "ObservatoryWatchdog" in unwatched["detail"]
+    assert shown(alerts.known(), 5)["detail"] is None
 
 
 @pytest.mark.parametrize(
@@ -338,7 +358,8 @@ async def test_alerts_that_are_silenced_are_counted_and_not_shown(answers: Any) 
 async def test_an_alertmanager_that_answers_nonsense_keeps_what_was_known(
     answers: Any, status: int, body: bytes
 ) -> None:
-    answers["body"] = json.dumps([SAID]).encode()
+    watchdog = SAID | {"labels": {"alertname": known.WATCHDOG.name, "severity": "info"}}
+    answers["body"] = json.dumps([SAID, watchdog]).encode()
     alertmanager = Alertmanager(answers["url"])
     alerts = AlertsElsewhere(alertmanager, lambda: 5)
     assert alerts.known().detail == "Alertmanager has not answered yet"
@@ -350,5 +371,5 @@ async def test_an_alertmanager_that_answers_nonsense_keeps_what_was_known(
     await until(lambda: alerts.known().detail)
     await loop.stop()
     await alertmanager.close()
-    assert [alert.name for alert in alerts.known().alerts] == ["Disk"]
+    assert [alert.name for alert in alerts.known().alerts] == ["Disk", known.WATCHDOG.name]
     assert alerts.known().looked_at == 5

@@ -130,8 +130,7 @@ function reasons(): string[] {
 function alerting(): { shown: Alert[]; silenced: number; unsure: string | null } | null {
   const read = alerts.value.value;
   if (!read || read.source === "none") return null;
-  const old = (read.ageSeconds ?? 0) > 30;
-  const unsure = read.detail !== null && (old || read.sourceAsOf === null) ? read.detail : null;
+  const unsure = read.detail;
   const shown = read.items.filter((alert) => alert.name !== WATCHDOG);
   return { shown, silenced: read.silenced ?? 0, unsure };
 }

@@ -80,12 +80,11 @@ class Alertmanager:
             raise OSError(f"not an answer of Alertmanager: {error}") from error
         told = [one for one in given if not one.status.silenced_by]
         # The one that always fires tells of nothing that is wrong.
-        silenced = sum(
-            1
-            for one in given
-            if one.status.silenced_by and one.labels.get("alertname") != WATCHDOG.name
+        others = [one for one in given if one.labels.get("alertname") != WATCHDOG.name]
+        silenced = sum(bool(one.status.silenced_by) for one in others)
+        return Firing(
+            tuple(_alert(one) for one in told[:_ALERTS_MAX]), silenced, len(others) < len(given)
         )
-        return Firing(tuple(_alert(one) for one in told[:_ALERTS_MAX]), silenced)
 
     async def _read(self, client: httpx.AsyncClient) -> bytes:
         async with client.stream("GET", self._url + _PATH, params=_QUERY) as answer:

@@ -69,6 +69,8 @@ class Firing(msgspec.Struct, frozen=True):
     alerts: tuple[Alert, ...]
     silenced: int
     """How many more do, that somebody wanted to hear no more of."""
+    watched: bool
+    """Whether the alert that always fires is among them, silenced or not."""
 
 
 class Alerting(Protocol):

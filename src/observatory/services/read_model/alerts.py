@@ -6,13 +6,17 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
-from observatory.core.alert import Alert, Alerting
+from observatory.core.alert import WATCHDOG, Alert, Alerting
 from observatory.core.instant import optional_rfc3339, seconds_between, to_rfc3339
 from observatory.runtime.loop import Loop
 
 _log = structlog.get_logger(__name__)
 
 _ASK_AGAIN_S: Final = 5.0
+_UNWATCHED: Final = (
+    f"Alertmanager knows no {WATCHDOG.name}, which fires always: Prometheus does not reach it, "
+    "or has not these rules"
+)
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -77,7 +81,8 @@ class AlertsElsewhere:
             detail = f"Alertmanager does not answer: {error}"
             self._known = msgspec.structs.replace(self._known, detail=detail)
         else:
-            self._known = Known("alertmanager", firing.alerts, self._now(), firing.silenced)
+            detail = None if firing.watched else _UNWATCHED
+            self._known = Known("alertmanager", firing.alerts, self._now(), firing.silenced, detail)
 
 
 def shown(known: Known, now: int) -> dict[str, Any]:
