@@ -134,6 +134,19 @@ async def test_a_queue_is_paused(system: RunningSystem) -> None:
             return any(one["paused"] for one in system.http.get("/queues").json()["items"])
 
         await seen(pilot, paused)
+        await seen(pilot, lambda: any(one.endswith("is paused") for one in notices(pilot)))
+
+
+async def test_a_queue_that_nobody_knows_is_not_made_by_pausing_it(system: RunningSystem) -> None:
+    finished(system, submit(system, "echo", text="x"))
+    async with opened(system.url) as pilot:
+        await pilot.press("colon", *"pause text", "enter")
+        await seen(pilot, lambda: any("there is no queue text (" in one for one in notices(pilot)))
+        assert not isinstance(pilot.app.screen, Confirm)
+
+
+def notices(pilot: Pilot[int]) -> list[str]:
+    return [one.message for one in pilot.app._notifications]
 
 
 async def test_an_answer_that_comes_when_the_views_are_taken_down_is_no_error(

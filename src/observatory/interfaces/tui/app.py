@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from rich.text import Text
 from textual import work
-from textual.app import App, ComposeResult
+from textual.app import App, ComposeResult, ScreenStackError
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.events import Key
@@ -123,17 +123,18 @@ class Tui(App[int]):
         # What is shown may be taken down, part by part, while an answer is on its way.
         try:
             shown = self.screen if isinstance(self.screen, JobScreen) else self.view
-        except NoMatches:
+        except (NoMatches, ScreenStackError):
             return
         try:
             await shown.refresh_from(self.source)
+            if self.is_running:
+                self._show_status()
+                self._show_keys()
+        except ScreenStackError:
+            return
         except NoMatches:
             if self.is_running and shown.is_running:
                 raise
-        if not self.is_running:
-            return
-        self._show_status()
-        self._show_keys()
 
     async def action_look_again(self) -> None:
         """Read what is shown at once, for it is to be something else."""
@@ -426,11 +427,20 @@ class Tui(App[int]):
     @work
     async def _pause(self, name: str, *, pause: bool) -> None:
         verb = "Pause" if pause else "Resume"
-        if not await self.push_screen_wait(Confirm(Text(f"{verb} queue {name}?"))):
-            return
         client = self.source.client
         try:
+            # A name that was typed wrong would make a queue, and look like success.
+            known = {one["name"] async for one in client.items("/queues")}
+            if name not in known:
+                names = ", ".join(sorted(known)) or "none"
+                told = f"there is no queue {name} (known: {names})"
+                self.notify(str(line(told, 300)), severity="warning", markup=False)
+                return
+            if not await self.push_screen_wait(Confirm(Text(f"{verb} queue {name}?"))):
+                return
             await (client.pause_queue if pause else client.resume_queue)(name)
+            done = "is paused" if pause else "is no longer paused"
+            self.notify(str(line(f"queue {name} {done}", 300)), markup=False)
         except ObservatoryError as error:
             self.notify(str(line(error)), severity="error", markup=False)
         await self.refresh_now()
