@@ -20,13 +20,19 @@ from shapes import embedded_only, on_both_shapes
 pytestmark = on_both_shapes
 
 JOBS = """
-from observatory import Observatory
+from observatory import JobContext, Observatory, Retry
 
 app = Observatory()
 
 @app.job("broken", max_attempts=1)
 def broken(n: int) -> None:
     raise ValueError("no")
+
+@app.job("flaky", max_attempts=3, retry=Retry(base=0.05, jitter=False))
+def flaky(ctx: JobContext) -> None:
+    ctx.progress(0.5)
+    if ctx.attempt < 3:
+        raise ValueError("not yet")
 
 @app.job("nothing")
 async def nothing() -> None: ...
@@ -46,6 +52,17 @@ def test_a_system_that_is_well_passes(system: RunningSystem) -> None:
     assert [one for one in found["checks"] if one["verdict"] != "PASS"] == []
     assert (told.returncode, found["ok"]) == (0, True)
     assert [one["check"] for one in found["checks"]] == [name for name, _ in CHECKS]
+
+
+def test_jobs_that_were_retried_and_completed_have_their_events_whole(
+    system: RunningSystem,
+) -> None:
+    told = cli("gate", "--type", "flaky", "--jobs", "3", "--json", url=system.url)
+
+    found = {one["check"]: one for one in json.loads(told.stdout)["checks"]}
+    assert [one for one in found.values() if one["verdict"] != "PASS"] == []
+    # Created; started, retrying and queued twice; started and completed.
+    assert found["events"]["detail"] == "27 events, each job's in order"
 
 
 def test_jobs_that_fail_are_told_by_their_own_line(system: RunningSystem) -> None:

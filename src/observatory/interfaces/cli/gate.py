@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from observatory.interfaces.cli.address import Address, Payload
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import TABLE, Mistake, Output, print_table, seconds
+from observatory.interfaces.cli.output import TABLE, Mistake, Output, jobs_of, print_table, seconds
 
 if TYPE_CHECKING:
     from observatory.client import Client
 
-_MOVES: Final = ("job.created", "job.started", "job.completed")
+_LEAST: Final = ("job.created", "job.started", "job.completed")
+"""The events that a completed job has at least. One that was retried has more."""
+
+_NO_TRANSITIONS: Final = ("job.attempt_failed", "job.progressed")
+"""Events that come beside those of the transitions."""
+
 _DELAY_S: Final = 3600.0
 
 
@@ -190,21 +195,36 @@ def _events(visit: Visit) -> str:
     wanted = set(visit.ended())
     deadline = time.monotonic() + visit.timeout_s
     while True:
-        seen: dict[str, list[str]] = {job_id: [] for job_id in wanted}
+        seen: dict[str, list[dict[str, Any]]] = {job_id: [] for job_id in wanted}
         known: set[str] = set()
         for record in visit.client.events(after=visit.position):
             event = record.event
             subject = event.get("subject")
-            if subject in seen and event["id"] not in known and event["type"] in _MOVES:
+            if subject in seen and event["id"] not in known and _of_transition(event):
                 known.add(event["id"])
-                seen[subject].append(event["type"])
-        wrong = {job: told for job, told in seen.items() if tuple(told) != _MOVES}
+                seen[subject].append(event)
+        wrong = {job: told for job, told in seen.items() if not _whole(told)}
         if not wrong:
-            return f"{len(wanted) * len(_MOVES)} events, each job's in order"
+            return f"{sum(map(len, seen.values())):,} events, each job's in order"
         if time.monotonic() > deadline:
             job, told = next(iter(wrong.items()))
-            raise Broken(f"{len(wrong)} jobs lack events, such as {job}: {', '.join(told)}")
+            names = ", ".join(one["type"] for one in told) or "none"
+            raise Broken(f"{jobs_of(len(wrong))} with events missing, such as {job}: {names}")
         time.sleep(0.2)
+
+
+def _of_transition(event: dict[str, Any]) -> bool:
+    return event["type"].startswith("job.") and event["type"] not in _NO_TRANSITIONS
+
+
+def _whole(told: list[dict[str, Any]]) -> bool:
+    """Whether no transition of a completed job is missing, however many attempts it took: each
+    makes the job's version one more, and that is its event's sequence."""
+    types = [one["type"] for one in told]
+    if not set(_LEAST) <= set(types) or (types[0], types[-1]) != (_LEAST[0], _LEAST[-1]):
+        return False
+    first = int(told[0]["sequence"])
+    return [int(one["sequence"]) for one in told] == list(range(first, first + len(told)))
 
 
 def _of_type(visit: Visit) -> dict[str, int]:
