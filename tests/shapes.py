@@ -36,6 +36,10 @@ def begin(shape: str) -> None:
     """From now on systems are started in this shape."""
     global _current
     _current = shape
+    if shape == SHARED:
+        servers = (rabbitmq.server, postgres.server, redis_bench.server)
+        with ThreadPoolExecutor(len(servers)) as threads:
+            list(threads.map(lambda server: server(), servers))
 
 
 def end() -> None:
@@ -51,9 +55,6 @@ def backends_of(folder: Path) -> dict[str, str]:
     if _current == EMBEDDED:
         return {}
     if folder not in _given:
-        servers = (rabbitmq.server, postgres.server, redis_bench.server)
-        with ThreadPoolExecutor(len(servers)) as threads:
-            list(threads.map(lambda server: server(), servers))
         number = next(_redis_numbers)
         redis_bench.server().cli("-n", str(number), "FLUSHDB")
         _given[folder] = {

@@ -20,6 +20,7 @@ from observatory.backends.sqlite import migrate as sqlite_migrate
 from observatory.interfaces.cli.diagnosis import clocks
 from observatory.interfaces.cli.doctor_backends import store_schema
 from observatory.interfaces.cli.doctor_machine import data_folder
+from observatory.interfaces.cli.doctor_system import alerts
 from real import running_system
 
 
@@ -33,6 +34,21 @@ def found(*arguments: str, **settings: str) -> dict[str, dict[str, Any]]:
         assert bool(one["advice"]) == (one["verdict"] != "PASS"), one
     assert (answer.returncode == 1) == any(one["verdict"] == "FAIL" for one in findings)
     return {one["subject"]: one for one in findings}
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "words"),
+    [
+        ({"items": [], "detail": None}, "PASS", "none critical"),
+        ({"items": [], "detail": "no watchdog"}, "WARN", "may be missing: no watchdog"),
+        ({"items": [{"name": "A", "severity": "critical"}], "detail": "no watchdog"}, "WARN", "A"),
+    ],
+)
+def test_alerts_that_nobody_may_have_told_are_no_good_news(
+    told: dict[str, Any], verdict: str, words: str
+) -> None:
+    finding = alerts(told)
+    assert (finding.verdict, finding.detail) == (verdict, words)
 
 
 def test_a_folder_where_nothing_can_be_kept_is_no_data_folder() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-from watching import BIDI, CONTROLS, HOSTILE, LIVE_MS, RECOVERY_MS, Watched, finished, submit
+from watching import BIDI, CONTROLS, HOSTILE, LIVE_MS, Watched, finished, submit
 
 from real import RunningSystem, until
 from shapes import on_both_shapes
@@ -682,7 +682,7 @@ def test_a_long_list_is_one_list_to_keys_and_boxes_and_what_is_out_of_view_stand
     expect(last).not_to_have_text(str(before))
     submit(system, "double", n=250)
     show = page.get_by_role("button", name="1 new – show")
-    expect(show).to_be_in_viewport(timeout=RECOVERY_MS)
+    expect(show).to_be_in_viewport(timeout=LIVE_MS)
     show.click()
     expect(rows).to_have_count(251)
     expect(rows.first).to_be_in_viewport()

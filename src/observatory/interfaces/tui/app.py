@@ -35,9 +35,7 @@ _AGAIN_S: Final = 5.0
 _READY_WITHIN_S: Final = 30.0
 
 
-_DOUBTFUL: Final = {
-    "r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort",
-}  # fmt: skip
+_DOUBTFUL: Final = {"r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort"}
 """Keys that do not always do something, and what."""
 
 

@@ -73,7 +73,8 @@ class Follower:
         if (position := self._position) is not None:
             # Whatever fails now is made good after the next start.
             with contextlib.suppress(ObservatoryError):
-                await self._take(position, await self._read(position))
+                if messages := await self._read(position):
+                    await self._take(position, messages)
 
     async def tick(self) -> bool:
         """Apply what the log holds beyond the position, or wait a little for more; True where
@@ -102,8 +103,6 @@ class Follower:
 
     async def _take(self, position: Position, messages: list[LogMessage]) -> bool:
         """Apply messages; True where there are more, or the position was lost."""
-        if not messages:
-            return False
         try:
             self._position = (
                 await self._apply(position, messages)
