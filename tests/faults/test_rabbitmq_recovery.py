@@ -392,3 +392,29 @@ async def test_who_asks_after_a_session_was_lost_is_given_the_next(spine: Rabbit
     session.lose("a test")
 
     assert await link.state() is not session
+
+
+async def test_work_that_is_refused_for_a_moment_is_sent_again(
+    server: RabbitmqServer, host: str, spine: RabbitmqSpine
+) -> None:
+    """As a queue refuses that another process just declares, and one that is full."""
+    held = [work()]
+    await patiently(lambda: spine.publish([], held))
+    await ctl(
+        server, "set_policy", "-p", host, "full", work_queue("q", "normal"), '{"max-length": 1}'
+    )
+
+    async def fill() -> None:
+        for _ in range(10):  # It holds a few more than it may.
+            await spine.publish([], [extra := work()])
+            held.append(extra)
+
+    with pytest.raises(SpineUnavailable, match="refuses"):
+        await fill()
+
+    late = work()
+    publishing = asyncio.create_task(spine.publish([], [late]))
+    consumer = spine.consume(["q"])
+    await take(consumer, set(held))
+    await publishing
+    await take(consumer, {late})

@@ -33,6 +33,10 @@ _EMPTY_AFTER_S: Final = 0.3
 _IN_FLIGHT_MAX: Final = 500
 """Messages sent together before their confirms are waited for."""
 
+_REFUSED_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4)
+"""Before work that was refused is sent again. A quorum queue refuses until it has a leader, which
+one that another process is just declaring has not yet."""
+
 
 class _Publishing:
     """What publishing needs of one session."""
@@ -161,7 +165,7 @@ class Publisher:
             return messages
         names = sorted({message.routing_key for message in returned})
         _log.warning("rabbitmq.returned", queues=names, count=len(returned))
-        if all(message.exchange == "" and message.routing_key != STREAM for message in returned):
+        if all(_is_for_a_queue(message) for message in returned):
             state.declared.difference_update(names)
             missing = await self._send_all(state, returned)
         else:
@@ -188,17 +192,7 @@ class Publisher:
                     await self._declare(state, messages)
                     for start in range(0, len(messages), _IN_FLIGHT_MAX):
                         part = messages[start : start + _IN_FLIGHT_MAX]
-                        outcomes = await asyncio.gather(
-                            *(_send(state.channel, message) for message in part),
-                            return_exceptions=True,
-                        )
-                        for message, outcome in zip(part, outcomes, strict=True):
-                            if isinstance(outcome, PublishError):
-                                returned.append(message)
-                            elif isinstance(outcome, DeliveryError):
-                                raise SpineUnavailable("RabbitMQ refuses messages")
-                            elif isinstance(outcome, BaseException):
-                                raise outcome
+                        returned += await _send_part(state.channel, part)
             except TimeoutError:
                 if not await _is_blocked(state.session):
                     state.session.lose("publishing was not confirmed in time")
@@ -210,6 +204,40 @@ class Publisher:
         for name in sorted(names - state.declared):
             await declare_work_queue(state.session, name)
             state.declared.add(name)
+
+
+async def _send_part(channel: AbstractChannel, part: Sequence[Outgoing]) -> list[Outgoing]:
+    """Send together, and work that is refused once more; what was returned, unroutable.
+
+    Raises:
+        SpineUnavailable: refused.
+    """
+    returned: list[Outgoing] = []
+    pauses = iter(_REFUSED_PAUSES_S)
+    while part:
+        outcomes = await asyncio.gather(
+            *(_send(channel, message) for message in part), return_exceptions=True
+        )
+        refused: list[Outgoing] = []
+        for message, outcome in zip(part, outcomes, strict=True):
+            if isinstance(outcome, PublishError):
+                returned.append(message)
+            elif isinstance(outcome, DeliveryError):
+                refused.append(message)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        if refused:
+            pause_s = next(pauses, None)
+            # The log has an order, which sending again would break.
+            if pause_s is None or not all(_is_for_a_queue(message) for message in refused):
+                raise SpineUnavailable("RabbitMQ refuses messages")
+            await asyncio.sleep(pause_s)
+        part = refused
+    return returned
+
+
+def _is_for_a_queue(message: Outgoing) -> bool:
+    return message.exchange == "" and message.routing_key != STREAM
 
 
 async def _send(channel: AbstractChannel, message: Outgoing) -> None:
