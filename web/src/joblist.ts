@@ -75,6 +75,8 @@ export class JobList {
   /** Rows there were when the reader last loaded more; 0 while there is one page. */
   #loaded = 0;
   #rows = new Map<string, Signal<JobSummary>>();
+  /** Rows below the first page were not heard of for a while. */
+  #behind = false;
 
   /** `query` is asked for each time: spans back from now move on. */
   constructor(query: () => string, limit: number) {
@@ -83,6 +85,7 @@ export class JobList {
     this.reading = new Reading(async () => {
       const page = await this.#page(null);
       this.#merge(page, this.held);
+      if (this.#behind) await this.#catchUp();
       return page;
     });
   }
@@ -99,6 +102,11 @@ export class JobList {
     if (events.some((event) => event.type !== "job.progressed" && event.type.startsWith("job."))) {
       this.reading.want();
     }
+  }
+
+  /** Events were missed: what is shown is read again, however far it goes down. */
+  miss(): void {
+    this.#behind = this.ids.value.length > 0;
   }
 
   /** Put in what waited. */
@@ -127,9 +135,36 @@ export class JobList {
     }
   }
 
-  #page(cursor: string | null): Promise<Page<JobSummary>> {
+  /** Read again all that is shown; what is found no more has left the list. */
+  async #catchUp(): Promise<void> {
+    this.#behind = false;
+    const shown = this.ids.value;
+    const missing = new Set(shown);
+    const created = (id: string | undefined) => Date.parse(this.#rows.get(id ?? "")?.value.createdAt ?? "");
+    const [newest, oldest] = [created(shown[0]), created(shown.at(-1))];
+    try {
+      let cursor: string | null = null;
+      do {
+        const page: Page<JobSummary> = await this.#page(cursor, newest + 1);
+        for (const job of page.items) missing.delete(job.id);
+        this.#keep(page.items.filter((job) => this.#rows.has(job.id)));
+        const last = page.items.at(-1);
+        cursor = last && Date.parse(last.createdAt) < oldest ? null : page.next;
+      } while (missing.size && cursor !== null);
+    } catch (reason) {
+      this.#behind = true;
+      throw reason;
+    }
+    if (missing.size) this.ids.value = this.ids.value.filter((id) => !missing.has(id));
+  }
+
+  /** `untilMs`: only jobs from before this time, in milliseconds since the epoch. */
+  #page(cursor: string | null, untilMs = Infinity): Promise<Page<JobSummary>> {
     const query = new URLSearchParams(this.#query());
     query.set("limit", String(this.limit));
+    if (untilMs < Date.parse(query.get("until") ?? "9999-01-01")) {
+      query.set("until", new Date(untilMs).toISOString());
+    }
     if (cursor !== null) query.set("cursor", cursor);
     return get(`jobs?${query}`);
   }

@@ -9,7 +9,7 @@ import { age, count, duration, elapsed, visible } from "./format";
 import { JobList, stretches } from "./joblist";
 import { places } from "./places";
 import { attemptInColumn, ran, waited, type Spell } from "./row";
-import { serverNow, listen, stats } from "./session";
+import { serverNow, listen, onGap, stats } from "./session";
 import { submitCommand } from "./shell";
 import { Copy, Text } from "./text";
 
@@ -135,7 +135,8 @@ export function useJobList(query: () => string, limit: number): JobList {
     () =>
       places.keep("jobs", () => {
         const list = new JobList(query, limit);
-        return { value: list, stop: listen((events) => list.hear(events)) };
+        const stops = [listen((events) => list.hear(events)), onGap(() => list.miss())];
+        return { value: list, stop: () => stops.forEach((stop) => stop()) };
       }),
     [],
   );

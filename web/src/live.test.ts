@@ -38,16 +38,18 @@ function server() {
 function connected(fetch: typeof globalThis.fetch) {
   const batches: CloudEvent[][] = [];
   let opened = 0;
+  let gaps = 0;
   const live = new Live({
     url: () => "http://x/events/stream",
     headers: () => ({ Authorization: "Bearer k" }),
     onEvents: (events) => batches.push(events),
     onOpen: () => (opened += 1),
+    onGap: () => (gaps += 1),
     onRefused: () => undefined,
     fetch,
   });
   live.start();
-  return { live, batches, opened: () => opened };
+  return { live, batches, opened: () => opened, gaps: () => gaps };
 }
 
 const frame = (id: string, type = "job.started") =>
@@ -106,11 +108,12 @@ it("does not believe in a line that has gone silent", async () => {
 
 it("reads a snapshot when its position is no longer kept", async () => {
   const { fetch, send } = server();
-  const { live, opened } = connected(fetch);
+  const { live, opened, gaps } = connected(fetch);
   await tick();
+  expect(gaps()).toBe(0);
   send(frame("3-0") + 'event: reset\ndata: {"reason":"pruned"}\n\n');
   await tick(100);
-  expect(opened()).toBe(2);
+  expect([opened(), gaps()]).toEqual([2, 1]);
   expect(live.position.value).toBeNull();
   live.sleep();
 });
@@ -131,6 +134,23 @@ it("stops at a refusal, and sleeps without trying", async () => {
   live.wake();
   await tick();
   expect(live.connection.value.phase).toBe("live");
+  live.sleep();
+});
+
+it("has missed nothing where it went on, and something after a long sleep", async () => {
+  const { fetch, send, end } = server();
+  const { live, gaps } = connected(fetch);
+  await tick();
+  send(frame("9-3"));
+  await tick();
+  end();
+  await tick(2000);
+  expect([live.connection.value.phase, gaps()]).toEqual(["live", 0]);
+  live.sleep();
+  await tick(61_000);
+  live.wake();
+  await tick();
+  expect([live.connection.value.phase, gaps()]).toEqual(["live", 1]);
   live.sleep();
 });
 

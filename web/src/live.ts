@@ -25,6 +25,8 @@ export interface LiveOptions {
   onEvents: (events: CloudEvent[]) => void;
   /** A (re)connection: whatever was read before may be behind. */
   onOpen: () => void;
+  /** Events were missed and will not come: a row that was only followed may be behind. */
+  onGap: () => void;
   onRefused: (status: number, text: string) => void;
   fetch?: typeof fetch;
 }
@@ -59,6 +61,7 @@ export class Live {
   #buffer: CloudEvent[] = [];
   #tries = 0;
   #sleptAt = 0;
+  #opened = false;
 
   constructor(options: LiveOptions) {
     this.#options = options;
@@ -99,6 +102,7 @@ export class Live {
 
   async #read(abort: AbortController): Promise<void> {
     let because = "the connection ended";
+    const resumes = this.position.value !== null;
     try {
       const response = await (this.#options.fetch ?? fetch)(this.#options.url(), {
         headers: {
@@ -124,6 +128,8 @@ export class Live {
       this.#tries = 0;
       this.#heard(abort);
       this.connection.value = { phase: "live" };
+      if (this.#opened && !resumes) this.#options.onGap();
+      this.#opened = true;
       this.#options.onOpen();
       await this.#follow(response.body, abort);
     } catch {
@@ -138,6 +144,7 @@ export class Live {
       onEvent: ({ id, event, data }) => {
         if (event === "reset") {
           this.position.value = null;
+          this.#options.onGap();
           this.#options.onOpen();
           return;
         }

@@ -15,6 +15,14 @@ export function listen(listener: Listener): () => void {
   return () => listeners.delete(listener);
 }
 
+const onGaps = new Set<() => void>();
+
+/** Be told when events were missed, until the returned function is called. */
+export function onGap(told: () => void): () => void {
+  onGaps.add(told);
+  return () => onGaps.delete(told);
+}
+
 export const stats = new Reading<Stats>(() => get(`stats?window=${WINDOW_SECONDS}`));
 export const queues = new Reading<Page<Queue>>(() => get("queues"), { spacingMs: 2000 });
 export const workers = new Reading<Page<Worker>>(() => get("workers"), { spacingMs: 2000 });
@@ -37,6 +45,7 @@ export const live = new Live({
   url: () => url("events/stream"),
   headers: authorization,
   onOpen: readAll,
+  onGap: () => onGaps.forEach((told) => told()),
   onRefused: noticeRefusal,
   onEvents: (events) => {
     tally.add(events);
