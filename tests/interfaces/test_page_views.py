@@ -644,6 +644,24 @@ def test_back_from_a_job_the_failures_are_where_they_were(
     watched.assert_clean()
 
 
+COVERED = """
+(() => {
+    const row = document.activeElement.closest('tr');
+    return [...row.cells].filter((cell) => {
+        const { left, right, top, bottom } = cell.getBoundingClientRect();
+        const seen = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+        return !row.contains(seen);
+    }).map((cell) => cell.textContent);
+})()
+"""
+HEADS_IN_SIGHT = """
+[...document.querySelectorAll('table.jobs th.state')].some((head) => {
+    const { left, right, top, bottom } = head.getBoundingClientRect();
+    return document.elementFromPoint((left + right) / 2, (top + bottom) / 2) === head;
+})
+"""
+
+
 def test_a_long_list_is_one_list_to_keys_and_boxes_and_what_is_out_of_view_stands_still(
     system: RunningSystem, watch: Callable[..., Watched]
 ) -> None:
@@ -669,6 +687,11 @@ def test_a_long_list_is_one_list_to_keys_and_boxes_and_what_is_out_of_view_stand
     rows.nth(99).locator("a").focus()
     page.keyboard.press("j")
     assert page.evaluate("document.activeElement.closest('tr').dataset.job") == seen[100]
+    for key, presses in (("j", 60), ("k", 50)):
+        for _ in range(presses):
+            page.keyboard.press(key)
+        assert page.evaluate(COVERED) == [], f"the row that {key} leads to is in sight"
+        assert page.evaluate(HEADS_IN_SIGHT), "what the columns are is in sight"
     page.get_by_label("Select every job shown").check()
     expect(page.locator("table.jobs tbody input:checked")).to_have_count(250)
 
