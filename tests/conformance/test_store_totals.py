@@ -110,6 +110,28 @@ async def test_only_attempts_whose_worker_died_count_as_lost(store: Store) -> No
     assert lost == {(ALL_TIME, 0, "work", "default", "lost", COUNT): 1}
 
 
+async def test_a_lost_run_has_no_time_as_nobody_knows_when_it_ended(
+    store_bench: StoreBench,
+) -> None:
+    store = store_bench.store
+    await running(store, by=OTHER_WORKER)
+    failed = await running(store)
+    await finish(store, ended(failed, outcome=OutcomeKind.ERROR))
+    await store_bench.advance(3600)
+    await store.register_worker(worker())
+    await store.rescue(WORKER, MINUTE, 10)
+
+    told, recorded = folded(await store.unpublished(0, 10)), (await store.snapshot()).deltas
+
+    for sums in (told, recorded):
+        runs = {
+            key[5]: n for key, n in sums.series.items() if key[0] == ALL_TIME and key[4] == "run"
+        }
+        assert sum(runs.values()) == 1, "that which failed"
+        (took_us,) = [n for key, n in sums.series.items() if key[0] == 0 and key[4] == "run_us"]
+        assert took_us < MINUTE
+
+
 async def test_the_backlog_is_counted_and_its_oldest_told(store_bench: StoreBench) -> None:
     store = store_bench.store
     assert await store.outbox_backlog() == Backlog(0, None)

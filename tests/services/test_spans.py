@@ -8,8 +8,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from conformance.making import ended, submission
-from observatory.core.job import ClaimedJob
-from observatory.core.lifecycle import OutcomeKind, State
+from observatory.core.job import ClaimedJob, Transition
+from observatory.core.lifecycle import ErrorInfo, Move, OutcomeKind, State
 from observatory.core.store import Accepted
 from observatory.runtime.spans import Spans
 
@@ -109,3 +109,29 @@ def test_the_jobs_of_a_batch_share_the_context_of_their_queue(
     assert len({one.traceparent for one in sent}) == 2
     assert len({one.traceparent for one in sent if one.queue == "a"}) == 1
     assert sorted(names(exporter)) == ["publish a", "publish b"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "until"),
+    [
+        ({"h:1:b": 8_000_000}, 8_000_000),
+        ({"h:1:b": 2_000_000}, 3_500_000),
+        ({"h:1:b": 600_000_000}, 520_000_000),
+        ({}, 3_500_000),
+    ],
+    ids=["seen while it ran", "not seen since it began", "seen after it was rescued", "unknown"],
+)
+def test_a_lost_run_ends_at_the_last_sign_of_life_of_its_worker(
+    spans: Spans, exporter: InMemorySpanExporter, seen: dict[str, int], until: int
+) -> None:
+    rescued = Transition(
+        job="j", version=3, move=Move.SCHEDULE_RETRY, at=520_000_000, type="t", queue="q",
+        priority="normal", attempt=1, state=State.RETRYING, previous=State.RUNNING,
+        since=3_500_000, outcome=OutcomeKind.LOST, worker="h:1:b", error=ErrorInfo("WorkerLost", "x"),
+    )  # fmt: skip
+    spans.lost([rescued], seen)
+
+    (process,) = exporter.get_finished_spans()
+    assert (process.start_time, process.end_time) == (3_500_000_000, until * 1000)
+    assert [event.timestamp for event in process.events] == [until * 1000]
+    assert (process.attributes or {})["observatory.job.outcome"] == "lost"

@@ -175,6 +175,7 @@ def test_an_attempt_whose_worker_died_is_told_by_who_found_out(
     with running_system(JOBS, tmp_path, **settings) as system:
         job = submitted(system, "hold")
         until(lambda: system.http.get(job).json()["state"] == "running")
+        died_before = time.time_ns()
         system.restart()
         until(lambda: system.http.get(job).json()["state"] == "completed")
         attempts = system.http.get(f"{job}/attempts").json()["items"]
@@ -182,6 +183,7 @@ def test_an_attempt_whose_worker_died_is_told_by_who_found_out(
 
     lost, second = [span for span in collector.spans if span.name == "process hold"]
     assert [attempt["outcome"] for attempt in attempts] == ["lost", "completed"]
+    assert lost.end_time_unix_nano < died_before
     for span, outcome in ((lost, "lost"), (second, "completed")):
         told = {one.key: one.value.string_value for one in span.attributes}
         assert told["observatory.job.outcome"] == outcome

@@ -218,17 +218,19 @@ def _add_measures(event: _Event, at: int, into: Deltas) -> None:
     if data.wait_seconds is not None:
         us = round(data.wait_seconds * MICROSECONDS)
         into.duration(at, data.job_type, data.queue, "wait", us)
-    if data.run_seconds is not None:
+    lost = event.type == "job.attempt_failed" and data.reason == OutcomeKind.LOST
+    if data.run_seconds is not None and not lost:
         us = round(data.run_seconds * MICROSECONDS)
         into.duration(at, data.job_type, data.queue, "run", us)
     if data.end_to_end_seconds is not None:
         us = round(data.end_to_end_seconds * MICROSECONDS)
         into.duration_ever(data.job_type, data.queue, "end_to_end", us)
-    if event.type == "job.attempt_failed" and data.reason == OutcomeKind.LOST:
+    if lost:
         into.count_ever(data.job_type, data.queue, "lost")
 
 
-_RUN_MEASURED: Final = frozenset({"error", "timeout", "not_retryable", "unserialisable", "lost"})
+_RUN_MEASURED: Final = frozenset({"error", "timeout", "not_retryable", "unserialisable"})
+"""Not lost: when such a run ended nobody knows, only when its worker was taken for dead."""
 
 
 class Counted(msgspec.Struct):

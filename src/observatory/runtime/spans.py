@@ -90,13 +90,13 @@ def _publication(sent: TraceContext) -> tuple[Context, list[Link]]:
     return parent, [Link(creation)] if creation.is_valid else []
 
 
-def _raised(span: Span, error: ErrorInfo) -> None:
+def _raised(span: Span, error: ErrorInfo, at: int | None = None) -> None:
     about = {
         "exception.type": error.type,
         "exception.message": error.message,
         "exception.stacktrace": error.traceback or "",
     }
-    span.add_event("exception", about)
+    span.add_event("exception", about, at)
 
 
 class RequestSpan:
@@ -277,8 +277,14 @@ class Spans:
         """The spans of an attempt that begins now."""
         return AttemptSpans(self._tracer, job)
 
-    def lost(self, transitions: Iterable[Transition]) -> None:
-        """The attempts that these end as lost: whoever ran them can tell no more of them."""
+    def lost(self, transitions: Iterable[Transition], seen: Mapping[str, int]) -> None:
+        """The attempts that these end as lost: whoever ran them can tell no more of them.
+
+        Args:
+            transitions: of what was rescued.
+            seen: worker → its last sign of life, which is the last that is known of its runs; they
+                may have been taken for dead long after it.
+        """
         for t in transitions:
             if t.outcome is not OutcomeKind.LOST or t.since is None:
                 continue
@@ -295,10 +301,11 @@ class Spans:
                 links,
                 start_time=t.since * _NANOSECONDS,
             )
+            until = min(t.at, max(t.since, seen.get(t.worker or "", t.since))) * _NANOSECONDS
             if t.error is not None:
                 _failed(span, t.error.type)
-                _raised(span, t.error)
-            span.end(t.at * _NANOSECONDS)
+                _raised(span, t.error, until)
+            span.end(until)
 
 
 def _with_context(submission: Submission, sent: TraceContext) -> Submission:

@@ -40,7 +40,7 @@ _COUNTERS: Final = {
 _OUTCOMES: Final = ("completed", "failed", "cancelled")
 _HISTOGRAMS: Final = {
     "wait": ("job_queue_wait_seconds", "Time from queued to started, of each attempt."),
-    "run": ("job_execution_seconds", "Time an attempt ran."),
+    "run": ("job_execution_seconds", "Time an attempt ran; not of those that were lost."),
     "end_to_end": (
         "job_end_to_end_seconds",
         "Time from accepted, or due, to completed, failed or cancelled.",

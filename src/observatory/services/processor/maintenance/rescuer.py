@@ -4,8 +4,10 @@ from typing import Final
 
 import structlog
 
+from observatory.core.errors import ObservatoryError
 from observatory.core.event import worker_event
 from observatory.core.instant import MICROSECONDS
+from observatory.core.job import WorkerRecord
 from observatory.core.store import Store
 from observatory.runtime.dispatch import Dispatcher
 from observatory.runtime.tracing import active
@@ -30,7 +32,7 @@ class Rescuer:
         dead, commit = await self._store.rescue(self._worker, lease_us, _JOBS_MAX)
         self._dispatcher.put(commit)
         if commit is not None and (spans := active()) is not None:
-            spans.lost(commit.transitions)
+            spans.lost(commit.transitions, await self._last_seen(dead))
         if dead:
             _log.warning("rescuer.workers_lost", workers=[worker.id for worker in dead])
             at = await self._store.now()
@@ -38,3 +40,12 @@ class Rescuer:
             events = [worker_event("lost", worker, at, source) for worker in dead]
             await self._dispatcher.announce(events)
         return commit is not None and len(commit.transitions) == _JOBS_MAX
+
+    async def _last_seen(self, dead: list[WorkerRecord]) -> dict[str, int]:
+        seen = {one.id: one.seen_at for one in dead}
+        try:
+            # Those found dead in an earlier turn, which was not enough for all that they left.
+            return {one.id: one.seen_at for one in await self._store.workers()} | seen
+        except ObservatoryError as error:
+            _log.warning("rescuer.last_seen_unknown", error=str(error))
+            return seen
