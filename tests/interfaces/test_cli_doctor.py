@@ -20,7 +20,7 @@ from observatory.backends.sqlite import migrate as sqlite_migrate
 from observatory.interfaces.cli.diagnosis import clocks
 from observatory.interfaces.cli.doctor_backends import store_schema
 from observatory.interfaces.cli.doctor_machine import data_folder
-from observatory.interfaces.cli.doctor_system import alerts
+from observatory.interfaces.cli.doctor_system import alerts, heartbeat
 from real import running_system
 
 
@@ -49,6 +49,95 @@ def test_alerts_that_nobody_may_have_told_are_no_good_news(
 ) -> None:
     finding = alerts(told)
     assert (finding.verdict, finding.detail) == (verdict, words)
+
+
+def _beat(at: str, state: str = "completed") -> dict[str, Any]:
+    return {"createdAt": f"2026-11-01T{at}Z", "state": state}
+
+
+@pytest.mark.parametrize(
+    ("every_s", "jobs", "through", "paused", "verdict", "words"),
+    [
+        (0, [], None, False, "PASS", "off"),
+        (0, [_beat("10:00:00")], "10:00:01", False, "PASS", "off"),
+        (15, [_beat("11:59:50")], "11:59:51", False, "PASS", "through 9 s ago"),
+        (0, [_beat("11:59:50")], "11:59:51", False, "PASS", "through 9 s ago"),
+        (15, [_beat("11:59:58", "queued")], None, False, "PASS", "first"),
+        (15, [_beat("11:59:58", "queued")], "03:00:00", False, "PASS", "through"),
+        (
+            15,
+            [_beat("11:59:58", "queued"), _beat("11:57:00", "queued")],
+            None,
+            False,
+            "FAIL",
+            "180",
+        ),
+        (
+            15,
+            [_beat("11:59:58", "queued"), _beat("11:57:00", "failed"), _beat("11:56:45")],
+            "11:56:46",
+            False,
+            "FAIL",
+            "180",
+        ),
+        (60, [_beat("11:59:58", "queued"), _beat("11:57:01", "queued")], None, False, "PASS", ""),
+        (
+            15,
+            [_beat("11:59:58", "queued"), _beat("11:57:00", "queued")],
+            None,
+            True,
+            "PASS",
+            "paus",
+        ),
+        (15, [_beat("11:50:00", "queued")], None, False, "WARN", "none has come through"),
+        (15, [_beat("11:50:00")], "11:50:01", False, "WARN", "none was accepted"),
+        (15, [], None, False, "WARN", "none was accepted"),
+        (15, [_beat("11:50:00", "queued")], None, True, "WARN", "none was accepted"),
+    ],
+)
+def test_heartbeat_jobs_that_do_not_come_through_are_told(
+    every_s: float,
+    jobs: list[dict[str, Any]],
+    through: str | None,
+    paused: bool,
+    verdict: str,
+    words: str,
+) -> None:
+    last = {
+        "acceptedAt": jobs[0]["createdAt"],
+        "lastCompletedAt": through and f"2026-11-01T{through}Z",
+    } if jobs else None  # fmt: skip
+    told = {
+        "asOf": "2026-11-01T12:00:00Z",
+        "heartbeatIntervalSeconds": every_s,
+        "heartbeat": last,
+    }
+
+    finding = heartbeat(told, jobs, paused)
+
+    assert finding.verdict == verdict
+    assert words in finding.detail
+    assert bool(finding.advice) == (verdict != "PASS")
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_without_a_worker_jobs_that_wait_are_a_failure(
+    monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    def read(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        status, answer = answered(path, query)
+        if path == "/workers":
+            answer = {**answer, "items": [{**answer["items"][0], "state": "stale"}]}
+        if path == "/jobs" and not waits:
+            answer = {**answer, "items": [], "next": None}
+        return status, answer
+
+    answered = recorded.read
+    monkeypatch.setattr(recorded, "read", read)
+    with recorded.recorded_system() as url:
+        told = found(url=url)["workers"]
+    assert told["verdict"] == ("FAIL" if waits else "WARN")
+    assert "start a processor" in told["advice"]
 
 
 def test_a_folder_where_nothing_can_be_kept_is_no_data_folder() -> None:
@@ -134,7 +223,10 @@ def test_a_running_system_tells_of_itself(tmp_path: Path) -> None:
     with running_system(JOBS, tmp_path) as system:
         told = found("--data", str(system.data), url=system.url)
     assert told["backends"]["detail"] == "store, spine, aggregates answer"
-    for subject in ("system", "numbers", "clock", "alerts", "data schema"):
+    assert told["workers"]["detail"].startswith("1 at work, 0 of ")
+    assert told["heartbeat job"]["detail"].startswith("off")
+    subjects = ("system", "numbers", "clock", "alerts", "workers", "heartbeat job", "data schema")
+    for subject in subjects:
         assert told[subject]["verdict"] == "PASS"
     assert "port" not in told
 

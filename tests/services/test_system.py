@@ -39,12 +39,14 @@ async def test_a_system_that_is_well_says_so(tmp_path: Path, empty_database: Pat
     assert not shown["log"]["rebuilding"]
     assert shown["log"]["lagSeconds"] < 5
     assert shown["deadLetters"] == 0
+    assert shown["heartbeatIntervalSeconds"] == 0.2
     assert shown["outbox"]["commits"] < 10
 
 
 async def test_without_heartbeat_jobs_there_is_none(tmp_path: Path, empty_database: Path) -> None:
     async with served(Observatory(), tmp_path, empty_database) as on:
-        assert (await looked(on))["heartbeat"] is None
+        shown = await looked(on)
+    assert (shown["heartbeat"], shown["heartbeatIntervalSeconds"]) == (None, 0)
 
 
 async def test_what_is_away_is_told_and_hides_nothing(

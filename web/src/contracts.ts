@@ -313,6 +313,7 @@ export interface SystemHealth {
   log: { offset: number; lagSeconds: number; complete: boolean; rebuilding: boolean };
   outbox: { commits: number; oldestAt: Timestamp | null } | null;
   deadLetters: number | null;
+  heartbeatIntervalSeconds: number;
   heartbeat: {
     jobId: string;
     state: State;

@@ -88,6 +88,8 @@ def _health(client: "Client") -> Iterator[Finding]:
     yield clocks("clock", as_of - (before + after) / 2, after - before)
     yield from _left_over(told)
     yield alerts(client.read("/alerts"))
+    yield _workers(client)
+    yield _heartbeat(client, told)
 
 
 def alerts(told: dict[str, Any]) -> Finding:
@@ -115,3 +117,72 @@ def _left_over(told: dict[str, Any]) -> Iterator[Finding]:
             words = f"{outbox['commits']:,} commits are not published, the oldest for {age_s:.0f} s"
             advice = "docs/runbooks/ObservatoryOutboxStuck.md; most often the spine is away"
             yield Finding("WARN", "outbox", words, advice)
+
+
+def _workers(client: "Client") -> Finding:
+    workers = client.read("/workers")["items"]
+    active = [one for one in workers if one["state"] == "active"]
+    if not active:
+        waits = client.read("/jobs", {"state": "queued", "limit": "1"})["items"]
+        words = "none is at work" + (", and jobs wait" if waits else "")
+        advice = "start a processor; docs/runbooks/ObservatoryNoProcessors.md"
+        return Finding("FAIL" if waits else "WARN", "workers", words, advice)
+    busy, slots = (sum(one[name] for one in active) for name in ("running", "concurrency"))
+    return Finding("PASS", "workers", f"{len(active)} at work, {busy} of {slots} slots in use")
+
+
+def _heartbeat(client: "Client", told: dict[str, Any]) -> Finding:
+    from observatory.client import Unavailable
+    from observatory.core.canary import HEARTBEAT_JOB
+    from observatory.core.job_type import DEFAULT_QUEUE
+
+    newest = {"type": HEARTBEAT_JOB, "limit": "200"}
+    jobs: list[dict[str, Any]] = []
+    if told["heartbeat"]:
+        jobs = client.read("/jobs", newest)["items"]
+    queues: list[dict[str, Any]] = []
+    try:
+        queues = client.read("/queues")["items"]
+    except Unavailable:
+        pass  # it counts by the aggregates, which are told as away
+    paused = {one["name"] for one in queues if one["paused"]}
+    return heartbeat(told, jobs, DEFAULT_QUEUE in paused)
+
+
+def heartbeat(told: dict[str, Any], jobs: list[dict[str, Any]], paused: bool) -> Finding:
+    """Whether heartbeat jobs are accepted and come through.
+
+    Args:
+        told: the answer of ``GET /system``.
+        jobs: the newest heartbeat jobs.
+        paused: whether their queue is, so that none can come through.
+    """
+    from observatory.core.alert import HEARTBEAT_STALLED
+
+    as_of = datetime.fromisoformat(told["asOf"])
+
+    def ago_s(time: str) -> float:
+        return (as_of - datetime.fromisoformat(time)).total_seconds()
+
+    every_s: float = told.get("heartbeatIntervalSeconds", 0)
+    limit_s = max(HEARTBEAT_STALLED.limit, 3 * every_s)
+    last: dict[str, Any] | None = told["heartbeat"]
+    accepted = last is not None and ago_s(last["acceptedAt"]) <= limit_s
+    if not every_s and not accepted:
+        return Finding("PASS", "heartbeat job", "off; OBSERVATORY_CANARY_SECONDS turns it on")
+    runbook = "docs/runbooks/ObservatoryHeartbeatStalled.md"
+    through: str | None = last["lastCompletedAt"] if last else None
+    # Those that came after the last that came through: it may have been long ago for no worse
+    # reason than that the whole system was off until a moment ago.
+    waiting = [ago_s(one["createdAt"]) for one in jobs if not through or one["createdAt"] > through]
+    if waiting and max(waiting) > limit_s and not paused:
+        words = f"none has come through of those of the last {max(waiting):.0f} s"
+        verdict = "FAIL" if accepted else "WARN"
+        return Finding(verdict, "heartbeat job", words, runbook)
+    if not accepted:
+        words = f"one is due every {every_s:g} s, and none was accepted lately"
+        return Finding("WARN", "heartbeat job", words, f"see that a gateway runs; {runbook}")
+    if paused:
+        return Finding("PASS", "heartbeat job", "accepted; their queue is paused")
+    words = f"one came through {ago_s(through):.0f} s ago" if through else "the first is on its way"
+    return Finding("PASS", "heartbeat job", words)

@@ -74,7 +74,7 @@ class ReadModel:
         self._catalogue = Catalogue(documents)
         self._clock = clock
         self._alerts = alerts
-        self._health = SystemHealth(store, spine, aggregates, clock)
+        self._health = SystemHealth(store, spine, aggregates, clock, settings.canary_seconds)
         self._live = Live(spine, settings.streams_max)
         self.loops = (*self._live.loops, *alerts.loops)
         self._ending = anyio.Event()

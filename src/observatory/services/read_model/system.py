@@ -27,10 +27,17 @@ class SystemHealth:
     """Looks at everything at once; what does not answer is told as such and holds up nothing."""
 
     def __init__(
-        self, store: StoreReads, spine: Spine, aggregates: Aggregates, clock: Clock
+        self,
+        store: StoreReads,
+        spine: Spine,
+        aggregates: Aggregates,
+        clock: Clock,
+        canary_s: float,
     ) -> None:
+        """`canary_s`: the time between heartbeat jobs, as is set here; 0 for none."""
         self._store, self._spine, self._aggregates = store, spine, aggregates
         self._clock = clock
+        self._canary_s = canary_s
 
     async def look(self) -> tuple[dict[str, Any], Freshness]:
         """The document of ``GET /system``, and how fresh the aggregates are."""
@@ -66,6 +73,7 @@ class SystemHealth:
             if backlog is None
             else {"commits": backlog.commits, "oldestAt": optional_rfc3339(backlog.oldest_at)},
             "deadLetters": dead,
+            "heartbeatIntervalSeconds": self._canary_s,
             "heartbeat": heartbeat,
         }
         return shown, freshness
