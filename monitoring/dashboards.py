@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from monitoring import rules
 from observatory.core import alert as known
+from observatory.core.alert import AlertRule
 
 _SOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
 _WIDTH: Final = 12
@@ -27,8 +29,10 @@ class Panel:
     about: str = ""
     limit: float | None = None
     """From here on it is bad."""
+    alerts: Sequence[AlertRule] = ()
+    """Those that fire when it is; it leads to their runbooks."""
     link: str = ""
-    """A path of the system's page."""
+    """A view of the system's page, where the same is shown."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ OVERVIEW: Final = Dashboard(
             unit="s",
             about="How long ago a heartbeat job was last seen at each stage.",
             limit=known.HEARTBEAT_STALLED.limit,
-            link=known.HEARTBEAT_STALLED.runbook,
+            alerts=(known.HEARTBEAT_STALLED,),
+            link="/#/system",
         ),
         Panel(
             "How much comes in, how much is done?",
@@ -73,8 +78,13 @@ OVERVIEW: Final = Dashboard(
                 "{{outcome}}": f"sum by (outcome) ({_FINISHED}{{{_QUEUE}}})",
             },
             unit="ops",
+            link="/#/",
         ),
-        Panel("What waits, what runs?", {"{{state}}": _STATES}, link="/#/jobs"),
+        Panel(
+            "What waits, what runs?",
+            {"{{state}}": _STATES},
+            link="/#/jobs",
+        ),
         Panel(
             "How many of those that end fail?",
             {
@@ -83,15 +93,26 @@ OVERVIEW: Final = Dashboard(
             },
             unit="percentunit",
             limit=known.FAILURE_RATIO_HIGH.limit,
+            alerts=(
+                known.FAILURE_RATIO_HIGH,
+                known.FAILURE_RATIO_RAISED,
+            ),
             link="/#/jobs?state=failed",
         ),
-        Panel("How long do jobs wait?", _quantiles("queue_wait"), unit="s"),
+        Panel(
+            "How long do jobs wait?",
+            _quantiles("queue_wait"),
+            unit="s",
+            alerts=(known.BACKLOG_GROWING,),
+            link="/#/queues",
+        ),
         Panel(
             "How long from submit to end?",
             _quantiles("end_to_end"),
             unit="s",
             limit=known.LATENCY_HIGH.limit,
-            link=known.LATENCY_HIGH.runbook,
+            alerts=(known.LATENCY_HIGH,),
+            link="/#/",
         ),
     ),
 )
@@ -103,6 +124,7 @@ QUEUES: Final = Dashboard(
         Panel(
             "How many wait in each queue?",
             {"{{queue}}": f'queue_state:observatory_jobs:max{{state="queued",{_QUEUE}}}'},
+            alerts=(known.BACKLOG_GROWING,),
             link="/#/jobs?state=queued",
         ),
         Panel(
@@ -110,20 +132,38 @@ QUEUES: Final = Dashboard(
             {"{{queue}}": f"queue:observatory_oldest_ready_job_age_seconds:max{{{_QUEUE}}}"},
             unit="s",
             limit=known.BACKLOG_GROWING.limit,
-            link=known.BACKLOG_GROWING.runbook,
+            alerts=(
+                known.BACKLOG_GROWING,
+                known.QUEUE_PAUSED_LONG,
+            ),
+            link="/#/queues",
         ),
         Panel(
             "How much comes into each queue?",
             {"{{queue}}": f"queue:observatory_jobs_submitted:rate5m{{{_QUEUE}}}"},
             unit="ops",
+            link="/#/queues",
         ),
         Panel(
             "How much is done of each queue?",
             {"{{queue}} {{outcome}}": f"{_FINISHED}{{{_QUEUE}}}"},
             unit="ops",
+            alerts=(known.NO_PROCESSORS,),
+            link="/#/queues",
         ),
-        Panel("How long do jobs run?", _quantiles("execution"), unit="s"),
-        Panel("How long do jobs wait?", _quantiles("queue_wait"), unit="s"),
+        Panel(
+            "How long do jobs run?",
+            _quantiles("execution"),
+            unit="s",
+            link="/#/queues",
+        ),
+        Panel(
+            "How long do jobs wait?",
+            _quantiles("queue_wait"),
+            unit="s",
+            alerts=(known.BACKLOG_GROWING,),
+            link="/#/queues",
+        ),
     ),
 )
 
@@ -131,8 +171,17 @@ PROCESSORS: Final = Dashboard(
     "observatory-processors",
     "Observatory / Processors",
     (
-        Panel("Who is at work?", {"{{state}}": f"{_ONE} (observatory_workers)"}, link="/#/workers"),
-        Panel("Are there slots free?", {"{{state}}": f"{_ONE} (observatory_worker_slots)"}),
+        Panel(
+            "Who is at work?",
+            {"{{state}}": f"{_ONE} (observatory_workers)"},
+            alerts=(known.NO_PROCESSORS,),
+            link="/#/workers",
+        ),
+        Panel(
+            "Are there slots free?",
+            {"{{state}}": f"{_ONE} (observatory_worker_slots)"},
+            link="/#/workers",
+        ),
         Panel(
             "How often are attempts repeated?",
             {
@@ -140,11 +189,14 @@ PROCESSORS: Final = Dashboard(
                 "retries": f"sum ({_ONE} (rate(observatory_job_retries_total{{{_QUEUE}}}[5m])))",
             },
             unit="ops",
+            link="/#/jobs?state=retrying",
         ),
         Panel(
             "Are runs lost with their workers?",
             {"lost": f"sum ({_ONE} (increase(observatory_job_attempts_lost_total[10m])))"},
             limit=known.LEASES_EXPIRING.limit,
+            alerts=(known.LEASES_EXPIRING,),
+            link="/#/workers",
         ),
         Panel(
             "How much processor time do they take?",
@@ -153,11 +205,13 @@ PROCESSORS: Final = Dashboard(
                     'rate(process_cpu_seconds_total{job="observatory"}[5m])'
                 ),
             },
+            link="/#/workers",
         ),
         Panel(
             "How much memory?",
             {"{{service}} {{instance}}": 'process_resident_memory_bytes{job="observatory"}'},
             unit="bytes",
+            link="/#/workers",
         ),
     ),
 )
@@ -166,22 +220,38 @@ HEALTH: Final = Dashboard(
     "observatory-health",
     "Observatory / Its own health",
     (
-        Panel("Does every process answer?", {"{{service}} {{instance}}": 'up{job="observatory"}'}),
+        Panel(
+            "Does every process answer?",
+            {"{{service}} {{instance}}": 'up{job="observatory"}'},
+            alerts=(known.SERVICE_DOWN,),
+            link="/#/system",
+        ),
         Panel(
             "Does each reach its backends?",
             {"{{service}} {{backend}}": "min by (service, backend) (observatory_backend_up)"},
+            alerts=(known.BACKEND_UNREACHABLE,),
+            link="/#/system",
         ),
         Panel(
             "How much is recorded and not published?",
             {"commits": f"{_ONE} (observatory_outbox_pending)"},
+            alerts=(known.OUTBOX_STUCK,),
+            link="/#/system",
         ),
         Panel(
             "How far are the numbers behind the log?",
             {"messages": f"{_ONE} (observatory_projection_lag_messages)"},
+            alerts=(
+                known.PROJECTION_LAGGING,
+                known.NUMBERS_MISSING,
+            ),
+            link="/#/system",
         ),
         Panel(
             "What could nobody read?",
             {"dead letters": f"{_ONE} (observatory_dead_letters)"},
+            alerts=(known.DEAD_LETTERS_GROWING,),
+            link="/#/system",
         ),
         Panel(
             "How fast is HTTP answered?",
@@ -192,15 +262,19 @@ HEALTH: Final = Dashboard(
                 ),
             },
             unit="s",
+            link="/#/system",
         ),
         Panel(
             "Is what is published confirmed?",
             {"{{outcome}}": "sum by (outcome) (rate(observatory_events_published_total[5m]))"},
             unit="ops",
+            alerts=(known.OUTBOX_STUCK,),
+            link="/#/events",
         ),
         Panel(
             "Who watches live?",
             {"{{service}}": "sum by (service) (observatory_sse_clients)"},
+            link="/#/events",
         ),
     ),
 )
@@ -210,12 +284,20 @@ BACKENDS: Final = Dashboard(
     "Observatory / What it runs on",
     (
         Panel(
+            "Does every exporter answer?",
+            {"{{job}} {{instance}}": f'up{{job=~"{"|".join(rules.BACKENDS)}"}}'},
+            alerts=(rules.EXPORTER_DOWN,),
+            link="/#/system",
+        ),
+        Panel(
             "Does RabbitMQ take messages?",
             {
                 "memory alarm": "rabbitmq_alarms_memory_used_watermark",
                 "disk alarm": "rabbitmq_alarms_free_disk_space_watermark",
             },
             limit=1,
+            alerts=(rules.BROKER_ALARM,),
+            link="/#/system",
         ),
         Panel(
             "How much of what RabbitMQ stops at is left?",
@@ -228,15 +310,24 @@ BACKENDS: Final = Dashboard(
                     " / rabbitmq_disk_space_available_limit_bytes"
                 ),
             },
+            alerts=(
+                rules.BROKER_MEMORY_HIGH,
+                rules.BROKER_DISK_LOW,
+            ),
+            link="/#/system",
         ),
         Panel(
             "What has RabbitMQ delivered that is not acknowledged?",
             # Not what is ready: its plugin adds the event log to that, which grows with history.
             {"messages": "sum (rabbitmq_queue_messages_unacked)"},
+            alerts=(rules.BROKER_UNACKED,),
+            link="/#/system",
         ),
         Panel(
             "Who is connected to PostgreSQL?",
             {"{{state}}": "sum by (state) (pg_stat_activity_count)"},
+            alerts=(rules.POSTGRES_CONNECTIONS_HIGH,),
+            link="/#/system",
         ),
         Panel(
             "How far are PostgreSQL's replicas behind?",
@@ -246,26 +337,35 @@ BACKENDS: Final = Dashboard(
                 " or max (0 * pg_settings_max_connections)"
             },
             unit="bytes",
+            alerts=(rules.REPLICATION_LAGGING,),
+            link="/#/system",
         ),
         Panel(
             "How many transactions a second?",
             {"{{datname}}": "sum by (datname) (rate(pg_stat_database_xact_commit[5m]))"},
             unit="ops",
+            link="/#/system",
         ),
         Panel(
             "How much memory does Redis use?",
             {"{{instance}}": "redis_memory_used_bytes"},
             unit="bytes",
+            alerts=(rules.REDIS_MEMORY_HIGH,),
+            link="/#/system",
         ),
         Panel(
             "Does Redis throw keys away?",
             {"{{instance}}": "rate(redis_evicted_keys_total[5m])"},
             unit="ops",
+            alerts=(rules.REDIS_EVICTING,),
+            link="/#/system",
         ),
         Panel(
             "How many requests come through the edge?",
             {"{{instance}}": "rate(nginx_http_requests_total[5m])"},
             unit="reqps",
+            alerts=(rules.EDGE_UNAVAILABLE,),
+            link="/#/system",
         ),
         Panel(
             "Does the edge drop connections?",
@@ -276,6 +376,8 @@ BACKENDS: Final = Dashboard(
                     " - sum (rate(nginx_connections_handled[5m]))"
                 ),
             },
+            alerts=(rules.EDGE_UNAVAILABLE,),
+            link="/#/system",
         ),
     ),
 )
@@ -328,7 +430,9 @@ def _panel(number: int, panel: Panel, x: int, y: int, page: str) -> dict[str, An
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     if panel.limit is not None:
         steps.append({"color": "red", "value": panel.limit})
-    links = [{"title": "Show in the Observatory", "url": f"{page}{panel.link}"}]
+    links = [{"title": rule.name, "url": f"{page}{rule.runbook}"} for rule in panel.alerts]
+    if panel.link:
+        links.append({"title": "Show in the Observatory", "url": f"{page}{panel.link}"})
     return {
         "id": number,
         "type": "timeseries",
@@ -336,7 +440,7 @@ def _panel(number: int, panel: Panel, x: int, y: int, page: str) -> dict[str, An
         "description": panel.about,
         "datasource": _SOURCE,
         "gridPos": {"x": x, "y": y, "w": _WIDTH, "h": _HEIGHT},
-        "links": links if panel.link else [],
+        "links": links,
         "fieldConfig": {
             "defaults": {
                 "unit": panel.unit,
