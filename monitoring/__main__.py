@@ -5,6 +5,7 @@ python -m monitoring [--check] [--page http://127.0.0.1:8080]
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from monitoring import dashboards, scraping
 from monitoring.rules import rules
 
 HERE: Final = Path(__file__).parent
+_BASE: Final = re.compile(
+    r"https?://([\w.~%-]+|\[[\da-f:.]+\])(:\d+)?(/[\w.~%/+@:-]*)?", re.IGNORECASE | re.ASCII
+)
 _HEAD: Final = "# Written by `python -m monitoring`; change monitoring/*.py instead.\n"
 
 
@@ -44,11 +48,26 @@ def dumped(document: Any) -> str:
     return yaml.safe_dump(document, sort_keys=False, width=100)
 
 
+def _address(text: str) -> str:
+    """A base URL; what is written after it begins with a slash.
+
+    Raises:
+        argparse.ArgumentTypeError: a browser would not open it as a page.
+    """
+    if not _BASE.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text[:100]!r} is no address of a page; give one such as https://jobs.example.com"
+        )
+    return text.rstrip("/")
+
+
 def main() -> int:
     """Write or check; 1 where a file is not as it would be written."""
     parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
-    parser.add_argument("--page", default="http://127.0.0.1:8080", help="where the page is served")
+    parser.add_argument(
+        "--page", type=_address, default="http://127.0.0.1:8080", help="where the page is served"
+    )
     given = parser.parse_args()
     stale: list[str] = []
     for path, text in files(given.page):

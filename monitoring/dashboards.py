@@ -53,6 +53,7 @@ def _quantiles(measure: str) -> dict[str, str]:
 
 
 _QUEUE: Final = 'queue=~"$queue"'
+_WORK_QUEUES: Final = r"observatory\\.work\\..+"
 _STATES: Final = f"sum by (state) (queue_state:observatory_jobs:max{{{_QUEUE}}})"
 _FINISHED: Final = "queue_outcome:observatory_jobs_finished:rate5m"
 
@@ -317,8 +318,19 @@ BACKENDS: Final = Dashboard(
             link="/#/system",
         ),
         Panel(
+            "How much work waits in each of RabbitMQ's queues?",
+            {
+                "{{queue}}": (
+                    "topk(20, max by (queue, namespace) (rabbitmq_detailed_queue_messages_ready"
+                    f'{{queue=~"{_WORK_QUEUES}"}}))'
+                )
+            },
+            about="Messages, each of which names one job or many; of the fullest twenty queues.",
+            alerts=(known.BACKLOG_GROWING,),
+            link="/#/queues",
+        ),
+        Panel(
             "What has RabbitMQ delivered that is not acknowledged?",
-            # Not what is ready: its plugin adds the event log to that, which grows with history.
             {"messages": "sum (rabbitmq_queue_messages_unacked)"},
             alerts=(rules.BROKER_UNACKED,),
             link="/#/system",

@@ -24,6 +24,7 @@ BACKENDS: Final = ("rabbitmq", "postgres", "redis", "nginx")
 """How they call what the system runs on."""
 
 _RATIOS: Final = (known.FAILURE_RATIO_HIGH, known.FAILURE_RATIO_RAISED)
+_WHOLE: Final = 'printf "%.0f"'
 _SHOWN_AS: Final = {
     known.BACKLOG_GROWING.name: "humanizeDuration",
     known.LATENCY_HIGH.name: "humanizeDuration",
@@ -36,6 +37,10 @@ _SHOWN_AS: Final = {
     "ObservatoryRedisMemoryHigh": "humanizePercentage",
     "ObservatoryPostgresReplicationLagging": "humanize1024",
     known.FAILURE_RATIO_RAISED.name: "humanizePercentage",
+    # An increase is extrapolated, and nobody loses 3.004 runs.
+    known.LEASES_EXPIRING.name: _WHOLE,
+    known.DEAD_LETTERS_GROWING.name: _WHOLE,
+    "ObservatoryBrokerUnacked": _WHOLE,
 }
 
 # What several processes tell of the same thing counts once.

@@ -15,6 +15,20 @@ PORTS: Final[Mapping[str, int]] = {
 }
 """Ports of the services in the examples; `file_sd` takes any others. Where `observatory up`
 listens, the edge does: links to runbooks lead there in every shape."""
+QUEUES_JOB: Final = "rabbitmq-queues"
+"""The second scrape of RabbitMQ, queue by queue."""
+
+_QUEUES: Final[Mapping[str, Any]] = {
+    "job_name": QUEUES_JOB,
+    "metrics_path": "/metrics/detailed",
+    "params": {"family": ["queue_coarse_metrics"]},
+    # The log is a queue, too, and its depth grows with history; and a broker may serve others.
+    "metric_relabel_configs": [
+        {"source_labels": ["queue"], "regex": r"observatory\.work\..+", "action": "keep"}
+    ],
+}
+"""The sum over all queues, which is all that its other answer tells, says nothing about ours."""
+
 KEY_FILE: Final = "/etc/prometheus/secrets/observatory-key"
 
 
@@ -42,8 +56,11 @@ def prometheus(
     found = {"observatory": named} | {
         job: [{"targets": list(addresses)}] for job, addresses in (others or {}).items()
     }
+    scrapes = _static(found)
+    if brokers := found.get("rabbitmq"):
+        scrapes.append({**_QUEUES, "static_configs": brokers})
     return _configuration(
-        interval, rules, [{"static_configs": [{"targets": [alertmanager]}]}], _static(found)
+        interval, rules, [{"static_configs": [{"targets": [alertmanager]}]}], scrapes
     )
 
 
@@ -75,6 +92,8 @@ def services() -> dict[str, Any]:
         {"job_name": job, "file_sd_configs": [{"files": [f"backends/{job}.yml"]}]}
         for job in BACKENDS
     ]
+    brokers = [{"files": ["backends/rabbitmq.yml"]}]
+    found["scrape_configs"].append({**_QUEUES, "file_sd_configs": brokers})
     return found
 
 
@@ -97,6 +116,7 @@ def compose() -> dict[str, Any]:
         {"job_name": job, **found([name], int(port))}
         for job, (name, _, port) in ((j, at.partition(":")) for j, at in exporters.items())
     ]
+    backends.append({**_QUEUES, **found(["rabbitmq"], 15692)})
     alertmanager = {"static_configs": [{"targets": ["alertmanager:9093"]}]}
     return _configuration(f"{INTERVAL_S}s", "rules.yml", [alertmanager], [ours, *backends])
 
@@ -138,12 +158,24 @@ def kubernetes() -> dict[str, Any]:
             named("__meta_kubernetes_pod_name", "pod"),
         ],
     }
+    queues = {
+        **_QUEUES,
+        "kubernetes_sd_configs": [{"role": "pod"}],
+        "relabel_configs": [
+            keep(f"{prefix}_part_of", "observatory"),
+            keep(f"{prefix}_component", "rabbitmq"),
+            keep("__meta_kubernetes_pod_container_port_name", "metrics"),
+            keep("__meta_kubernetes_pod_phase", "Pending|Running"),
+            named("__meta_kubernetes_namespace", "namespace"),
+            named("__meta_kubernetes_pod_name", "pod"),
+        ],
+    }
     # Each replica by itself: they gossip, and nothing may balance between them.
     found = {"kubernetes_sd_configs": [{"role": "endpoints"}], "relabel_configs": [
         keep("__meta_kubernetes_service_name", "alertmanager"),
         keep("__meta_kubernetes_endpoint_port_name", "http"),
     ]}  # fmt: skip
-    return _configuration(f"{INTERVAL_S}s", "rules.yml", [found], [pods, backends])
+    return _configuration(f"{INTERVAL_S}s", "rules.yml", [found], [pods, backends, queues])
 
 
 def _jobs_of_components(source: str) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from cluster import NOT_HERE, Cluster
 from rendering import rendered
 
 from monitoring.rules import BACKENDS
+from monitoring.scraping import QUEUES_JOB
 from real import environment, until
 
 pytestmark = pytest.mark.slow
@@ -107,7 +108,7 @@ def test_prometheus_finds_all_that_tells_of_itself_and_may_read_it(cluster: Clus
             one["metric"].get("service", one["metric"]["job"]): one["value"][1] for one in found
         }
 
-    wanted = {"gateway", "processor", "metrics-engine", "read-model", *BACKENDS}
+    wanted = {"gateway", "processor", "metrics-engine", "read-model", *BACKENDS, QUEUES_JOB}
     # It asks each a quarter of a minute after the last time.
     until(lambda: up() == dict.fromkeys(wanted, "1"), timeout_s=40, why=lambda: str(up()))
 

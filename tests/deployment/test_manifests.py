@@ -306,7 +306,7 @@ def test_whatever_the_rules_ask_for_is_scraped(overlay: str) -> None:
         rules: list[Any] = monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]
         ways = [(one.get("regex", "(.*)"), one.get("replacement", "$1")) for one in rules]
     else:
-        _, backends = scraping.kubernetes()["scrape_configs"]
+        _, backends, _ = scraping.kubernetes()["scrape_configs"]
         rules = [one for one in backends["relabel_configs"] if one.get("target_label") == "job"]
         ways = [(one.get("regex", "(.*)"), one.get("replacement", "$1")) for one in rules]
 

@@ -14,7 +14,10 @@ from development import installation
 from monitoring import dashboards, scraping
 from monitoring import rules as written
 from monitoring.__main__ import HERE, dumped, files
+from observatory.backends.rabbitmq.topology import DEAD, PARKED, STREAM, work_queue
 from observatory.core import alert as known
+from observatory.core.alert import AlertRule
+from observatory.core.job_type import PRIORITIES
 
 ROOT = HERE.parent
 QUEUE = 'queue="default",job_type="email.send"'
@@ -391,6 +394,34 @@ def test_who_changed_a_file_by_hand_is_told(tmp_path: Path) -> None:
     assert "prometheus/rules.yml" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "page",
+    ["javascript:alert(1)", "data:text/html,x", "jobs.example.com", "ftp://x", "http://", "http://[",
+     "https://x?y=1", "https://x/#y", 'https://x"onclick', "https://x y"],
+)  # fmt: skip
+def test_a_page_is_at_an_address_that_a_browser_opens(page: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "monitoring", "--check", "--page", page],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "give one such as https://" in done.stderr
+
+
+def test_a_slash_at_the_end_of_the_pages_address_is_not_doubled() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "monitoring", "--check", "--page", "http://127.0.0.1:8080/"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     always = {known.WATCHDOG.name}
     assert {case.alert for case in CASES if case.fires} == set(written.names())
@@ -462,6 +493,58 @@ def test_an_alert_says_what_is_wrong_since_when_and_where_to_read_on(tmp_path: P
     )
 
 
+@pytest.mark.parametrize(
+    ("alert", "series", "told"),
+    [
+        (
+            known.LEASES_EXPIRING,
+            {engine("job_attempts_lost_total", f"{QUEUE},"): "0x54 3x6"},
+            "3 runs were lost with their workers",
+        ),
+        (
+            known.DEAD_LETTERS_GROWING,
+            {engine("dead_letters"): "0x54 3x6"},
+            "3 messages were laid aside as unreadable",
+        ),
+        (
+            written.BROKER_UNACKED,
+            {'rabbitmq_queue_messages_unacked{instance="r"}': "1234x60"},
+            "1234 messages were delivered and not acknowledged for a quarter of an hour",
+        ),
+    ],
+    ids=lambda one: one.name if isinstance(one, AlertRule) else "",
+)
+def test_what_is_counted_is_told_in_whole_numbers(
+    alert: AlertRule, series: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    (rule,) = (
+        one
+        for group in yaml.safe_load((HERE / "prometheus/rules.yml").read_text())["groups"]
+        for one in group["rules"]
+        if one.get("alert") == alert.name
+    )
+    labels = {"severity": alert.severity.value}
+    if "observatory" in next(iter(series)):
+        labels["job"] = "observatory"
+    annotations = {
+        "summary": told,
+        "description": rule["annotations"]["description"],
+        "runbook_url": rule["annotations"]["runbook_url"],
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [
+            {
+                "alertname": alert.name,
+                "eval_time": "1h",
+                "exp_alerts": [{"exp_labels": labels, "exp_annotations": annotations}],
+            }
+        ],
+    }
+    promtool_test(tmp_path, [test])
+
+
 def test_panels_of_what_nobody_tells_of_are_empty(tmp_path: Path) -> None:
     (board,) = (one for one in dashboards.ALL if one.uid == "observatory-backends")
     exprs = [expr for panel in board.panels for expr in panel.queries.values()]
@@ -477,6 +560,26 @@ def test_panels_of_what_nobody_tells_of_are_empty(tmp_path: Path) -> None:
 def test_no_panel_counts_the_event_log_as_waiting_work() -> None:
     exprs = [e for one in dashboards.ALL for panel in one.panels for e in panel.queries.values()]
     assert not [expr for expr in exprs if re.search(r"rabbitmq_queue_messages(_ready)?\b", expr)]
+    by_queue = [expr for expr in exprs if "rabbitmq_detailed_queue_messages" in expr]
+    assert len(by_queue) == 1
+    (pattern,) = re.findall(r'queue=~"([^"]*)"', by_queue[0])
+    chosen = re.compile(pattern.replace(r"\\", "\\"))
+    for priority in PRIORITIES:
+        assert chosen.fullmatch(work_queue("default", priority))
+    assert not [name for name in (STREAM, DEAD, PARKED) if chosen.fullmatch(name)]
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [scraping.services(), scraping.compose(), scraping.kubernetes()],
+    ids=["services", "compose", "kubernetes"],
+)
+def test_work_is_scraped_queue_by_queue_and_the_log_is_not(configuration: dict[str, Any]) -> None:
+    (job,) = (one for one in configuration["scrape_configs"] if "params" in one)
+    (kept,) = job["metric_relabel_configs"]
+    assert (kept["source_labels"], kept["action"]) == (["queue"], "keep")
+    assert re.fullmatch(kept["regex"], work_queue("default", "high"))
+    assert not [name for name in (STREAM, DEAD, PARKED, "") if re.fullmatch(kept["regex"], name)]
 
 
 def promtool_test(folder: Path, tests: list[dict[str, Any]]) -> None:
