@@ -5,7 +5,13 @@ import sys
 import pytest
 
 from observatory.core.errors import ConfigurationError
-from observatory.runtime.tracing import active, current_ids, exporting, wanted_exporters
+from observatory.runtime.tracing import (
+    active,
+    check_sampler,
+    current_ids,
+    exporting,
+    wanted_exporters,
+)
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 TRACES = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}
@@ -41,6 +47,44 @@ def test_the_environment_decides(environment: dict[str, str], exporters: list[st
 def test_a_protocol_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="http/json"):
         wanted_exporters({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
+
+
+@pytest.mark.parametrize(
+    ("named", "share", "wrong"),
+    [
+        ("", "", None),
+        ("parentbased_traceidratio", "0.1", None),
+        ("TraceIdRatio", "1", None),
+        ("always_off", "whatever", None),
+        ("traceidratio", "", None),
+        ("bogus", "", "OTEL_TRACES_SAMPLER: 'bogus' is not known; use always_off, always_on"),
+        ("traceidratio", "10%", "OTEL_TRACES_SAMPLER_ARG: '10%' is no share"),
+        ("parentbased_traceidratio", "10", "a number from 0 to 1"),
+        ("traceidratio", "nan", "a number from 0 to 1"),
+    ],
+)
+def test_a_sampler_that_does_not_exist_is_refused(
+    named: str, share: str, wrong: str | None
+) -> None:
+    environment = {"OTEL_TRACES_SAMPLER": named, "OTEL_TRACES_SAMPLER_ARG": share}
+    if wrong is None:
+        check_sampler(environment)
+        return
+    with pytest.raises(ConfigurationError, match=wrong):
+        check_sampler(environment)
+
+
+@pytest.mark.anyio
+async def test_a_process_asks_for_its_sampler_before_it_traces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "bogus")
+
+    with pytest.raises(ConfigurationError, match="bogus"):
+        async with exporting("observatory"):
+            raise AssertionError("it began, and would keep every trace")
+    assert active() is None
 
 
 @pytest.mark.anyio

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _EXPORTER_OF_PROTOCOL: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+_SAMPLERS: Final = frozenset(
+    {
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    }
+)
 _FLUSH_S: Final = 5.0
 """How long the last spans may take to be sent: a collector that is away must not keep a process
 from ending."""
@@ -101,6 +111,36 @@ def _of_protocol(environment: Mapping[str, str]) -> str:
     return _EXPORTER_OF_PROTOCOL[protocol]
 
 
+def check_sampler(environment: Mapping[str, str]) -> None:
+    """See that the traces that are to be kept are named by what there is.
+
+    OpenTelemetry itself would warn, and keep them all: that is a bill, where a part was meant.
+
+    Raises:
+        ConfigurationError: there is no such sampler, or its share is none.
+    """
+    named = environment.get("OTEL_TRACES_SAMPLER", "").strip().lower()
+    if not named:
+        return
+    if named not in _SAMPLERS:
+        raise ConfigurationError(
+            f"OTEL_TRACES_SAMPLER: {named[:100]!r} is not known; use {', '.join(sorted(_SAMPLERS))}"
+        )
+    share = environment.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
+    if share and named.endswith("traceidratio") and not _is_share(share):
+        raise ConfigurationError(
+            f"OTEL_TRACES_SAMPLER_ARG: {share[:100]!r} is no share of the traces; "
+            "use a number from 0 to 1, such as 0.1"
+        )
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
+
+
 def _provider(exporters: list[str], service: str) -> "TracerProvider":
     try:
         from opentelemetry import trace
@@ -113,6 +153,7 @@ def _provider(exporters: list[str], service: str) -> "TracerProvider":
 
     if isinstance(found := trace.get_tracer_provider(), TracerProvider):
         return found  # the program was started by opentelemetry-instrument, or set its own
+    check_sampler(os.environ)
     made = [_exporter(name) for name in exporters]
     about = {"service.version": __version__, "service.instance.id": str(uuid.uuid4())}
     resource = Resource(about).merge(Resource.create())
