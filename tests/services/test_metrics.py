@@ -340,3 +340,29 @@ async def test_each_system_of_a_process_tells_of_itself(
 
         await until(counted)
         assert await told(other) == 0
+
+
+@pytest.mark.parametrize(
+    ("accepted", "compressed"),
+    [
+        ("gzip", True),
+        ("identity, GZIP;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("identity", False),
+        ("", False),
+        ("not-gzip", False),
+    ],
+)
+@embedded_only
+async def test_a_scrape_is_compressed_for_those_who_take_it(
+    tmp_path: Path, empty_database: Path, accepted: str, compressed: bool
+) -> None:
+    async with served(quick(), tmp_path, empty_database) as system:
+        answer = await system.http.get("/metrics", headers={"Accept-Encoding": accepted})
+
+    assert answer.headers.get("Content-Encoding") == ("gzip" if compressed else None)
+    assert "Accept-Encoding" in answer.headers["Vary"]
+    assert Scraped(answer.text).value("backend_up", backend="store") == 1
+    if compressed:
+        assert int(answer.headers["Content-Length"]) < len(answer.content) / 3
