@@ -27,8 +27,8 @@ class Known(msgspec.Struct, frozen=True):
     alerts: tuple[Alert, ...] = ()
     looked_at: int | None = None
     """When the source was asked last and answered; None before that."""
-    silenced: int | None = None
-    """How many more fire and are silenced; None where nobody can silence."""
+    silenced: int = 0
+    """How many more fire and are silenced; none where nobody can silence."""
     detail: str | None = None
     """Why there may be alerts that are not told of."""
 
@@ -88,7 +88,6 @@ class AlertsElsewhere:
 def shown(known: Known, now: int) -> dict[str, Any]:
     """The body of ``GET /alerts``; critical ones first, then the longest lasting."""
     order = {"critical": 0, "warning": 1, "info": 2}
-    silenced = {} if known.silenced is None else {"silenced": known.silenced}
     alerts = sorted(known.alerts, key=lambda a: (order.get(a.severity, 3), a.since, a.name))
     return {
         "items": [
@@ -108,6 +107,6 @@ def shown(known: Known, now: int) -> dict[str, Any]:
         "source": known.source,
         "sourceAsOf": optional_rfc3339(known.looked_at),
         "ageSeconds": seconds_between(known.looked_at, now),
-        **silenced,
+        "silenced": known.silenced,
         "detail": known.detail,
     }
