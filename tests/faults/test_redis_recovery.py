@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,14 @@ from observatory.core.aggregates import RESOLUTIONS_S, Deltas, Position
 from observatory.core.errors import AggregatesUnavailable, PositionMismatch
 from observatory.core.instant import MICROSECONDS
 from observatory.core.lifecycle import State
+from observatory.services.read_model.freshness import Clock, Freshness
+from observatory.services.read_model.stats import Statistics
+from services.embedding import bench
 
 pytestmark = pytest.mark.anyio
 
 NOW_S = 1_800_000_000
+FRESH = Freshness(NOW_S * MICROSECONDS, 10, 0.0, complete=True, rebuilding=False)
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +268,61 @@ async def test_a_frozen_server_is_an_error_in_bounded_time(
     assert position is not None
     assert await counted(impatient) == 5 + (position.offset - 10)
     await impatient.close()
+
+
+async def test_a_view_waits_for_a_frozen_server_less_long_and_only_once(
+    server: RedisServer, aggregates: RedisAggregates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aggregates_module, "_ANSWER_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(aggregates_module, "_VIEW_TIMEOUT_S", 0.5)
+    impatient = RedisAggregates(server.url())
+    await impatient.replace(at(10), jobs(5))
+    pid = int(server.cli("INFO", "server").partition("process_id:")[2].split()[0])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for ask, within_s in (
+            (impatient.states, 1.5),
+            (lambda: impatient.changes(60, 0, None), 1.5),
+            (impatient.position, 3.5),  # by the limit of an answer; repeated it would be twice that
+        ):
+            began = time.monotonic()
+            with pytest.raises(AggregatesUnavailable):
+                await ask()
+            assert time.monotonic() - began < within_s
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert await answered(impatient.position) == at(10)
+    assert await counted(impatient) == 5
+    await impatient.close()
+
+
+async def test_statistics_of_a_frozen_server_are_refused_in_five_seconds_or_so(
+    server: RedisServer, aggregates: RedisAggregates, tmp_path: Path, empty_database: Path
+) -> None:
+    await aggregates.replace(at(10), jobs(5))
+    async with bench(tmp_path, empty_database) as on:
+        clock = Clock(on.store, on.spine, aggregates)
+        told = Statistics(aggregates, on.store)
+        pid = int(server.cli("INFO", "server").partition("process_id:")[2].split()[0])
+
+        async def refused() -> float:
+            began = time.monotonic()
+            with pytest.raises(AggregatesUnavailable):
+                await told.series(await clock.freshness(), 900, 5, None, None)
+            return time.monotonic() - began
+
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            # Those who ask at once wait side by side, and not one after another.
+            took = await asyncio.gather(*(refused() for _ in range(5)))
+            began = time.monotonic()
+            with pytest.raises(AggregatesUnavailable):
+                await told.stats(await clock.freshness(), 900)
+            alone_s = time.monotonic() - began
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert max(took) < 6.5
+        assert alone_s < 6.5
+
+        # They come back by themselves.
+        assert (await answered(lambda: told.stats(FRESH, 900)))["states"]["queued"] == 5

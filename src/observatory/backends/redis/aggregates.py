@@ -4,6 +4,7 @@ Redis may lose everything, or its last second: the position goes with the sums, 
 engine notices, and goes on from where they are or rebuilds them from the store.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Collection, Iterable, Iterator
 from functools import lru_cache
@@ -17,6 +18,7 @@ import uuid_utils
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from observatory.backends.redis import scripts
 from observatory.core.aggregates import (
@@ -46,6 +48,8 @@ _log = structlog.get_logger(__name__)
 _PREFIX: Final = "{observatory}:"
 _CONNECT_TIMEOUT_S: Final = 2.0
 _ANSWER_TIMEOUT_S: Final = 5.0
+_VIEW_TIMEOUT_S: Final = 3.0
+"""Of what a person waits for, who has waited two seconds for its age before."""
 
 _BUILT_WITHIN_S: Final = 3600
 """A generation that was begun and never shown goes after this."""
@@ -91,13 +95,14 @@ class RedisAggregates:
             url: `redis://` or `rediss://`, with user and password where they are needed.
         """
         # Repeated once, since a connection that was idle may have died: every script is safe to
-        # run twice. A cancelled command drops its connection, so no answer is left in one.
+        # run twice. Not where no answer came in time: a server that hangs would be waited for
+        # twice. A cancelled command drops its connection, so no answer is left in one.
         self._redis: Any = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - keyword arguments
             url,
             decode_responses=True,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
             socket_timeout=_ANSWER_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 1),
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )
         self._apply = self._redis.register_script(scripts.APPLY)
         self._fill = self._redis.register_script(scripts.FILL)
@@ -160,7 +165,7 @@ class RedisAggregates:
 
     async def states(self) -> tuple[list[StateCount], int]:
         """See `Aggregates.states`."""
-        counts, offset = await _answered(self._states(keys=[_PREFIX]))
+        counts, offset = await _answered(self._states(keys=[_PREFIX]), _VIEW_TIMEOUT_S)
         found = [StateCount(*_decode_state(name), int(n)) for name, n in _pairs(counts)]
         return found, int(offset)
 
@@ -179,27 +184,31 @@ class RedisAggregates:
 
     async def changes(self, resolution_s: int, since_s: int, mark: Mark | None) -> Changes:
         """See `Aggregates.changes`."""
-        found = await self._series(resolution_s, since_s, mark)
+        # Of the lifetime everything is read at once, and a scrape has a limit of its own.
+        within_s = None if resolution_s == ALL_TIME else _VIEW_TIMEOUT_S
+        found = await self._series(resolution_s, since_s, mark, within_s)
         return Changes(Mark("", 0), anew=True, buckets={}) if found is None else found
 
-    async def _series(self, width: int, since_s: int, mark: Mark | None) -> Changes | None:
+    async def _series(
+        self, width: int, since_s: int, mark: Mark | None, within_s: float | None = None
+    ) -> Changes | None:
         known = mark or Mark("", 0)
         while True:
             arguments = [width, since_s, known.generation, known.offset]
-            found = await _answered(self._changed(keys=[_PREFIX], args=arguments))
+            found = await _answered(self._changed(keys=[_PREFIX], args=arguments), within_s)
             if found is None:
                 return None
             generation, offset, starts = found
             if width == ALL_TIME:
                 starts = ["0"] if since_s <= 0 else []
             # Another generation that is shown meanwhile takes this one away: then from the start.
-            buckets = await self._buckets(generation, width, starts)
+            buckets = await self._buckets(generation, width, starts, within_s)
             if buckets is not None:
                 here = Mark(generation, int(offset or 0))
                 return Changes(here, anew=generation != known.generation, buckets=buckets)
 
     async def _buckets(
-        self, generation: str, width: int, starts: list[str]
+        self, generation: str, width: int, starts: list[str], within_s: float | None
     ) -> dict[int, list[tuple[Measure, int]]] | None:
         # A few at a time, for a day of them would hold up everybody else.
         buckets: dict[int, list[tuple[Measure, int]]] = {}
@@ -208,7 +217,7 @@ class RedisAggregates:
             # Of the lifetime there is one bucket, whose key has no start.
             keys = [f"{width}:{start}" for start in some] if width != ALL_TIME else [str(ALL_TIME)]
             arguments = [generation, *keys]
-            text = await _answered(self._read(keys=[_PREFIX], args=arguments))
+            text = await _answered(self._read(keys=[_PREFIX], args=arguments), within_s)
             if text is None:
                 return None
             for start, flat in zip(some, _decode_buckets(text), strict=True):
@@ -225,9 +234,14 @@ class RedisAggregates:
         await self._redis.aclose()
 
 
-async def _answered(asked: Awaitable[T]) -> T:
+async def _answered(asked: Awaitable[T], within_s: float | None = None) -> T:
     try:
-        return await asked
+        async with asyncio.timeout(within_s):
+            return await asked
+    except TimeoutError as error:
+        raise AggregatesUnavailable(
+            "Redis does not serve the aggregates: no answer in time", retry_after_s=1
+        ) from error
     except (RedisError, OSError) as error:
         raise AggregatesUnavailable(
             f"Redis does not serve the aggregates: {error}", retry_after_s=1

@@ -5,10 +5,13 @@ for every answer would take longer than anyone should wait for a page that asks 
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Iterable
 from typing import Final
 
 from observatory.core.aggregates import Aggregates, Mark, Measure
+from observatory.core.errors import AggregatesUnavailable
 
 Rows = list[tuple[Measure, int]]
 
@@ -44,14 +47,27 @@ class Buckets:
         self._rows: dict[int, Rows] = {}
         self._sums: dict[int, _Sum] = {}
         self._reading = asyncio.Lock()
+        self._refused_at = -math.inf
 
     async def refresh(self, now_s: int, window_s: int) -> None:
-        """Learn what has changed in a window that ends now."""
+        """Learn what has changed in a window that ends now.
+
+        Raises:
+            AggregatesUnavailable: they do not answer, or have not answered who asked before.
+        """
+        asked_at = time.monotonic()
         async with self._reading:
+            if self._refused_at > asked_at:
+                # Whoever waited for that has waited enough; one after another would wait for hours.
+                raise AggregatesUnavailable("the aggregates do not answer", retry_after_s=1)
             if window_s > self._depth_s:
                 self._depth_s, self._mark = window_s, None
             first_s = self.first(now_s, self._depth_s)
-            changes = await self._aggregates.changes(self._width_s, first_s, self._mark)
+            try:
+                changes = await self._aggregates.changes(self._width_s, first_s, self._mark)
+            except AggregatesUnavailable:
+                self._refused_at = time.monotonic()
+                raise
             if changes.anew:
                 self._rows.clear()
                 self._sums.clear()
