@@ -18,6 +18,7 @@ from observatory.backends.rabbitmq.topology import DEAD, PARKED, STREAM, work_qu
 from observatory.core import alert as known
 from observatory.core.alert import AlertRule
 from observatory.core.job_type import PRIORITIES
+from observatory.runtime.metrics import ANSWER_WITHIN_S
 
 ROOT = HERE.parent
 QUEUE = 'queue="default",job_type="email.send"'
@@ -632,6 +633,14 @@ def test_prometheus_accepts_the_file_for_containers(name: str, tmp_path: Path) -
     file.write_text(dumped(configuration))
     (tmp_path / "rules.yml").write_text((HERE / "prometheus/rules.yml").read_text())
     promtool("check", "config", str(file))
+
+
+def test_a_scrape_has_time_to_tell_of_a_backend_that_hangs() -> None:
+    # Prometheus waits for ten seconds, or for its interval where that is shorter.
+    assert min(10, scraping.INTERVAL_S) > ANSWER_WITHIN_S * 1.5
+    guide = " ".join((ROOT / "docs/guide/monitoring.md").read_text().split())
+    assert f"the files have {scraping.INTERVAL_S} s" in guide
+    assert f"with one of {ANSWER_WITHIN_S:g} s or less" in guide
 
 
 @pytest.mark.parametrize("factor", [1, 60])

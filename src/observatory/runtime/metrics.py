@@ -23,7 +23,7 @@ SERIES_MAX: Final = 200
 """Names with series of their own, whether pairs of queue and job type or queues. All others are
 told as one, or not at all, so that a scrape costs no more whatever names there ever were."""
 
-_ANSWER_WITHIN_S: Final = 5.0
+ANSWER_WITHIN_S: Final = 5.0
 """Prometheus waits ten seconds for all of a scrape, unless it is told otherwise."""
 
 
@@ -36,7 +36,7 @@ class Scrape:
     async def ask(self, backend: str, question: Awaitable[T]) -> T | None:
         """The answer of a backend, or None where it gives none in time."""
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN_S):
+            async with asyncio.timeout(ANSWER_WITHIN_S):
                 answer = await question
         except (ObservatoryError, TimeoutError):
             self.up[backend] = False
