@@ -1,12 +1,15 @@
 """A real nginx with the edge's configuration in front of real services: one origin for all."""
 
 import json
+import os
 import re
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +18,11 @@ import httpx
 import jsonschema
 import pytest
 
+from development.installation import nginx
 from development.nginx import EDGE, Certificate, NginxServer
 from development.process import free_port
+from docs.documents import blocks
+from observatory.client import Client
 from real import running_service, until
 
 pytestmark = pytest.mark.slow
@@ -272,29 +278,21 @@ def test_what_a_service_answers_is_left_as_it_is(http: httpx.Client) -> None:
         assert "nginx/" not in one.headers["server"]
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """Signed by itself."""
-    folder = tmp_path_factory.mktemp("certificate")
+def signed_by_itself(folder: Path) -> Certificate:
+    folder.mkdir(exist_ok=True)
     made = Certificate(folder / "tls.crt", folder / "tls.key")
     subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *(
-                "-nodes",
-                "-days",
-                "1",
-                "-subj",
-                "/CN=edge",
-                "-addext",
-                "subjectAltName=IP:127.0.0.1",
-            ),
-            *("-out", made.chain, "-keyout", made.key),
-        ],
-        check=True,
-        capture_output=True,
-    )
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-days", "1", "-subj", f"/CN={folder.name}", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-out", made.chain, "-keyout", made.key],
+        check=True, capture_output=True,
+    )  # fmt: skip
     return made
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return signed_by_itself(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="module")
@@ -346,6 +344,95 @@ def test_only_tls_that_is_fit_to_use_is_spoken(
         assert spoken(tls_edge, certificate, version) == "h2"
     with pytest.raises((ssl.SSLError, ConnectionError)):
         spoken(tls_edge, certificate, ssl.TLSVersion.TLSv1_1)
+
+
+def reloaded(edge: NginxServer) -> bool:
+    """The commands of the document for operators, as they are written there; whether all succeed."""
+    keys = blocks(ROOT / "docs" / "operations" / "keys.md")
+    (told,) = (block.text for block in keys if block.mark == "reload")
+    done = subprocess.run(
+        ["bash", "-eu", "-c", told.replace("/run/edge", str(edge.folder))],
+        env=dict(os.environ) | {"PATH": f"{nginx().parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        timeout=30,
+    )
+    return done.returncode == 0
+
+
+def test_a_new_certificate_is_served_after_a_reload_and_no_request_fails(
+    services: Services, tmp_path: Path
+) -> None:
+    first, second = (signed_by_itself(tmp_path / name) for name in ("first", "second"))
+    held = Certificate(tmp_path / "tls.crt", tmp_path / "tls.key")
+    trust = ssl.create_default_context(cadata=first.chain.read_text() + second.chain.read_text())
+    ended = threading.Event()
+
+    def put(chain: Path, key: Path) -> None:
+        held.chain.write_text(chain.read_text())
+        held.key.write_text(key.read_text())
+
+    def served() -> str:
+        at = httpx.URL(edge.url())
+        return ssl.get_server_certificate((at.host, at.port or 443), timeout=10)
+
+    def connecting_anew(answered: list[int]) -> None:
+        item = {"type": "double", "payload": {"n": 1}}
+        while not ended.is_set():
+            with httpx.Client(base_url=edge.url(), verify=trust, trust_env=False) as client:
+                assert client.post("/jobs", json=item).status_code == 202
+            with httpx.Client(base_url=edge.url(), verify=trust, trust_env=False) as client:
+                assert client.get("/jobs?limit=1").status_code == 200
+            answered[0] += 1
+
+    def on_one_connection(answered: list[int]) -> None:
+        with Client(edge.url(), transport=httpx.HTTPTransport(verify=trust)) as client:
+            while not ended.is_set():
+                client.submit("double", n=1)
+                answered[0] += 1
+
+    put(*first)
+    at = (services.gateway, services.read_model)
+    with (
+        NginxServer(services.folder / "rotated", *at, certificate=held) as edge,
+        httpx.Client(base_url=edge.url(), verify=trust, trust_env=False, timeout=20) as http,
+        http.stream("GET", "/events/stream") as stream,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        lines = stream.iter_lines()
+        next(lines)
+        counts = [[0], [0], [0]]
+        clients = (connecting_anew, connecting_anew, on_one_connection)
+        load = [threads.submit(*one) for one in zip(clients, counts, strict=True)]
+
+        def under_load() -> None:
+            """Each client has been answered some more."""
+            wanted = [count[0] + 3 for count in counts]
+            until(
+                lambda: (
+                    any(one.done() for one in load)
+                    or all(count[0] >= more for count, more in zip(counts, wanted, strict=True))
+                )
+            )
+
+        try:
+            under_load()
+            put(second.chain, first.key)
+            assert not reloaded(edge)
+            under_load()
+            assert served() == first.chain.read_text()
+            for one in (second, first):
+                put(*one)
+                assert reloaded(edge)
+                until(lambda one=one: served() == one.chain.read_text())
+                under_load()
+        finally:
+            ended.set()
+        for one in load:
+            one.result()
+        # The stream began with the first certificate, two reloads ago.
+        job_id, deadline = accepted(http), time.monotonic() + 20
+        while f'"{job_id}"' not in next(lines):
+            assert time.monotonic() < deadline, "the stream tells of other jobs only"
 
 
 def test_its_own_status_is_told_to_the_loopback_and_its_life_to_everybody(

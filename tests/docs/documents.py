@@ -2,7 +2,8 @@
 
 A fenced block is marked by a comment on the line before it: `<!-- file: NAME -->` for a file that
 the reader is to write, `<!-- serve -->` for the command that serves it, `<!-- run -->` for what is
-to be run while it is served.
+to be run while it is served. `<!-- reload -->` is for what an operator runs within the container of the
+edge.
 """
 
 import re

@@ -110,7 +110,7 @@ def test_bash_parses(block: Block) -> None:
 
 
 def test_every_mark_is_known() -> None:
-    assert {block.mark for block in _ALL} <= {None, "file", "serve", "run"}
+    assert {block.mark for block in _ALL} <= {None, "file", "serve", "run", "reload"}
 
 
 def test_every_target_of_the_makefile_is_there_once() -> None:
