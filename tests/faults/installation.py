@@ -75,7 +75,7 @@ class Installation:
         self._stack = ExitStack()
         self.lines: dict[tuple[str, str], Proxy] = {}
         self.services: dict[str, RunningSystem] = {}
-        self._migrate()
+        self.migrate()
         (folder / f"{MODULE_NAME}.py").write_text(JOBS)
         for name in SERVICES:
             self.services[name] = self._service(name)
@@ -91,14 +91,17 @@ class Installation:
             AGGREGATES: self.servers.redis.url(),
         }
 
-    def _migrate(self) -> None:
-        subprocess.run(
+    def migrate(self, **settings: str) -> str:
+        """Migrate the store as an operator does, and return what is said of it."""
+        done = subprocess.run(
             [sys.executable, "-m", "observatory.interfaces.cli.main", "migrate"],
-            env=environment(OBSERVATORY_STORE_URL=self._urls()[STORE]),
+            env=environment(OBSERVATORY_STORE_URL=self._urls()[STORE], **settings),
             check=True,
             capture_output=True,
+            text=True,
             timeout=60,
         )
+        return done.stdout + done.stderr
 
     def _service(self, name: str) -> RunningSystem:
         settings = {

@@ -269,3 +269,9 @@ def test_a_difference_of_clocks_is_told_unless_the_asking_explains_it() -> None:
 )
 def test_a_store_has_this_releases_schema_or_fails(at: str | None, verdict: str) -> None:
     assert store_schema(at, "0005").verdict == verdict
+
+
+def test_a_newer_schema_that_only_adds_is_no_failure() -> None:
+    finding = store_schema("0006", "0005", only_adds=True)
+    assert finding.verdict == "WARN"
+    assert "newer release" in finding.advice

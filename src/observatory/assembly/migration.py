@@ -8,13 +8,12 @@ def migrate_store(url: str) -> str:
     """Create the schema of the store, or bring it to this release's, and return its revision.
 
     Raises:
-        ConfigurationError: the URL is none of PostgreSQL, a newer release was here, or the
-            database refuses.
+        ConfigurationError: the URL is none of PostgreSQL, a newer release made it what this one
+            does not work with, or the database refuses.
         StoreUnavailable: it does not answer.
     """
     require_scheme("OBSERVATORY_STORE_URL", url, "postgresql", "postgres")
-    migrate.migrate(url)
-    return migrate.HEAD
+    return migrate.migrate(url)
 
 
 def migration_sql() -> str:

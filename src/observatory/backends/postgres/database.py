@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import psycopg
+import structlog
 from psycopg import errors
 from psycopg.rows import TupleRow
 
@@ -31,6 +32,8 @@ from observatory.backends.postgres.writer import Writer
 from observatory.core.errors import QueryTooBroad, StoreUnavailable
 
 T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
 
 _BEGIN_READ: Final = statement("begin_read")
 _BEGIN_SNAPSHOT: Final = statement("begin_snapshot")
@@ -76,7 +79,7 @@ class Database:
         self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="postgres-snapshot")
 
     async def open(self, *, create: bool = False) -> None:
-        """See that the database answers and has the schema of this release.
+        """See that the database answers and has a schema that this release works with.
 
         Args:
             create: give an empty database its schema. One that has an older is left alone.
@@ -85,11 +88,13 @@ class Database:
             ConfigurationError: it has another schema, or none.
             StoreUnavailable: it does not answer.
         """
-        revision = await self.read(_revision)
-        if create and revision is None:
+        schema = await self.read(_schema)
+        if create and schema is None:
             await asyncio.to_thread(migrate.migrate, self._url)
-            revision = await self.read(_revision)
-        migrate.check(revision)
+            schema = await self.read(_schema)
+        migrate.check(schema)
+        if schema is not None and schema.only_adds:
+            _log.warning("store.newer_schema", schema=schema.revision, known=migrate.HEAD)
 
     # Writing
 
@@ -255,9 +260,9 @@ class _Stepwise(Transaction):
         return super().execute(query, values)
 
 
-def _revision(transaction: Transaction) -> str | None:
+def _schema(transaction: Transaction) -> migrate.Schema | None:
     ((table,),) = transaction.execute(b"SELECT to_regclass('alembic_version')::text")
     if table is None:
         return None
-    rows = transaction.execute(b"SELECT version_num FROM alembic_version")
-    return rows[0][0] if rows else None
+    rows = transaction.execute(migrate.SCHEMA)
+    return migrate.told(*rows[0]) if rows else None

@@ -6,6 +6,7 @@ from typing import LiteralString, NamedTuple
 import psycopg
 from psycopg.rows import TupleRow
 
+from observatory.backends.postgres.migrate import SCHEMA, Schema, told
 from observatory.core.errors import StoreUnavailable
 
 _TIMEOUT_S = 5
@@ -16,8 +17,8 @@ class Server(NamedTuple):
 
     version: str
     major: int
-    schema: str | None
-    """The revision that its tables are at; None where they were never made."""
+    schema: Schema | None
+    """What its tables are like; None where they were never made."""
     writable: bool
     ahead_s: float
     """Its clock less that of this machine, in seconds; off by no more than `round_trip_s`."""
@@ -41,7 +42,8 @@ def inspect(url: str) -> Server:
             (table,) = _row(connection, "SELECT to_regclass('alembic_version')::text")
             schema = None
             if table is not None:
-                (schema,) = _row(connection, "SELECT max(version_num) FROM alembic_version")
+                found = connection.execute(SCHEMA).fetchone()
+                schema = told(*found) if found else None
             version = connection.info.server_version
     except psycopg.Error as error:
         raise StoreUnavailable(f"the database does not answer: {_line(error)}") from error

@@ -5,8 +5,9 @@ does, with `observatory migrate`. Alembic is loaded only there.
 """
 
 import io
+import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
@@ -17,38 +18,71 @@ HEAD: Final = "0005"
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
+SCHEMA: Final = (
+    b"SELECT version_num, obj_description('alembic_version'::regclass, 'pg_class') "
+    b"FROM alembic_version"
+)
+"""Asks for what `told` takes, where alembic's table is there."""
+
 _LOCK: Final = 0x6F62736572766174
 """Of the advisory lock that lets one migration run at a time; "observat" in ASCII."""
 
 
-def check(revision: str | None) -> None:
-    """See that a database is at the schema that this release works with.
+class Schema(NamedTuple):
+    """What the tables of a database are like, as the release that migrated them has left word."""
+
+    revision: str
+    oldest: str | None
+    """The schema of the oldest release that works with these tables; None where none is told."""
+
+    @property
+    def only_adds(self) -> bool:
+        """Whether it is newer than this release, and leaves all that this release uses."""
+        return self.revision > HEAD and self.oldest is not None and self.oldest <= HEAD
+
+
+def remark(revision: str, oldest: str) -> str:
+    """What a migration leaves word with, as the comment of alembic's table: it is read by releases
+    that do not have the migration."""
+    return f"schema {revision}: the oldest release that works with it is of schema {oldest}"
+
+
+def told(revision: str, comment: str | None) -> Schema:
+    """A schema as it is read from alembic's table and the comment on it."""
+    found = re.fullmatch(remark(re.escape(revision), r"(\w+)"), comment or "")
+    return Schema(revision, found and found[1])
+
+
+def check(schema: Schema | None) -> None:
+    """See that a database is at a schema that this release works with.
 
     Raises:
         ConfigurationError: it is not; the text says what to do.
     """
-    if revision == HEAD:
-        return
-    if revision is None:
+    if schema is None:
         raise ConfigurationError(
             "the database has no schema of this system yet; run `observatory migrate` once"
         )
-    if revision > HEAD:
+    if schema.revision == HEAD or schema.only_adds:
+        return
+    if schema.revision > HEAD:
         raise ConfigurationError(
-            f"the database was migrated by a newer release (schema {revision}, this one knows "
-            f"{HEAD}); run that release here, too"
+            f"the database was migrated by a newer release (schema {schema.revision}, this one "
+            f"knows {HEAD}) to what this one does not work with; run that release here, too"
         )
     raise ConfigurationError(
-        f"the database is at schema {revision}, this release needs {HEAD}; run "
+        f"the database is at schema {schema.revision}, this release needs {HEAD}; run "
         "`observatory migrate` once"
     )
 
 
-def migrate(url: str) -> None:
-    """Create the schema, or bring it to `HEAD`, in one transaction. Two at once take turns.
+def migrate(url: str) -> str:
+    """Create the schema, or bring it to `HEAD`, in one transaction, and return its revision. Two
+    at once take turns. One that is newer and only adds to it is left as it is.
 
     Raises:
-        ConfigurationError: the database was migrated by a newer release, or refuses.
+        ConfigurationError: a newer release made it what this one does not work with, or the
+            database refuses.
         StoreUnavailable: it does not answer.
     """
     import sqlalchemy
@@ -65,12 +99,14 @@ def migrate(url: str) -> None:
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            at = _revision(connection)
-            if at is not None and at > HEAD:
+            at = _schema(connection)
+            if at is not None and at.revision > HEAD:
                 check(at)
+                return at.revision
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            return HEAD
     except exc.OperationalError as error:
         raise StoreUnavailable(f"the database does not answer: {error.orig}") from error
     except exc.DBAPIError as error:
@@ -98,8 +134,8 @@ def _config() -> Any:
     return config
 
 
-def _revision(connection: Any) -> str | None:
+def _schema(connection: Any) -> Schema | None:
     if connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar() is None:
         return None
-    row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
-    return None if row is None else str(row[0])
+    row = connection.exec_driver_sql(SCHEMA.decode()).first()
+    return None if row is None else told(*row)

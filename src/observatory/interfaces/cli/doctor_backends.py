@@ -90,16 +90,29 @@ def _store(url: str) -> Iterator[Finding]:
     if not server.writable:
         advice = "name the primary; several hosts may stand in the URL, host1,host2"
         yield Finding("FAIL", "store", "a replica, which takes no writes", advice)
-    yield store_schema(server.schema, POSTGRES_SCHEMA)
+    schema = server.schema
+    if schema is None:
+        yield store_schema(None, POSTGRES_SCHEMA)
+    else:
+        yield store_schema(schema.revision, POSTGRES_SCHEMA, only_adds=schema.only_adds)
     yield clocks("store's clock", server.ahead_s, server.round_trip_s)
 
 
-def store_schema(at: str | None, needed: str) -> Finding:
-    """The revision of a shared store against this release's."""
+def store_schema(at: str | None, needed: str, *, only_adds: bool = False) -> Finding:
+    """The revision of a shared store against this release's.
+
+    Args:
+        at: The revision; None for a database that was never migrated.
+        needed: This release's.
+        only_adds: It is newer, and this release works with it, too.
+    """
     if at == needed:
         return Finding("PASS", "store schema", f"{at}, this release's")
     if at is not None and at > needed:
         told = f"{at}, of a newer release; this one knows {needed}"
+        if only_adds:
+            advice = "end the upgrade: run the newer release here, too"
+            return Finding("WARN", "store schema", f"{told} and works with it", advice)
         return Finding("FAIL", "store schema", told, "run the newer release here, too")
     told = f"{at or 'none yet'}; this release needs {needed}"
     return Finding("FAIL", "store schema", told, "make a backup, then run `observatory migrate`")
