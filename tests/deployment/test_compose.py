@@ -1,11 +1,13 @@
 """compose.yaml is the overlay for kind in other words, and asks for no password that it does not name.
 
-No engine runs here: the file is checked against the schema of the Compose specification, and against the
-manifests, which are run (see `test_as_processes.py`).
+No engine runs here: the file is checked against the schema of the Compose specification, by Compose itself
+where the machine has it, and against the manifests, which are run (see `test_as_processes.py`).
 """
 
 import json
+import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -77,6 +79,51 @@ def test_a_key_that_the_specification_does_not_know_would_be_found(
     wrong["services"]["gateway"]["helthcheck"] = {}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, json.loads(schemas.read_text()))
+
+
+OLDEST_COMPOSE: Final = (2, 20)
+"""The first that knows `start_interval`."""
+
+
+def configured(file: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What `docker compose config` says. It needs no engine."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) is None:
+            continue
+        told = subprocess.run(
+            [*command, "version", "--short"], capture_output=True, text=True, timeout=60
+        )
+        version = re.match(r"v?(\d+)\.(\d+)", told.stdout)
+        if version is not None and tuple(map(int, version.groups())) >= OLDEST_COMPOSE:
+            given = {"PATH": os.environ["PATH"], **variables}
+            asked = ["--env-file", os.devnull, "--file", str(file), "config", "--format", "json"]
+            return subprocess.run(
+                [*command, *asked], env=given, capture_output=True, text=True, timeout=60
+            )
+    pytest.skip("NOT TESTED: this machine has no Docker Compose of 2.20 or newer")
+
+
+@pytest.mark.parametrize("file", [WHOLE, SERVERS], ids=lambda one: one.name)
+def test_compose_reads_it_as_it_is_read_here(file: Path, variables: dict[str, str]) -> None:
+    done = configured(file, variables)
+    assert done.returncode == 0, done.stderr
+    # It writes what may be read again, so that a dollar is two.
+    read = json.loads(done.stdout.replace("$$", "$"))["services"]
+    here = composed(file, variables)["services"]
+
+    assert read.keys() == here.keys()
+    for name, service in here.items():
+        assert read[name]["image"] == service["image"]
+        assert (read[name].get("command") or []) == service.get("command", []), name
+        assert read[name].get("environment", {}) == service.get("environment", {}), name
+        assert (read[name].get("depends_on") or {}).keys() == service.get("depends_on", {}).keys()
+
+
+def test_compose_says_which_password_is_not_set(variables: dict[str, str]) -> None:
+    done = configured(WHOLE, variables | {"REDIS_PASSWORD": ""})
+
+    assert done.returncode != 0
+    assert re.search(r"REDIS_PASSWORD.*scripts/write_environment\.py", done.stderr), done.stderr
 
 
 def test_it_has_the_containers_of_the_overlay_and_no_other(services: dict[str, Document]) -> None:
