@@ -1,6 +1,6 @@
 # Sets up what scripts/demo and scripts/test share; sourced by them, at the root of the repository.
-# Assumes python3.11 or newer with pip and venv, and npm; installs only into .venv and web/,
-# but for what scripts/test needs of the system and may install.
+# Assumes python3.11 or newer with pip and venv, and npm; installs only into .venv and
+# node_modules of the two package-lock.json, but for what scripts/test needs of the system and may install.
 
 say() { printf '==> %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -36,10 +36,19 @@ install_python() {
 
 install_web() {
     command -v npm >/dev/null || fail "npm is needed to build the page; on Debian: apt-get install npm"
-    if [ ! -e web/node_modules/.package-lock.json ] ||
-        [ web/package-lock.json -nt web/node_modules/.package-lock.json ]; then
-        say "installing the npm packages of web/package-lock.json"
-        (cd web && npm ci --no-audit --no-fund --loglevel=error)
+    install_npm_packages web
+}
+
+# Of the operators' custom resources, against which the tests check the overlay for production.
+install_models() {
+    install_npm_packages tests/deployment/operators
+}
+
+install_npm_packages() {
+    if [ ! -e "$1/node_modules/.package-lock.json" ] ||
+        [ "$1/package-lock.json" -nt "$1/node_modules/.package-lock.json" ]; then
+        say "installing the npm packages of $1/package-lock.json"
+        (cd "$1" && npm ci --no-audit --no-fund --loglevel=error)
     fi
 }
 

@@ -39,7 +39,7 @@ OF_OPERATORS: Final = {
     "ScaledObject",
     "ServiceMonitor",
 }
-"""Kinds that Kubernetes itself has no schema for; their operators check them, and no test here can."""
+"""Kinds that Kubernetes itself has no schema for; see `test_operators.py`."""
 SECRETS: Final = {
     "observatory-credentials": {"rabbitmq", "postgres", "redis", "grafana", "pgadmin"},
     "observatory-keys": {"entries", "reader"},
