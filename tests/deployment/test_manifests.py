@@ -341,6 +341,24 @@ def test_processors_are_counted_by_numbers_that_there_are() -> None:
     assert scaled["spec"]["scaleTargetRef"]["name"] == processor["metadata"]["name"]
 
 
+@pytest.mark.parametrize("name", sorted(OWN | {"web"}))
+def test_in_production_the_loss_of_one_node_leaves_another(name: str) -> None:
+    documents = rendered("overlays/production")
+    (workload,) = (one for one in workloads(documents) if component(one) == name)
+    (scaled,) = of_kind(documents, "ScaledObject")
+    least = workload["spec"].get("replicas", scaled["spec"]["minReplicaCount"])
+    (budget,) = (
+        one["spec"] for one in of_kind(documents, "PodDisruptionBudget") if component(one) == name
+    )
+    spreads = {one["topologyKey"]: one for one in pod(workload)["topologySpreadConstraints"]}
+
+    assert least >= 2
+    # A budget that lets none go would keep a node from being emptied.
+    assert budget["maxUnavailable"] == 1
+    found = spreads["kubernetes.io/hostname"]["labelSelector"]["matchLabels"]
+    assert found[COMPONENT] == name
+
+
 def test_what_is_read_is_led_to_the_read_model_and_what_is_written_to_the_gateway() -> None:
     documents = rendered("overlays/production")
     (route,) = of_kind(documents, "HTTPRoute")
