@@ -26,7 +26,7 @@ from observatory.core.errors import PROBLEM_BASE
 from observatory.interfaces.cli.doctor_machine import sqlite_version
 from observatory.interfaces.cli.jobs import outcome_of, print_facts
 from observatory.interfaces.cli.main import COMMANDS, run
-from observatory.interfaces.cli.output import Mistake, safe, seconds
+from observatory.interfaces.cli.output import Mistake, ran, safe, seconds
 from observatory.interfaces.cli.submit import read_payload
 from real import RunningSystem, environment, running_system, until
 
@@ -798,6 +798,11 @@ def test_durations_read_as_people_say_them() -> None:
         7200: "2 h 00 min", 93_600: "1 d 2 h",
     }  # fmt: skip
     assert {value: seconds(value) for value in said} == said
+
+
+def test_how_long_a_lost_run_took_is_not_claimed() -> None:
+    told = {one: ran({"outcome": one, "runSeconds": 517}) for one in ("failed", "lost", None)}
+    assert told == {"failed": "8 min 37 s", "lost": "(8 min 37 s)", None: "8 min 37 s"}
 
 
 # --------------------------------------------------------------------------------------- up

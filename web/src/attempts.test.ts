@@ -61,3 +61,9 @@ it("says of a run that ended by itself that its timeout did not cut it off", () 
   expect(pastTimeout(blocked, null)).toBe("");
   expect(pastTimeout({ ...blocked, outcome: "timeout" }, 1)).toBe("");
 });
+
+it("does not tell how long a lost run took, which nobody knows", () => {
+  const lost: Attempt = { ...FIRST, outcome: "lost", runSeconds: 517, finishedAt: at(519) };
+  const { lanes } = timeline(JOB, [lost], T0 + 600_000, told);
+  expect(lanes[0]?.told).toBe("waited 2 s, noticed after 517 s, lost");
+});

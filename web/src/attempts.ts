@@ -62,9 +62,11 @@ export function timeline(job: Job, attempts: readonly Attempt[], nowMs: number, 
     bars.push(bar("run", started, finished, one.outcome));
     const run = one.runSeconds ?? (finished - started) / 1000;
     const outcome = (one.outcome ?? "running") + pastTimeout(one, job.timeoutSeconds);
+    // When a lost run ended nobody knows, only when that was noticed.
+    const ran = one.outcome === "lost" ? `noticed after ${told(run)}` : `ran ${told(run)}`;
     return {
       label: `attempt ${one.attempt}`,
-      told: `waited ${told(one.waitSeconds)}, ran ${told(run)}, ${outcome}`,
+      told: `waited ${told(one.waitSeconds)}, ${ran}, ${outcome}`,
       bars,
     };
   });

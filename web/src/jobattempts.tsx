@@ -159,7 +159,7 @@ function AttemptRows({ one, job, open, asked }: AttemptRowsProps) {
         </td>
         <td title={moment(one.startedAt)}>{clock(Date.parse(one.startedAt))}</td>
         <td class="number">{duration(one.waitSeconds)}</td>
-        <td class="number">{one.outcome ? duration(run) : `${elapsed(run)}…`}</td>
+        <Ran of={one.outcome} seconds={run} />
         <td class="wide">
           {one.worker ? (
             <a href={jobsHref({ worker: one.worker })}>
@@ -187,6 +187,16 @@ function AttemptRows({ one, job, open, asked }: AttemptRowsProps) {
         </tr>
       )}
     </tbody>
+  );
+}
+
+function Ran({ of, seconds }: { of: Attempt["outcome"]; seconds: number }) {
+  if (of === null) return <td class="number">{`${elapsed(seconds)}…`}</td>;
+  if (of !== "lost") return <td class="number">{duration(seconds)}</td>;
+  return (
+    <td class="number" title="When it ended is not known; so long after its start it was noticed">
+      {`(${duration(seconds)})`}
+    </td>
   );
 }
 

@@ -19,6 +19,7 @@ from observatory.interfaces.cli.output import (
     clock,
     first_line,
     print_table,
+    ran,
     safe,
     say,
     seconds,
@@ -340,7 +341,7 @@ def _print_attempts(attempts: list[dict[str, Any]], timeout_s: float | None) -> 
             one["attempt"],
             outcome_of(one, timeout_s),
             seconds(one["waitSeconds"]),
-            seconds(one["runSeconds"]),
+            ran(one),
             one["worker"],
             _error_line(one["error"]),
         )

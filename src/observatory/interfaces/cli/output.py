@@ -12,7 +12,7 @@ Rules of this file:
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -292,6 +292,13 @@ def seconds(value: float | None) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def ran(attempt: Mapping[str, Any]) -> str:
+    """How long an attempt ran; in brackets after how long it was noticed that it was lost, for when
+    such a run ended nobody knows."""
+    told = seconds(attempt["runSeconds"])
+    return f"({told})" if attempt["outcome"] == "lost" else told
 
 
 def clock(when: datetime | None) -> str:

@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 
-from observatory.interfaces.cli.output import attempt_of, seconds
+from observatory.interfaces.cli.output import attempt_of, ran, seconds
 from observatory.interfaces.tui.source import Source
 from observatory.interfaces.tui.views import now_of
 from observatory.interfaces.tui.words import age, line, lines, state_text
@@ -142,7 +142,7 @@ def _attempts(attempts: list[dict[str, Any]]) -> Text:
     for one in reversed(attempts):
         outcome = one["outcome"] or "running"
         told.append(f"#{one['attempt']:<4}{outcome:<11}", style="bold")
-        told.append(f"waited {seconds(one['waitSeconds'])}, ran {seconds(one['runSeconds'])}")
+        told.append(f"waited {seconds(one['waitSeconds'])}, ran {ran(one)}")
         told.append(f"  {one['startedAt']}  ")
         told.append(line(one["worker"] or ""))
         told.append("\n")
