@@ -4,9 +4,9 @@ python -m benchmarks.capacity                measure, predict, and keep the figu
 python -m benchmarks.capacity --from FILE    predict from figures that were kept
 python -m benchmarks.capacity --rates 10000,100000
 
-From a flat-out run it takes what one job costs each part, and from an idle one what a part costs
-without any. A part that divides is given as many processes as it takes; one that does not has a
-greatest load.
+From an idle run it takes what a part costs without any job; from one flat out and one at a light
+load, in which a commit carries fewer jobs, what each job costs a part and what each commit does.
+A part that divides is given as many processes as it takes; one that does not has a greatest load.
 """
 
 import argparse
@@ -27,6 +27,10 @@ BUSY: Final = 0.7
 """Of a core, how much a part is to use: past that queues before it grow."""
 CHECKED: Final = (200, 1000)
 """Jobs a second at which predictions are compared with measurements."""
+LIGHT: Final = 400
+"""Jobs a second of the run that tells commits from jobs."""
+_COMMITS: Final = "postgres commits"
+_RATE_MAX: Final = 1e8
 _DAY_S: Final = 86_400
 
 
@@ -56,27 +60,70 @@ GROWTH: Final[Mapping[str, Part]] = {
 }
 
 
-def per_job(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Processor seconds that a job costs each part, beyond what it costs without any."""
+@dataclass(frozen=True)
+class Cost:
+    """Processor seconds that a part uses.
+
+    Attributes:
+        idle: a second, without any job.
+        job: a job, whatever a commit carries.
+        commit: a commit of the record, with all that goes with it: a message, a batch of events.
+    """
+
+    idle: float
+    job: float
+    commit: float
+
+
+def commits(figures: Mapping[str, Any], rate: float) -> float:
+    """Commits a job at so many jobs a second.
+
+    As many as at the light load, until there are as many a second as flat out: from there on each
+    carries more jobs, up to as many as flat out. That more would fit is not known.
+    """
     run = figures["flat_out"]
-    return {
-        part: max(0.0, used - figures["idle"][part] * run["seconds"]) / run["jobs"]
-        for part, used in run["cpu_s"].items()
-    }
+    least, most = (figures[name]["per_job"][_COMMITS] for name in ("flat_out", "light"))
+    a_second = least * run["jobs"] / run["seconds"]
+    return max(least, min(most, a_second / rate))
+
+
+def costs(figures: Mapping[str, Any]) -> dict[str, Cost]:
+    """What each part costs."""
+    least, most = (figures[name]["per_job"][_COMMITS] for name in ("flat_out", "light"))
+    found: dict[str, Cost] = {}
+    for part, idle in figures["idle"].items():
+        busy, light = (_a_job(figures[name], part, idle) for name in ("flat_out", "light"))
+        commit = min(max(0.0, (light - busy) / (most - least)), busy / least)
+        found[part] = Cost(idle, busy - commit * least, commit)
+    return found
+
+
+def _a_job(run: Mapping[str, Any], part: str, idle: float) -> float:
+    return max(0.0, run["cpu_s"][part] - idle * run["seconds"]) / run["jobs"]
 
 
 def predicted(figures: Mapping[str, Any], rate: float) -> dict[str, float]:
     """Cores that each part uses at so many jobs a second."""
-    return {part: figures["idle"][part] + cost * rate for part, cost in per_job(figures).items()}
+    carried = commits(figures, rate)
+    return {
+        part: cost.idle + (cost.job + cost.commit * carried) * rate
+        for part, cost in costs(figures).items()
+    }
 
 
 def greatest(figures: Mapping[str, Any]) -> dict[str, float]:
     """Jobs a second at which one of each part is as busy as it may be."""
-    return {
-        part: (GROWTH[part].cores * BUSY - figures["idle"][part]) / cost
-        for part, cost in per_job(figures).items()
-        if cost > 0
-    }
+    found: dict[str, float] = {}
+    for part in costs(figures):
+        low, high = 1.0, _RATE_MAX
+        if predicted(figures, high)[part] <= GROWTH[part].cores * BUSY:
+            continue
+        for _ in range(60):
+            middle = (low + high) / 2
+            fits = predicted(figures, middle)[part] <= GROWTH[part].cores * BUSY
+            low, high = (middle, high) if fits else (low, middle)
+        found[part] = low
+    return found
 
 
 def needed(figures: Mapping[str, Any], rate: float) -> dict[str, dict[str, Any]]:
@@ -98,7 +145,7 @@ def compared(figures: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]
     for run in figures["checked"]:
         wanted = {
             part: cores * run["seconds"]
-            for part, cores in _for_run(figures, run["jobs"], run["seconds"]).items()
+            for part, cores in predicted(figures, run["jobs"] / run["seconds"]).items()
         }
         found[f"{run['rate']:g}"] = {
             part: {
@@ -111,12 +158,8 @@ def compared(figures: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]
     return found
 
 
-def _for_run(figures: Mapping[str, Any], jobs: int, seconds: float) -> dict[str, float]:
-    return predicted(figures, jobs / seconds)
-
-
 def measure() -> dict[str, Any]:
-    """Every figure, from four runs on new servers."""
+    """Every figure, from five runs on new servers."""
     return {
         "machine": {
             "cores": os.cpu_count(),
@@ -125,17 +168,22 @@ def measure() -> dict[str, Any]:
         },
         "idle": capacity_runs.idle(15),
         "flat_out": capacity_runs.run(jobs=20_000, rate=None),
+        "light": capacity_runs.run(jobs=30 * LIGHT, rate=LIGHT),
         "checked": [capacity_runs.run(jobs=30 * rate, rate=rate) for rate in CHECKED],
     }
 
 
 def report(figures: Mapping[str, Any], rates: list[float]) -> str:
     """The tables, in Markdown."""
-    costs, limits, run = per_job(figures), greatest(figures), figures["flat_out"]
-    lines = ["| part | CPU ms a job | one of it does, jobs/s | |", "|---|---|---|---|"]
-    for part in sorted(costs, key=lambda one: limits.get(one, math.inf)):
+    found, limits, run = costs(figures), greatest(figures), figures["flat_out"]
+    lines = [
+        "| part | CPU ms a job | and a commit | one of it does, jobs/s | |",
+        "|---|---|---|---|---|",
+    ]
+    for part in sorted(found, key=lambda one: limits.get(one, math.inf)):
         shown = f"{limits[part]:,.0f}" if part in limits else "any"
-        lines.append(f"| {part} | {costs[part] * 1000:.3f} | {shown} | {GROWTH[part].why} |")
+        job, commit = found[part].job * 1000, found[part].commit * 1000
+        lines.append(f"| {part} | {job:.3f} | {commit:.2f} | {shown} | {GROWTH[part].why} |")
     for rate in rates:
         lines += [
             "",
