@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +20,7 @@ from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input, Static
 from watching import JOBS, finished, submit
 
-from observatory.client import AsyncClient
+from observatory.client import AsyncClient, Unreachable
 from observatory.interfaces.tui.app import Tui
 from observatory.interfaces.tui.asking import Confirm, Help, Launcher
 from observatory.interfaces.tui.commands import Command, NoCommand, read
@@ -218,6 +221,58 @@ async def test_a_demo_is_offered_only_where_it_could_be_seen() -> None:
         await pilot.pause(0.2)
         assert isinstance(pilot.app.screen, Launcher)
         assert pilot.app._demo.process is None
+
+
+class Other(BaseHTTPRequestHandler):
+    """Something else that listens."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+async def test_something_else_that_answers_is_not_called_nothing() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        try:
+            async with opened(f"http://127.0.0.1:{other.server_port}") as pilot:
+                await seen(pilot, lambda: isinstance(pilot.app.screen, Launcher))
+                told = dialog(pilot)
+        finally:
+            other.shutdown()
+    assert "Something else answers at" in told
+    assert "404" in told
+    assert "[d]" not in told, "the port is taken"
+
+
+async def test_a_demo_that_cannot_start_says_why_and_is_offered_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        app = Tui(Silent(f"http://127.0.0.1:{taken.getsockname()[1]}"))  # type: ignore[arg-type]
+        async with app.run_test(size=(80, 24)) as pilot:
+            await seen(pilot, lambda: isinstance(pilot.app.screen, Launcher))
+            assert "Nothing answers at" in dialog(pilot)
+            await pilot.press("d")
+            await seen(pilot, lambda: "The demo did not start" in dialog(pilot))
+            assert "Address already in use" in dialog(pilot)
+            assert "[d]" in dialog(pilot)
+
+
+class Silent:
+    """A client that nothing answers, at once."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def read(self, *_: Any) -> Any:
+        raise Unreachable("nobody answers")
+
+
+def dialog(pilot: Pilot[Any]) -> str:
+    return "\n".join(str(one.render()) for one in pilot.app.screen.query(".dialog Static"))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])

@@ -12,6 +12,8 @@ from observatory.core.errors import ObservatoryError
 class Unreachable(ObservatoryError):
     """Nothing answers at the address: start the system, or correct the URL."""
 
+    by_another: bool = False
+    """Whether something did answer, and not as an observatory does."""
     idempotency_key: str | None = None
     """Of what was being submitted: submitted again under this key (`SubmitOptions.idempotency_key`)
     it cannot become two."""

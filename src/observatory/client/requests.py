@@ -84,7 +84,7 @@ def checked(answer: Answer) -> httpx.Response:
     status = answer.status_code
     if status in _FOREIGN_STATUSES and not isinstance(_document(answer), dict):
         told = f"{answer.url} answered HTTP {status} {answer.reason_phrase}"
-        raise Unreachable(f"{told}, and not as an observatory does; is it one that listens there?")
+        raise _another(f"{told}, and not as an observatory does; is it one that listens there?")
     kinds = {404: NotFound, 409: Conflict}
     kind = Unavailable if status >= 500 else kinds.get(status, Refused)
     raise kind(_problem(answer), status=status)
@@ -99,6 +99,12 @@ def unreachable(error: httpx.TransportError) -> Unreachable:
         url = "the server"
     reason = str(error) or type(error).__name__
     return Unreachable(f"{url} does not answer ({reason}); is `observatory up` running there?")
+
+
+def _another(told: str) -> Unreachable:
+    error = Unreachable(told)
+    error.by_another = True
+    return error
 
 
 def _document(response: httpx.Response) -> Any:
@@ -120,7 +126,7 @@ def body_of(response: httpx.Response) -> Any:
     try:
         return msgspec.json.decode(response.content)
     except msgspec.DecodeError as error:
-        raise Unreachable(
+        raise _another(
             f"{response.url} answered something that is not JSON ({error}); "
             "is it an observatory that listens there?"
         ) from error

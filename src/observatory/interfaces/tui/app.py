@@ -459,14 +459,19 @@ class Tui(App[int]):
     # Where nothing answers
 
     @work
-    async def _offer_start(self) -> None:
+    async def _offer_start(self, title: str = "", why: str = "") -> None:
+        url, port = self.source.client.url, self._port()
+        if not title and self.source.by_another:
+            title, port = f"Something else answers at {url}", None  # its port is taken
+        shown = line(why or self.source.trouble or "", 500).plain
         choice = await self.push_screen_wait(
-            Launcher(self.source.client.url, self.source.trouble or "", self._port())
+            Launcher(title or f"Nothing answers at {url}", shown, port)
         )
         if choice == "quit":
             self.exit(1)
         elif choice == "demo":
-            self._demo.start(self._port())
+            self._demo.start(port)
+            self.notify("the demo is starting; it takes a few seconds")
             await self._wait_until_there()
         else:
             await self.refresh_now()
@@ -481,6 +486,10 @@ class Tui(App[int]):
     async def _wait_until_there(self) -> None:
         deadline = time.monotonic() + _READY_WITHIN_S
         while self.source.read_at is None and time.monotonic() < deadline:
+            # First, for what answers now would not be the demo that has ended.
+            if (why := self._demo.why_it_ended()) is not None:
+                self._offer_start("The demo did not start", why)
+                return
             await self.refresh_now()
             await asyncio.sleep(0.2)
         if self.source.read_at is None:

@@ -59,7 +59,7 @@ class Help(ModalScreen[None]):
 
 
 class Launcher(ModalScreen[str]):
-    """Nothing answers: says so, and offers to start the embedded system."""
+    """No observatory answers: says so, and offers to start the embedded system."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "choose('demo')", "Start the demo"),
@@ -67,17 +67,17 @@ class Launcher(ModalScreen[str]):
         Binding("q,escape", "choose('quit')", "Quit"),
     ]
 
-    def __init__(self, url: str, why: str, port: int | None) -> None:
+    def __init__(self, title: str, why: str, port: int | None) -> None:
         """`port`: where the embedded system would be started; None where it cannot be here."""
         super().__init__()
-        self._url = url
+        self._title = title
         self._why = why
         self._port = port
 
     def compose(self) -> ComposeResult:
         """What was tried, and what may be done."""
         with Vertical(classes="dialog"):
-            yield Static(f"Nothing answers at {self._url}", markup=False, classes="title")
+            yield Static(self._title, markup=False, classes="title")
             yield Static(self._why, markup=False)
             demo = "[d] start the embedded system here, with its demo\n" if self._port else ""
             told = f"\n{demo}[r] try again\n[q] quit\n\nYour own jobs: observatory up MODULE"

@@ -27,6 +27,8 @@ class Source:
         """By route: what the system says of what is not there."""
         self.unreachable = False
         """Whether that was because nobody answered."""
+        self.by_another = False
+        """Whether something answered that is no observatory."""
         self.read_at: float | None = None
         """When anything was last read."""
         self.latency_s: float | None = None
@@ -61,6 +63,7 @@ class Source:
 
     def _failed(self, key: str, error: ObservatoryError) -> None:
         self.unreachable = isinstance(error, Unreachable)
+        self.by_another = isinstance(error, Unreachable) and error.by_another
         if isinstance(error, Refused) and error.status in (400, 404, 410):
             # An answer like any other, and no sign that what is shown is old.
             self._absent[key] = str(error)
