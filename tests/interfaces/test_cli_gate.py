@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,16 +13,17 @@ from typing import Any
 
 import httpx
 import pytest
-from test_cli import cli
+from test_cli import CLI, cli
 
 from observatory.client import Client
 from observatory.interfaces.cli.gate import CHECKS, Visit, _made
-from real import RunningSystem, running_system
+from real import RunningSystem, environment, running_system, until
 from shapes import embedded_only, on_both_shapes
 
 pytestmark = on_both_shapes
 
 JOBS = """
+import asyncio
 from observatory import JobContext, Observatory, Retry
 
 app = Observatory()
@@ -33,6 +37,10 @@ def flaky(ctx: JobContext) -> None:
     ctx.progress(0.5)
     if ctx.attempt < 3:
         raise ValueError("not yet")
+
+@app.job("endless")
+async def endless() -> None:
+    await asyncio.sleep(600)
 
 @app.job("nothing")
 async def nothing() -> None: ...
@@ -71,6 +79,60 @@ def test_jobs_that_fail_are_told_by_their_own_line(system: RunningSystem) -> Non
     assert told.returncode == 1
     failing = [line for line in told.stdout.splitlines() if line.startswith("FAIL")]
     assert any("end" in line and "20 failed" in line for line in failing)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_what_was_proven_is_told_when_it_is_stopped(
+    form: tuple[str, ...], system: RunningSystem
+) -> None:
+    command = [*CLI, "gate", "--type", "endless", "--jobs", "2", *form]
+    with subprocess.Popen(
+        command,
+        env=environment(OBSERVATORY_URL=system.url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it puts in the background with SIGINT ignored, tests included.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        if not form:
+            # Before its end: the check behind it waits for a job that does not end.
+            while "seen at once" not in said:
+                line = process.stdout.readline()
+                assert line, said
+                said += line
+        else:
+            until(lambda: len(running(system)) == 2)
+        process.send_signal(signal.SIGINT)
+        rest, told = process.communicate(timeout=20)
+
+    goes_on = running(system)
+    for job in goes_on:
+        system.http.post(f"/jobs/{job}/cancel")
+    until(lambda: not running(system))
+    assert len(goes_on) == 2
+    assert process.returncode == 130
+    assert re.search(r"stopped at [a-z ]+: \d+ of 17 checks passed", told)
+    assert "Traceback" not in told
+    if form:
+        found = json.loads(rest)
+        assert found["ok"] is False
+        checks = [(one["verdict"], one["check"]) for one in found["checks"]]
+        assert len(checks) >= 3, "what was known before it submitted"
+    else:
+        assert "; its 2 jobs go on" in told
+        lines = (said + rest).splitlines()[1:]
+        checks = [(line[:4], line[6:22].rstrip()) for line in lines]
+        assert len(checks) == 5
+    assert checks == [("PASS", name) for name, _ in CHECKS[: len(checks)]]
+
+
+def running(system: RunningSystem) -> list[str]:
+    """The jobs that would never end."""
+    asked = {"type": "endless", "state": "queued,running"}
+    return [one["id"] for one in system.http.get("/jobs", params=asked).json()["items"]]
 
 
 def test_nobody_there_is_one_failure_and_not_the_system_s() -> None:

@@ -4,14 +4,25 @@ Each check stands by itself: one that fails does not keep the others from being 
 broken part is told by its own line.
 """
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from observatory.core.safe_text import safe
 from observatory.interfaces.cli.address import Address, Payload
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import TABLE, Mistake, Output, jobs_of, print_table, seconds
+from observatory.interfaces.cli.output import (
+    STATE_STYLES,
+    TABLE,
+    Mistake,
+    Output,
+    console,
+    jobs_of,
+    seconds,
+)
+from observatory.interfaces.cli.progress import waiting
 
 if TYPE_CHECKING:
     from observatory.client import Client
@@ -79,9 +90,9 @@ def gate(
 ) -> int:
     """Prove a running system from outside: jobs, events, numbers, views, refusals.
 
-    Each line says PASS or FAIL. Exit code 1 if anything fails, 5 if nothing
-    answers. It submits jobs of a type that must be safe to run, has them completed,
-    and cancels one more before it runs.
+    Each line says PASS or FAIL, as soon as it is known. Exit code 1 if anything
+    fails, 5 if nothing answers. It submits jobs of a type that must be safe to
+    run, has them completed, and cancels one more before it runs.
 
     For example:
       observatory gate --type email.check --payload '{"to": "nobody@example.com"}'
@@ -98,22 +109,72 @@ def gate(
     if not 1 <= jobs <= 500:
         raise Mistake(f"--jobs is a number from 1 to 500, not {jobs}")
     sent = read_payload(payload, ())
+    findings: list[Finding] = []
     with (address or Address()).client() as client:
         visit = Visit(client, type, sent, jobs, timeout)
-        findings: list[Finding] = []
-        for name, check in CHECKS:
-            findings.append(_made(name, check, visit))
-            if visit.unreachable and len(findings) == 1:
-                break  # every other check would tell the same
-    passed = all(one.verdict == "PASS" for one in findings)
+        try:
+            for one in _findings(visit):
+                findings.append(one)
+                if not output.structured:
+                    _print(one, first=len(findings) == 1)
+        except KeyboardInterrupt:
+            if output.structured:
+                _print_all(findings, output)
+            _say_how_far(findings, visit)
+            return ExitCode.INTERRUPTED
     if output.structured:
-        output.print({"ok": passed, "checks": [one._asdict() for one in findings]})
-    else:
-        rows = [(one.verdict, one.check, seconds(one.seconds), one.detail) for one in findings]
-        print_table(("", "CHECK", "TOOK", "FOUND"), rows, numbers=("TOOK",))
+        _print_all(findings, output)
     if visit.unreachable and len(findings) == 1:
         return ExitCode.UNAVAILABLE
-    return ExitCode.OK if passed else ExitCode.FAILED
+    return ExitCode.OK if _all_pass(findings) else ExitCode.FAILED
+
+
+def _findings(visit: Visit) -> Iterator[Finding]:
+    """What each check finds, as soon as it does."""
+    for place, (name, check) in enumerate(CHECKS):
+        with waiting(name):
+            found = _made(name, check, visit)
+        yield found
+        if visit.unreachable and place == 0:
+            return  # every other check would tell the same
+
+
+def _print(one: Finding, *, first: bool) -> None:
+    """A line of the report; its columns are as wide as any check makes them."""
+    from rich.text import Text
+
+    width = max(len(name) for name, _ in CHECKS)
+    there = console()
+    if first:
+        heading = Text(f"      {'CHECK':<{width}}  {'TOOK':>8}  FOUND", style="bold")
+        there.print(heading, soft_wrap=True)
+    told = Text(one.verdict, style=STATE_STYLES[one.verdict])
+    told.append(f"  {one.check:<{width}}  {seconds(one.seconds):>8}  {safe(one.detail)}", "none")
+    there.print(told, soft_wrap=True)
+    # Whoever reads a pipe is to see it now, too.
+    sys.stdout.flush()
+
+
+def _print_all(findings: list[Finding], output: Output) -> None:
+    whole = len(findings) == len(CHECKS) and _all_pass(findings)
+    output.print({"ok": whole, "checks": [one._asdict() for one in findings]})
+
+
+def _all_pass(findings: list[Finding]) -> bool:
+    return all(one.verdict == "PASS" for one in findings)
+
+
+def _say_how_far(findings: list[Finding], visit: Visit) -> None:
+    """What was proven until Ctrl-C, and what goes on all the same."""
+    passed = sum(one.verdict == "PASS" for one in findings)
+    name = CHECKS[len(findings)][0] if len(findings) < len(CHECKS) else "the end"
+    told = f"stopped at {name}: {passed} of {len(CHECKS)} checks passed"
+    if failed := len(findings) - passed:
+        told += f", {failed} failed"
+    if visit.ids and not visit.completed:
+        told += f"; its {jobs_of(len(visit.ids))} go on"
+    sys.stdout.flush()
+    print(f"\nobservatory: {told}", file=sys.stderr)
 
 
 def _made(name: str, check: Callable[[Visit], str], visit: Visit) -> Finding:

@@ -30,3 +30,20 @@ def progress(what: str, total: int | None) -> "Generator[Callable[[int], None]]"
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def waiting(what: str) -> "Generator[None]":
+    """A line on stderr that says what is waited for and how long already; none where stderr is no
+    terminal. It is gone when it is over."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    # A spinner of ASCII, as not every terminal has the others.
+    columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as line:
+        line.add_task(what, total=None)
+        yield
