@@ -140,6 +140,27 @@ async def test_a_queue_is_paused(system: RunningSystem) -> None:
         await seen(pilot, lambda: any(one.endswith("is paused") for one in notices(pilot)))
 
 
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+async def test_the_overview_shows_all_of_its_queues_and_which_are_paused(
+    system: RunningSystem, size: tuple[int, int]
+) -> None:
+    finished(system, submit(system, "echo", text="x"))
+    assert system.http.post("/queues/texts/pause").is_success
+    async with opened(system.url, size) as pilot:
+        await seen(pilot, lambda: rows(pilot, "overview-queues").row_count >= 1)
+        await seen(pilot, lambda: "‖" in screen(pilot))
+        (heading,) = (one for one in screen(pilot).splitlines() if "queued  running" in one)
+        assert "out/s" in heading
+        (queue,) = (one for one in screen(pilot).splitlines() if "texts" in one)
+        assert "‖" in queue
+        assert "finished each 5 s, last 15 min; most 1" in screen(pilot)
+
+
+def screen(pilot: Pilot[Any]) -> str:
+    strips = pilot.app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
 async def test_a_queue_that_nobody_knows_is_not_made_by_pausing_it(system: RunningSystem) -> None:
     finished(system, submit(system, "echo", text="x"))
     async with opened(system.url) as pilot:

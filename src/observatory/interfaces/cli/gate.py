@@ -148,8 +148,8 @@ def _print(one: Finding, *, first: bool) -> None:
     if first:
         heading = Text(f"      {'CHECK':<{width}}  {'TOOK':>8}  FOUND", style="bold")
         there.print(heading, soft_wrap=True)
-    told = Text(one.verdict, style=STATE_STYLES[one.verdict])
-    told.append(f"  {one.check:<{width}}  {seconds(one.seconds):>8}  {safe(one.detail)}", "none")
+    columns = f"  {one.check:<{width}}  {seconds(one.seconds):>8}  {safe(one.detail)}"
+    told = Text.assemble((one.verdict, STATE_STYLES[one.verdict]), columns)
     there.print(told, soft_wrap=True)
     # Whoever reads a pipe is to see it now, too.
     sys.stdout.flush()

@@ -47,7 +47,7 @@ def failure_cells(group: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
 
 
 def queue_cells(queue: dict[str, Any]) -> tuple[str, tuple[Cell, ...]]:
-    """The name, and the cells of the view of queues; the overview picks some."""
+    """The name, and the cells of the view of queues."""
     wait = queue["waitSeconds"]
     return queue["name"], (
         line(queue["name"], 40),
@@ -59,6 +59,14 @@ def queue_cells(queue: dict[str, Any]) -> tuple[str, tuple[Cell, ...]]:
         rate(queue["finishedPerSecond"]),
         seconds(wait["p95"] if wait else None),
     )
+
+
+def brief_queue_cells(queue: dict[str, Any], *, narrow: bool) -> tuple[Cell, ...]:
+    """Of those cells what the overview has room for, at 80 columns with the names cut short."""
+    _, (_, paused, queued, running, oldest, _, done, _) = queue_cells(queue)
+    name = line(queue["name"], 14 if narrow else 40)
+    mark = Text("‖", style="yellow") if narrow and queue["paused"] else paused
+    return name, mark, queued, running, oldest, done
 
 
 def worker_cells(worker: dict[str, Any], now: datetime) -> tuple[Cell, ...]:

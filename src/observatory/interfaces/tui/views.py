@@ -14,6 +14,7 @@ from textual.widgets import Input, Sparkline, Static
 from observatory.interfaces.cli.output import seconds
 from observatory.interfaces.tui.cells import (
     alert_rows,
+    brief_queue_cells,
     event_cells,
     failure_cells,
     job_cells,
@@ -24,9 +25,11 @@ from observatory.interfaces.tui.cells import (
 from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.rows import RowFilter, Rows
 from observatory.interfaces.tui.source import Source
-from observatory.interfaces.tui.words import in_lines, line, number, rate, state_text
+from observatory.interfaces.tui.words import in_lines, line, number, rate, span, state_text
 
 _ROWS_MAX = 200
+_WIDE = 110
+"""From so many columns on there is room for what is cut short below."""
 _PAGE = 100
 
 
@@ -98,12 +101,14 @@ class Overview(View):
     def compose(self) -> ComposeResult:
         """Tiles, throughput, queues, failing groups."""
         yield Static(id="tiles")
+        yield Static(id="span", classes="note")
         yield Sparkline([], id="throughput")
         yield Static(id="figures", classes="note")
         with Horizontal():
-            with Vertical():
+            with Vertical(id="of-queues"):
                 yield Static("Queues", classes="title")
-                yield Rows("queue", "queued", "running", "oldest", "out/s", id="overview-queues")
+                names = ("queue", "", "queued", "running", "oldest", "out/s")
+                yield Rows(*names, id="overview-queues")
             with Vertical():
                 yield Static("Failing", classes="title")
                 yield Rows("jobs", "error", id="overview-failing")
@@ -148,12 +153,16 @@ class Overview(View):
             )
         if series:
             finished = [one["completed"] + one["failed"] for one in series["items"]]
-            self.query_one("#throughput", Sparkline).data = finished[-120:]
+            self.query_one("#throughput", Sparkline).data = finished
+            step_s = series["stepSeconds"]
+            told = f"finished each {span(step_s)}, last {span(len(finished) * step_s)}"
+            most = f"; most {number(max(finished))}" if finished else ""
+            self.query_one("#span", Static).update(told + most)
         if queues:
-            shown = [queue_cells(one)[1] for one in queues["items"][:_ROWS_MAX]]
-            names = [one["name"] for one in queues["items"][:_ROWS_MAX]]
-            picked = [(cells[0], cells[2], cells[3], cells[4], cells[6]) for cells in shown]
-            self.query_one("#overview-queues", Rows).show(list(zip(names, picked, strict=True)))
+            items, narrow = queues["items"][:_ROWS_MAX], self.screen.size.width < _WIDE
+            self.query_one("#overview-queues", Rows).show(
+                [(one["name"], brief_queue_cells(one, narrow=narrow)) for one in items]
+            )
         if failures:
             self.states = sampled_states(failures["items"])
             self.query_one("#overview-failing", Rows).show(

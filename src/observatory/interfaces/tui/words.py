@@ -73,6 +73,11 @@ def age(then: str | None, now: datetime) -> str:
     return f"{seconds} s"
 
 
+def span(seconds: float) -> str:
+    """A length of time that is a round one."""
+    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
+
+
 def number(value: Any) -> str:
     """A count with its thousands apart; a dash for what is not known."""
     return "-" if value is None else f"{value:,}"
