@@ -17,7 +17,7 @@ import pytest
 from textual.css.query import NoMatches
 from textual.events import Key
 from textual.pilot import Pilot
-from textual.widgets import ContentSwitcher, Input, Static
+from textual.widgets import ContentSwitcher, Input, Static, TabbedContent
 from watching import JOBS, finished, submit
 
 from observatory.client import AsyncClient, Unreachable
@@ -383,6 +383,52 @@ async def test_a_key_that_does_nothing_here_is_not_shown_and_says_why(
         await seen(pilot, lambda: isinstance(pilot.app.screen, JobScreen))
         await seen(pilot, lambda: "the mail server said no" in text(pilot, "#job-Traceback"))
         await seen(pilot, lambda: text(pilot, "#job-head").startswith("Jobs › "))
+
+
+def footer(pilot: Pilot[Any]) -> str:
+    return screen(pilot).splitlines()[-1]
+
+
+async def test_the_footer_shows_only_what_works(system: RunningSystem) -> None:
+    finished(system, submit(system, "double", n=1))
+    async with opened(system.url) as pilot:
+        await pilot.press("2")
+        await seen(pilot, lambda: rows(pilot, "jobs").row_count == 1)
+        await pilot.press("enter")
+        await seen(pilot, lambda: "completed" in text(pilot, "#job-head"))
+        await seen(pilot, lambda: "Retry" in footer(pilot) and "Traceback" not in footer(pilot))
+        await pilot.press("t")
+        await seen(pilot, lambda: notices(pilot) == ["the job has no error"])
+        await pilot.press("escape", "4", "s")
+        await pilot.press("colon", *"jobs", "enter", "enter")
+        await seen(pilot, lambda: "Yank" in footer(pilot))
+        await pilot.press("escape", "slash")
+        await seen(pilot, lambda: "Take what is typed" in footer(pilot))
+        assert not re.search("Retry|Follow|Quit|Keys|Command", footer(pilot)), footer(pilot)
+        await pilot.press("q")
+        assert pilot.app.query_one("#filter", Input).value == "q"
+
+
+async def test_a_job_s_parts_are_gone_through_and_told_of(system: RunningSystem) -> None:
+    finished(system, submit(system, "double", n=1))
+    async with opened(system.url) as pilot:
+        await pilot.press("2")
+        await seen(pilot, lambda: rows(pilot, "jobs").row_count == 1)
+        await pilot.press("question_mark")
+        await seen(pilot, lambda: "enter  Open" in dialog(pilot))
+        await pilot.press("escape", "enter")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, JobScreen))
+        tabs = pilot.app.screen.query_one(TabbedContent)
+        await pilot.press("right")
+        await seen(pilot, lambda: tabs.active == "tab-Attempts")
+        await pilot.press("left", "left")
+        await seen(pilot, lambda: tabs.active == "tab-Events")
+        await pilot.press("question_mark")
+        await seen(pilot, lambda: "Next part" in dialog(pilot) and "Part before" in dialog(pilot))
+        assert "enter" not in dialog(pilot)
+        await pilot.press("escape", "escape", "5", "question_mark")
+        await seen(pilot, lambda: isinstance(pilot.app.screen, Help))
+        assert "enter" not in dialog(pilot), "nothing opens from a worker"
 
 
 async def test_the_rows_of_a_view_are_filtered_where_they_are(system: RunningSystem) -> None:

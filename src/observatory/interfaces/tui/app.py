@@ -37,6 +37,11 @@ _READY_WITHIN_S: Final = 30.0
 
 _DOUBTFUL: Final = {"r": "retry", "c": "cancel", "t": "traceback", "y": "yank", "s": "sort"}
 """Keys that do not always do something, and what."""
+_NOT_TYPED: Final = {
+    *("view", "filter", "command", "open", "browse", "help", "end", "pause"),
+    *_DOUBTFUL.values(),
+}
+"""What a key does only where it is no letter."""
 
 
 class Tui(App[int]):
@@ -54,7 +59,7 @@ class Tui(App[int]):
         ),
         Binding("slash", "filter", "Filter", priority=True),
         Binding("colon", "command", "Command", priority=True),
-        Binding("enter", "take", "Take what is typed", show=False, priority=True),
+        Binding("enter", "take", "Take what is typed", priority=True),
         Binding("enter", "open", "Open", show=False),
         Binding("t", "traceback", "Traceback"),
         Binding("r", "retry", "Retry"),
@@ -63,7 +68,8 @@ class Tui(App[int]):
         Binding("y", "yank", "Yank id", show=False),
         Binding("o", "browse", "Open in browser", show=False),
         Binding("question_mark", "help", "Keys"),
-        Binding("q", "quit", "Quit"),
+        # Not Textual's own `quit`: Ctrl-Q goes on to work where q is a letter.
+        Binding("q", "end", "Quit"),
     ]
 
     def __init__(self, client: AsyncClient) -> None:
@@ -300,6 +306,12 @@ class Tui(App[int]):
         elif isinstance(view, Queues):
             await self._to_rows_of(Jobs, f"queue:{row}")
 
+    def _opens(self) -> bool:
+        """Whether there is something behind the row."""
+        opens = isinstance(self.view, Overview | Jobs | Failures | Queues | Events)
+        here = opens and not isinstance(self.screen, JobScreen)
+        return here and self.view.rows.current is not None
+
     async def _to_rows_of(self, view: type[View], text: str) -> None:
         if text:
             self.query_one(view).filter_by(text)
@@ -316,9 +328,15 @@ class Tui(App[int]):
         self.source.looked_away()
         self._look()  # it may have changed meanwhile
 
+    def action_end(self) -> None:
+        """Leave the program."""
+        self.exit(0)
+
     def action_help(self) -> None:
         """Every key."""
         keys: dict[str, str] = {view.key: f"to {view.name_}" for view in ALL}
+        if self._opens():
+            keys["enter"] = "Open"  # which the table has as a key of its own
         for active in self.screen.active_bindings.values():
             binding = active.binding
             # Textual's own, as how a cursor moves, everybody knows; here is little room.
@@ -346,7 +364,8 @@ class Tui(App[int]):
     def _why_not(self, action: str) -> str | None:
         """Why something cannot be done here and now; None where it can."""
         if action == "sort":
-            return None if self.view.SORTS else "there is nothing to sort here"
+            sorts = self.view.SORTS and not isinstance(self.screen, JobScreen)
+            return None if sorts else "there is nothing to sort here"
         if (job_id := self._job_meant()) is None:
             return "there is no job in the row"
         if isinstance(self.screen, JobScreen) and self.screen.missing:
@@ -367,10 +386,14 @@ class Tui(App[int]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that would do nothing are not shown, and what is typed is no key."""
-        if action in ("view", "filter", "command") and self._typing:
+        if action in _NOT_TYPED and self._typing:
             return False
         if action == "take":
             return isinstance(self.focused, Input)
+        if action == "open":
+            return self._opens()
+        if action == "pause":
+            return self.view.rows.current is not None
         if action in _DOUBTFUL.values():
             return self._why_not(action) is None
         return True

@@ -29,6 +29,9 @@ class JobScreen(Screen[None]):
         Binding("c", "app.cancel", "Cancel"),
         Binding("y", "app.yank", "Yank id"),
         Binding("o", "app.browse", "Open in browser", show=False),
+        # Wherever the focus is, and so that the list of keys tells of them.
+        Binding("left", "step(-1)", "Part before", show=False, priority=True),
+        Binding("right", "step(1)", "Next part", show=False, priority=True),
     ]
 
     def __init__(self, job_id: str, tab: str = "Summary", trail: str = "") -> None:
@@ -58,6 +61,16 @@ class JobScreen(Screen[None]):
     def action_tab(self, name: str) -> None:
         """To a part."""
         self.query_one(TabbedContent).active = f"tab-{name}"
+
+    def action_step(self, by: int) -> None:
+        """To the part beside."""
+        tabs = self.query_one(TabbedContent)
+        at = _TABS.index(tabs.active.removeprefix("tab-"))
+        self.action_tab(_TABS[(at + by) % len(_TABS)])
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A job without an error has no traceback to go to."""
+        return action != "tab" or (self.has_error and not self.missing)
 
     async def refresh_from(self, source: Source) -> None:
         """Read the job and what belongs to it."""

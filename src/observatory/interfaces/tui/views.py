@@ -59,6 +59,10 @@ class View(Vertical):
         """Read what it shows, and show it."""
         raise NotImplementedError
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What is typed into the filter is no key."""
+        return not isinstance(self.screen.focused, Input)
+
     @property
     def rows(self) -> Rows:
         """The table that has the cursor."""
@@ -261,6 +265,8 @@ class Jobs(View):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is not always a page to go to."""
+        if not super().check_action(action, parameters):
+            return False
         if action == "older":
             return self._next is not None
         return action != "newer" or bool(self._cursors)
