@@ -32,10 +32,17 @@ from real import RunningSystem, running_system
 
 pytestmark = pytest.mark.anyio
 
+TALK = """
+@app.job("talk")
+def talk(lines: int, ctx: JobContext) -> None:
+    for number in range(lines):
+        ctx.log.info(f"line {number}")
+"""
+
 
 @pytest.fixture
 def system(tmp_path: Any) -> Iterator[RunningSystem]:
-    with running_system(JOBS, tmp_path) as running:
+    with running_system(JOBS + TALK, tmp_path) as running:
         yield running
 
 
@@ -429,6 +436,20 @@ async def test_a_job_s_parts_are_gone_through_and_told_of(system: RunningSystem)
         await pilot.press("escape", "escape", "5", "question_mark")
         await seen(pilot, lambda: isinstance(pilot.app.screen, Help))
         assert "enter" not in dialog(pilot), "nothing opens from a worker"
+
+
+async def test_of_many_log_lines_and_events_the_newest_are_seen(system: RunningSystem) -> None:
+    job = finished(system, submit(system, "talk", lines=450))
+    async with opened(system.url, (80, 24)) as pilot:
+        await pilot.press("colon", *f"job {job['id']}", "enter")
+        await seen(pilot, lambda: "line 449" in text(pilot, "#job-Logs"))
+        assert text(pilot, "#job-Logs").startswith("250 older above; all: observatory jobs logs ")
+        assert "line 250" in text(pilot, "#job-Logs")
+        assert "line 249" not in text(pilot, "#job-Logs")
+        await pilot.press("left", "left")
+        await seen(pilot, lambda: "line 449" in screen(pilot))
+        await pilot.press("right")
+        await seen(pilot, lambda: '"completed"' in screen(pilot))
 
 
 async def test_the_rows_of_a_view_are_filtered_where_they_are(system: RunningSystem) -> None:

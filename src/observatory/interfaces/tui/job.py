@@ -16,7 +16,11 @@ from observatory.interfaces.tui.views import now_of
 from observatory.interfaces.tui.words import age, line, lines, state_text
 
 _TABS = ("Summary", "Attempts", "Traceback", "Values", "Logs", "Events")
+_NEWEST_LAST = ("Logs", "Events")
 _LOG_LINES = 200
+"""So many of the newest are shown; a page has as many."""
+_PAGES_AT_ONCE = 10
+_EVENTS = 50
 
 
 class JobScreen(Screen[None]):
@@ -47,6 +51,12 @@ class JobScreen(Screen[None]):
         self._trail = trail
         self._first = tab
         self._told: dict[str, Text] = {}
+        self._log_page: str | None = None
+        """Where the newest page of log lines begins; None for the first."""
+        self._log_before: list[dict[str, Any]] = []
+        """What the page before it holds."""
+        self._log_above = 0
+        """Lines on all pages before it."""
 
     def compose(self) -> ComposeResult:
         """A tab for each part."""
@@ -57,6 +67,15 @@ class JobScreen(Screen[None]):
                     yield Static(id=f"job-{name}")
         yield Static(id="status")
         yield Footer()
+
+    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+        """The newest log line and event stand at the end; a part that is hidden has no end yet."""
+        for name in _NEWEST_LAST:
+            if event.pane.id == f"tab-{name}":
+                self._scroll_of(name).scroll_end(animate=False)
+
+    def _scroll_of(self, part: str) -> VerticalScroll:
+        return self.query_one(f"#tab-{part} VerticalScroll", VerticalScroll)
 
     def action_tab(self, name: str) -> None:
         """To a part."""
@@ -85,7 +104,7 @@ class JobScreen(Screen[None]):
             self._tell("Summary", line(told or source.trouble or "reading…"))
             return
         attempts = await source.read(f"{path}/attempts")
-        logs = await source.read(f"{path}/logs", {"limit": str(_LOG_LINES)})
+        logs = await self._newest_logs(source)
         events = await source.read(f"{path}/events")
         if not self.is_attached:
             return
@@ -99,17 +118,41 @@ class JobScreen(Screen[None]):
             self._tell("Attempts", _attempts(attempts["items"]))
         self._tell("Traceback", _traceback(job))
         self._tell("Values", _values(job))
-        if logs:
-            self._tell("Logs", _logs(logs["items"]))
+        if logs is not None:
+            self._tell("Logs", _logs(*logs, self.job_id))
         if events:
-            told = [json.dumps(one, indent=2, ensure_ascii=False) for one in events["items"]]
-            self._tell("Events", lines("\n\n".join(told)))
+            self._tell("Events", _events(events["items"], path))
+
+    async def _newest_logs(self, source: Source) -> tuple[list[dict[str, Any]], int] | None:
+        """The newest lines, oldest first, and how many are older; None where they are not read."""
+        newest: list[dict[str, Any]] = []
+        for _ in range(_PAGES_AT_ONCE):
+            params = {"limit": str(_LOG_LINES)}
+            if self._log_page is not None:
+                params["cursor"] = self._log_page
+            answer = await source.read(f"/jobs/{self.job_id}/logs", params)
+            if not answer:
+                return None
+            if answer["next"] is None:
+                newest = answer["items"]
+                break
+            # The interface gives the oldest first; what was gone through is not read again.
+            self._log_page, self._log_before = answer["next"], answer["items"]
+            self._log_above += len(answer["items"])
+        else:
+            source.news.set()  # there are more, which are read next
+        shown = [*self._log_before, *newest][-_LOG_LINES:]
+        return shown, self._log_above + len(newest) - len(shown)
 
     def _tell(self, part: str, text: Text) -> None:
         # A payload of a megabyte is not laid out again because another job has moved.
         if self._told.get(part) != text:
             self._told[part] = text
+            # Not Textual's anchor, which puts what is short at the bottom of the screen.
+            follows = part in _NEWEST_LAST and self._scroll_of(part).is_vertical_scroll_end
             self.query_one(f"#job-{part}", Static).update(text)
+            if follows:
+                self._scroll_of(part).scroll_end(animate=False)
 
 
 def _summary(job: dict[str, Any], now: Any) -> Text:
@@ -182,10 +225,19 @@ def _values(job: dict[str, Any]) -> Text:
     return told
 
 
-def _logs(items: list[dict[str, Any]]) -> Text:
+def _events(items: list[dict[str, Any]], path: str) -> Text:
+    told = [json.dumps(one, indent=2, ensure_ascii=False) for one in items[-_EVENTS:]]
+    if (above := len(items) - len(told)) > 0:
+        told.insert(0, f"{above:,} older above; all: GET {path}/events")
+    return lines("\n\n".join(told))
+
+
+def _logs(items: list[dict[str, Any]], above: int, job_id: str) -> Text:
     if not items:
         return Text("its handler has logged nothing")
     told = Text()
+    if above > 0:
+        told.append(f"{above:,} older above; all: observatory jobs logs {job_id}\n", "dim")
     for one in items:
         told.append(f"{one['at']} #{one['attempt']} {one['level']:<7} ", style="dim")
         told.append(line(one["message"], 2000))
