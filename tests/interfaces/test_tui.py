@@ -234,6 +234,20 @@ async def test_it_survives_a_restart_and_says_so_meanwhile(system: RunningSystem
         await seen(pilot, lambda: "STALE" not in text(pilot, "#status"))
 
 
+async def test_the_state_is_seen_however_long_the_address_and_what_is_wrong(
+    system: RunningSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AsyncClient, "url", f"http://{'long.' * 20}example")
+    async with opened(system.url, (80, 24)) as pilot:
+        await seen(pilot, lambda: re.match(r" (live|connecting)  \d+ ms ", status(pilot)))
+        system.kill()
+        await seen(pilot, lambda: re.match(r" STALE, old [\d.]+ m?s: ", status(pilot)))
+
+
+def status(pilot: Pilot[Any]) -> str:
+    return screen(pilot).splitlines()[-2]
+
+
 async def test_where_nothing_answers_it_offers_to_start_something() -> None:
     async with opened("http://127.0.0.1:1") as pilot:
         await seen(pilot, lambda: isinstance(pilot.app.screen, Launcher))

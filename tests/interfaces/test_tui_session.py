@@ -123,7 +123,7 @@ def test_from_a_failing_job_to_its_repair(tmp_path: Path) -> None:
         with view_of(system, tmp_path) as terminal:
             scenes = {
                 "What is failing? It opens with the overview.": terminal.shows(
-                    "completed 12", "failed 1", "FileNotFoundError", "  live  "
+                    "completed 12", "failed 1", "FileNotFoundError", " live  "
                 )
             }
             terminal.press("2", "/")

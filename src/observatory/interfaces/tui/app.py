@@ -150,8 +150,9 @@ class Tui(App[int]):
         await self.refresh_now()
 
     def _show_status(self) -> None:
+        # A narrow terminal cuts off the end: never the state, nor how old what is shown is.
         source = self.source
-        told = Text(f" {source.client.url}  ", style="dim")
+        told = Text(" ")
         if source.trouble:
             age_s = source.trouble_age_s
             old = "" if age_s is None else f", old {seconds(age_s)}"
@@ -160,6 +161,8 @@ class Tui(App[int]):
             told.append("live" if source.live else "connecting", style="green")
             if source.latency_s is not None:
                 told.append(f"  {source.latency_s * 1000:.0f} ms", style="dim")
+        told.append(f"  {source.client.url}", style="dim")
+        told.no_wrap, told.overflow = True, "ellipsis"
         for status in self.screen.query("#status").results(Static):
             status.update(told)
 
