@@ -301,6 +301,26 @@ def ran(attempt: Mapping[str, Any]) -> str:
     return f"({told})" if attempt["outcome"] == "lost" else told
 
 
+def rate(per_second: float | None) -> str:
+    """A rate, never 0 for what is not."""
+    if per_second is None:
+        return "-"
+    if 0 < per_second < 0.1:
+        return f"{per_second:.2g}"
+    return f"{per_second:,.1f}" if per_second else "0"
+
+
+def standing(worker: dict[str, Any]) -> str:
+    """What a worker does, in the page's words: idle, busy or full while it is active."""
+    if worker["rescued"]:
+        return "rescued"
+    if worker["state"] != "active":
+        return str(worker["state"])
+    if not worker["running"]:
+        return "idle"
+    return "full" if worker["running"] >= worker["concurrency"] else "busy"
+
+
 def clock(when: datetime | None) -> str:
     """A time as it is kept: UTC, to the second."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if when else "-"

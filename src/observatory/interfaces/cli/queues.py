@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import TABLE, Clash, Output, print_table, say, seconds
+from observatory.interfaces.cli.output import TABLE, Clash, Output, print_table, rate, say, seconds
 
 if TYPE_CHECKING:
     from observatory.client import Client
@@ -43,7 +43,7 @@ def list_queues(*, address: Address | None = None, output: Output = TABLE) -> in
 
 
 def _print_list(found: list[dict[str, Any]]) -> None:
-    headings = ("QUEUE", "PAUSED", "QUEUED", "RUNNING", "OLDEST", "DONE/S", "WAIT P95")
+    headings = ("QUEUE", "PAUSED", "QUEUED", "RUNNING", "OLDEST", "OUT/S", "P95 WAIT")
     rows = [
         (
             queue["name"],
@@ -51,7 +51,7 @@ def _print_list(found: list[dict[str, Any]]) -> None:
             queue["states"]["queued"],
             queue["states"]["running"],
             seconds(queue["oldestAgeSeconds"]),
-            f"{queue['finishedPerSecond']:.1f}",
+            rate(queue["finishedPerSecond"]),
             seconds(queue["waitSeconds"]["p95"] if queue["waitSeconds"] else None),
         )
         for queue in found

@@ -13,6 +13,7 @@ from observatory.interfaces.cli.output import (
     print_table,
     say,
     seconds,
+    standing,
 )
 
 _WATCHDOG: Final = "ObservatoryWatchdog"
@@ -93,7 +94,7 @@ def workers(*, address: Address | None = None, output: Output = TABLE) -> int:
         rows = [
             (
                 f"{worker['host']}:{worker['pid']}",
-                "rescued" if worker["rescued"] else worker["state"],
+                standing(worker),
                 f"{worker['running']} of {worker['concurrency']}",
                 ", ".join(worker["queues"]) or "every queue",
                 _age(worker["startedAt"], now),

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.text import Text
 
-from observatory.interfaces.cli.output import attempt_in_column, seconds
+from observatory.interfaces.cli.output import attempt_in_column, rate, seconds, standing
 from observatory.interfaces.tui.rows import Cell
-from observatory.interfaces.tui.words import age, line, number, rate, state_text
+from observatory.interfaces.tui.words import age, line, number, state_text
 
 
 def job_cells(job: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
@@ -71,12 +71,9 @@ def brief_queue_cells(queue: dict[str, Any], *, narrow: bool) -> tuple[Cell, ...
 
 def worker_cells(worker: dict[str, Any], now: datetime) -> tuple[Cell, ...]:
     """State, worker, busy, queues, started, seen."""
-    state = worker["state"]
-    if state == "active":
-        state = "busy" if worker["running"] else "idle"
-    style = "red" if state == "stale" else ""
+    style = "red" if worker["state"] == "stale" else ""
     return (
-        Text("rescued" if worker["rescued"] else state, style=style),
+        Text(standing(worker), style=style),
         line(f"{worker['host']}:{worker['pid']}", 60),
         f"{worker['running']} of {worker['concurrency']}",
         line(", ".join(worker["queues"]) or "every queue", 60),

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Sparkline, Static
 
-from observatory.interfaces.cli.output import seconds
+from observatory.interfaces.cli.output import rate, seconds
 from observatory.interfaces.tui.cells import (
     alert_rows,
     brief_queue_cells,
@@ -25,7 +25,7 @@ from observatory.interfaces.tui.cells import (
 from observatory.interfaces.tui.filter import parse
 from observatory.interfaces.tui.rows import RowFilter, Rows
 from observatory.interfaces.tui.source import Source
-from observatory.interfaces.tui.words import in_lines, line, number, rate, span, state_text
+from observatory.interfaces.tui.words import in_lines, line, number, span, state_text
 
 _ROWS_MAX = 200
 _WIDE = 110

@@ -81,12 +81,3 @@ def span(seconds: float) -> str:
 def number(value: Any) -> str:
     """A count with its thousands apart; a dash for what is not known."""
     return "-" if value is None else f"{value:,}"
-
-
-def rate(per_second: float | None) -> str:
-    """A rate, never 0 for what is not."""
-    if per_second is None:
-        return "-"
-    if 0 < per_second < 0.1:
-        return f"{per_second:.2g}"
-    return f"{per_second:,.1f}" if per_second else "0"
