@@ -265,6 +265,19 @@ async def test_the_route_tells_who_knows_and_since_when(on: Served) -> None:
     assert (await on.http.get("/runbooks/nothing")).status_code == 404
 
 
+async def test_alerts_are_told_also_while_the_store_is_away(
+    on: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> int:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(on.system.store, "now", away)
+    answer = await on.http.get("/alerts")
+    assert answer.status_code == 200
+    assert answer.json()["source"] == "embedded"
+    assert (await on.http.get("/workers")).status_code == 503, "vacuous: the store is there"
+
+
 def test_what_is_evaluated_here_are_rules_of_the_catalogue() -> None:
     elsewhere = {known.SERVICE_DOWN, known.NUMBERS_MISSING}
     assert set(EVALUATED) == set(known.RULES) - elsewhere - {known.WATCHDOG}

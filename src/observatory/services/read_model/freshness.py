@@ -1,12 +1,13 @@
 """How old a view is: the aggregates' position against the log's end."""
 
 import asyncio
+import time
 from typing import Final
 
 import msgspec
 
 from observatory.core.aggregates import Aggregates
-from observatory.core.errors import AggregatesUnavailable, SpineUnavailable
+from observatory.core.errors import AggregatesUnavailable, ObservatoryError, SpineUnavailable
 from observatory.core.instant import MICROSECONDS, to_rfc3339
 from observatory.core.spine import Spine
 from observatory.core.store import StoreReads
@@ -52,6 +53,15 @@ class Clock:
         self._kept_until = 0
         self._looked_at: int | None = None
         self._looking: asyncio.Task[Freshness] | None = None
+
+    async def now(self) -> int:
+        """The store's clock; this machine's where the store does not answer in time, for those who
+        are to be told something also then."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return await self._store.now()
+        except (TimeoutError, ObservatoryError):
+            return time.time_ns() // 1000
 
     async def freshness(self, now: int | None = None) -> Freshness:
         """The freshness now, at most a quarter of a second old itself; `now` is the store's clock

@@ -1,7 +1,6 @@
 """The system's own health: what it stands on, how far the views are behind, what waits."""
 
 import asyncio
-import time
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
@@ -41,8 +40,7 @@ class SystemHealth:
 
     async def look(self) -> tuple[dict[str, Any], Freshness]:
         """The document of ``GET /system``, and how fresh the aggregates are."""
-        now, _ = await _asked(self._store.now())
-        as_of = time.time_ns() // 1000 if now is None else now
+        as_of = await self._clock.now()
         (freshness, heartbeat), of_store, of_rest = await asyncio.gather(
             asyncio.gather(self._clock.freshness(as_of), self._heartbeat()),
             asyncio.gather(_asked(self._store.check()), _asked(self._store.outbox_backlog())),
