@@ -224,6 +224,10 @@ def test_the_filter_is_in_the_address(system: RunningSystem, watch: Callable[...
     expect(rows).to_have_count(3)
     page.reload()
     expect(rows).to_have_count(3)
+    known = rows.first.get_attribute("data-job")
+    page.locator("input[name=filter]").fill(f" {known}")
+    page.get_by_role("link", name="Open the job of this id").click()
+    expect(page).to_have_url(f"{system.url}/#/jobs/{known}")
     watched.assert_clean()
 
 

@@ -427,7 +427,7 @@ def test_the_theme_is_chosen_and_kept(system: RunningSystem, watch: Callable[...
 
 
 def every_address(system: RunningSystem) -> list[str]:
-    (failed,) = fail(system, "x" * 300)
+    (failed,) = fail(system, BIDI + CONTROLS + "x" * 300)
     finished(system, submit(system, "echo", text="y" * 3000))
     contract = "#/contracts/http/job-submission.v1.json"
     return [*(f"#/{view}" for view in VIEWS), f"#/jobs/{failed}", contract, "#/nowhere"]

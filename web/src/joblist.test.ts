@@ -3,7 +3,7 @@ import type { JobSummary, Page } from "./contracts";
 import { JobList } from "./joblist";
 
 /** So many jobs there are, one a second, the newest first; a cursor is the number of the next. */
-const system = vi.hoisted(() => ({ jobs: 0, version: 1, gone: 0, down: false }));
+const system = vi.hoisted(() => ({ jobs: 0, version: 1, gone: 0, only: 0, down: false }));
 
 vi.mock("./api", () => ({
   get: (path: string): Promise<Page<JobSummary>> => {
@@ -14,7 +14,7 @@ vi.mock("./api", () => ({
     const from = Number(query.get("cursor") ?? newest);
     const to = Math.max(0, from - Number(query.get("limit")));
     const items = Array.from({ length: from - to }, (_, n) => from - n)
-      .filter((number) => number !== system.gone)
+      .filter((number) => number !== system.gone && (!system.only || number === system.only))
       .map((number) => ({
         id: `${number}`, version: system.version, createdAt: new Date(1000 * number).toISOString(),
       }) as JobSummary);
@@ -24,7 +24,7 @@ vi.mock("./api", () => ({
 
 beforeEach(() => {
   vi.useFakeTimers();
-  Object.assign(system, { jobs: 0, version: 1, gone: 0, down: false });
+  Object.assign(system, { jobs: 0, version: 1, gone: 0, only: 0, down: false });
 });
 afterEach(() => void vi.useRealTimers());
 
@@ -91,5 +91,19 @@ it("reads every row again after events were missed, once that can be", async () 
   expect(list.ids.value).toHaveLength(199);
   expect(list.ids.value).not.toContain("150");
   expect(list.ids.value.every((id) => list.row(id).value.version === 2)).toBe(true);
+  stop();
+});
+
+it("goes on where it looked for one old job, however long the reader takes", async () => {
+  Object.assign(system, { jobs: 1000, only: 50 });
+  const list = new JobList(() => "q=50", 100);
+  const stop = await reading(list);
+  for (let n = 0; n < 9; n += 1) {
+    expect(list.ids.value).toEqual([]);
+    system.jobs += 10;
+    await vi.advanceTimersByTimeAsync(7000);
+    await list.loadMore();
+  }
+  expect(list.ids.value).toEqual(["50"]);
   stop();
 });

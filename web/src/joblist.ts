@@ -16,7 +16,7 @@ export interface Merged {
 /**
  * The list after its first page was read again, newest first.
  *
- * @param extended more than one page is shown.
+ * @param extended more than one page was read.
  * @param held nothing may move now.
  */
 export function merge(
@@ -29,8 +29,9 @@ export function merge(
   const known = new Set(shown);
   const waiting = fresh.filter((id) => !known.has(id));
   if (held && shown.length) return { shown: [...shown], waiting, takeNext: false };
-  // The first page of a search may be empty and have more behind it.
-  const overlap = waiting.length < fresh.length || fresh.length === 0;
+  // The first page of a search may be empty and have more behind it, and so may all that was
+  // looked into.
+  const overlap = waiting.length < fresh.length || fresh.length === 0 || shown.length === 0;
   if (!extended || !overlap || !hasMore) return { shown: [...fresh], waiting: [], takeNext: true };
   const inFresh = new Set(fresh);
   let end = shown.length - 1;
@@ -72,8 +73,9 @@ export class JobList {
   readonly limit: number;
 
   #query: () => string;
-  /** Rows there were when the reader last loaded more; 0 while there is one page. */
-  #loaded = 0;
+  /** Rows there were when the reader last loaded more, which may be none; null while there is one
+   * page. */
+  #loaded: number | null = null;
   #rows = new Map<string, Signal<JobSummary>>();
   /** Rows below the first page were not heard of for a while. */
   #behind = false;
@@ -180,13 +182,13 @@ export class JobList {
   #merge(page: Page<JobSummary>, held: boolean): void {
     this.#keep(page.items);
     const fresh = page.items.map((job) => job.id);
-    const extended = this.#loaded > 0 && this.ids.value.length < this.#loaded + GROWN_MAX;
+    const extended = this.#loaded !== null && this.ids.value.length < this.#loaded + GROWN_MAX;
     const merged = merge(this.ids.value, fresh, extended, held, page.next !== null);
     if (!same(this.ids.value, merged.shown)) this.ids.value = merged.shown;
     if (!same(this.waiting.value, merged.waiting)) this.waiting.value = merged.waiting;
     if (merged.takeNext) {
       this.next.value = page.next;
-      this.#loaded = 0;
+      this.#loaded = null;
     }
     const needed = new Set([...merged.shown, ...merged.waiting]);
     for (const id of this.#rows.keys()) if (!needed.has(id)) this.#rows.delete(id);

@@ -1,7 +1,14 @@
 /** The list of jobs. The whole filter is in the address. */
 import { signal } from "@preact/signals";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { apiQuery, filterMembers, filterQuery, jobsHref, type JobFilter } from "./address";
+import {
+  apiQuery,
+  filterMembers,
+  filterQuery,
+  jobHref,
+  jobsHref,
+  type JobFilter,
+} from "./address";
 import { Badge } from "./badge";
 import { BulkButtons } from "./bulkbar";
 import type { State } from "./contracts";
@@ -190,6 +197,17 @@ function Listing({ filter, filtered, faulty }: ListingProps) {
   );
 }
 
+/** A job's id is looked for in texts, as any other; but the job that has it is known at once. */
+function JobOfId({ text }: { text: string }) {
+  const id = text.trim().toLowerCase();
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id)) return null;
+  return (
+    <p>
+      <a href={jobHref(id)}>Open the job of this id</a>
+    </p>
+  );
+}
+
 export function Jobs({ filter }: { filter: JobFilter }) {
   const query = filterQuery(filter);
   const [faulty, setFaulty] = useState(false);
@@ -199,6 +217,7 @@ export function Jobs({ filter }: { filter: JobFilter }) {
     <>
       <h1>Jobs</h1>
       <Filter filter={filter} onFaults={setFaulty} />
+      <JobOfId text={filter.q} />
       {listed ? (
         <Listing key={query} filter={filter} filtered={query !== ""} faulty={faulty} />
       ) : (
