@@ -137,6 +137,8 @@ async def test_two_hundred_workers_and_types_cost_no_more_series_than_the_limits
             churned.count_ever(f"unknown.{number}", "default", "created")
         await replace(on, churned)
 
+        first = await scraped(exposition)
+        assert first.by("jobs_submitted_total", "job_type", queue="other") == {"other": 0}
         found = await scraped(exposition)
 
         assert found.by("workers", "state") == {"active": 200, "draining": 0, "stale": 0}
@@ -144,6 +146,29 @@ async def test_two_hundred_workers_and_types_cost_no_more_series_than_the_limits
         assert found.by("jobs_submitted_total", "job_type", queue="other") == {"other": 200}
         of_one_pair = len(found.of("job_end_to_end_seconds_bucket", queue="other")) * 3 + 20
         assert found.series() <= before + of_one_pair
+
+
+async def test_what_comes_later_begins_at_zero_so_that_a_rate_sees_it(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    async with bench(tmp_path, empty_database) as on:
+        exposition = told(on)
+        await replace(on, history(2))
+        known = await scraped(exposition)
+        assert "new" not in known.by("jobs_submitted_total", "job_type", queue="fresh")
+        both = history(2)
+        both.count_ever("new", "fresh", "created")
+        await replace(on, both)
+
+        told_of_new = [
+            (await scraped(exposition)).by("jobs_submitted_total", "job_type", queue="fresh")["new"]
+            for _ in range(3)
+        ]
+
+        assert told_of_new == [0, 1, 1]
+        # Another process that begins now tells what there is.
+        anew = await scraped(told(on))
+        assert anew.by("jobs_submitted_total", "job_type", queue="fresh") == {"new": 1}
 
 
 async def test_hostile_label_values_are_told_as_they_are_and_break_nothing(

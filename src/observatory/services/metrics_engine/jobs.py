@@ -89,6 +89,7 @@ class JobMetrics:
     """
 
     def __init__(self) -> None:
+        self._begun = False
         self._pairs: dict[_Pair, None] = {}
         self._seen: dict[_Pair, _Sums] = {}
         self._told: dict[_Pair, _Sums] = {}
@@ -121,9 +122,15 @@ class JobMetrics:
         return made
 
     def _tell(self, sums: dict[_Pair, _Sums]) -> dict[_Pair, _Sums]:
+        # Of a pair that comes while this process tells, zeros are told first: a rate does not see
+        # what a series begins with, and a new queue in which all jobs fail would raise no alert.
+        new = sums.keys() - self._told.keys() if self._begun else set[_Pair]()
+        self._begun = True
         for pair, now in sums.items():
-            self._told.setdefault(pair, _Sums()).grow(self._seen.get(pair, _NOTHING), now)
-        self._seen = sums
+            told = self._told.setdefault(pair, _Sums())
+            if pair not in new:
+                told.grow(self._seen.get(pair, _NOTHING), now)
+        self._seen = {pair: now for pair, now in sums.items() if pair not in new}
         return self._told
 
     def _name(
