@@ -518,11 +518,12 @@ def _aggregates(verdict: Verdict, record: Record, stats: dict[str, Any] | None) 
                 totals[t["type"], t["queue"], measure] += 1
             if t["state"] in TERMINAL and was_due:
                 totals[t["type"], t["queue"], "end_to_end"] += 1
-            if t.get("outcome") == "lost":
+            lost = t.get("outcome") == "lost"
+            if lost:
                 totals[t["type"], t["queue"], "lost"] += 1
             if t["move"] == "claim":
                 totals[t["type"], t["queue"], "wait"] += 1
-            elif t["move"] == "complete" or t.get("outcome") in FAILED_ATTEMPT:
+            elif t["move"] == "complete" or (t.get("outcome") in FAILED_ATTEMPT and not lost):
                 totals[t["type"], t["queue"], "run"] += 1
     verdict.rule("G4 states equal the store", _differences(record.aggregate_states, states))
     verdict.rule("G4 totals equal the history", _differences(record.aggregate_totals, totals))
