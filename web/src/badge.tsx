@@ -44,7 +44,8 @@ export function Age({ of }: { of: string | null }) {
     const since = of ? Date.parse(of) : 0;
     return computed(() => {
       const seconds = (clock.value - since) / 1000;
-      return seconds < 0 ? `in ${age(-seconds)}` : age(seconds);
+      // Clocks differ by a little: what was just now is not to come.
+      return seconds <= -1 ? `in ${age(-seconds)}` : age(Math.max(0, seconds));
     });
   }, [of, clock]);
   if (!of) return <>–</>;
