@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from monitoring import dashboards, scraping
+from monitoring import dashboards, provisioning, scraping
 from monitoring.rules import rules
 
 HERE: Final = Path(__file__).parent
@@ -34,12 +34,12 @@ def files(page: str) -> Iterator[tuple[Path, str]]:
         "prometheus/compose.yml": scraping.compose(),
         "prometheus/kubernetes.yml": scraping.kubernetes(),
         "alertmanager/alertmanager.yml": scraping.alertmanager(),
-        **dashboards.provisioning(),
+        **provisioning.files(),
     }
     for path, document in documents.items():
         yield Path(path), _HEAD + dumped(document)
     for dashboard in dashboards.ALL:
-        text = json.dumps(dashboards.document(dashboard, page), indent=2)
+        text = json.dumps(provisioning.document(dashboard, page), indent=2)
         yield Path(f"grafana/dashboards/{dashboard.uid}.json"), text + "\n"
 
 

@@ -1,47 +1,16 @@
-"""Grafana's dashboards, as the classic JSON that it provisions from files.
+"""The dashboards for Grafana.
 
 Every panel has one question for a title, and queries that a test puts to a live Prometheus. Rates
 and errors stand on top, what is behind them below; limits are those of the alerts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from monitoring import rules
+from monitoring.provisioning import Dashboard, Panel
 from observatory.core import alert as known
-from observatory.core.alert import AlertRule
 
-_SOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
-_WIDTH: Final = 12
-_HEIGHT: Final = 8
-_TAGS: Final = ["observatory"]
 _ONE: Final = "max without (instance, pod, service)"
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One question and the queries that answer it, each with a legend."""
-
-    title: str
-    queries: dict[str, str]
-    unit: str = "short"
-    about: str = ""
-    limit: float | None = None
-    """From here on it is bad."""
-    alerts: Sequence[AlertRule] = ()
-    """Those that fire when it is; it leads to their runbooks."""
-    link: str = ""
-    """A view of the system's page, where the same is shown."""
-
-
-@dataclass(frozen=True)
-class Dashboard:
-    """A page of panels."""
-
-    uid: str
-    title: str
-    panels: Sequence[Panel]
 
 
 def _quantiles(measure: str) -> dict[str, str]:
@@ -60,6 +29,7 @@ _FINISHED: Final = "queue_outcome:observatory_jobs_finished:rate5m"
 OVERVIEW: Final = Dashboard(
     "observatory-overview",
     "Observatory / Overview",
+    "/#/",
     (
         Panel(
             "Does work come through?",
@@ -79,7 +49,6 @@ OVERVIEW: Final = Dashboard(
                 "{{outcome}}": f"sum by (outcome) ({_FINISHED}{{{_QUEUE}}})",
             },
             unit="ops",
-            link="/#/",
         ),
         Panel(
             "What waits, what runs?",
@@ -94,10 +63,7 @@ OVERVIEW: Final = Dashboard(
             },
             unit="percentunit",
             limit=known.FAILURE_RATIO_HIGH.limit,
-            alerts=(
-                known.FAILURE_RATIO_HIGH,
-                known.FAILURE_RATIO_RAISED,
-            ),
+            alerts=(known.FAILURE_RATIO_HIGH, known.FAILURE_RATIO_RAISED),
             link="/#/jobs?state=failed",
         ),
         Panel(
@@ -113,7 +79,6 @@ OVERVIEW: Final = Dashboard(
             unit="s",
             limit=known.LATENCY_HIGH.limit,
             alerts=(known.LATENCY_HIGH,),
-            link="/#/",
         ),
     ),
 )
@@ -121,6 +86,7 @@ OVERVIEW: Final = Dashboard(
 QUEUES: Final = Dashboard(
     "observatory-queues",
     "Observatory / Queues",
+    "/#/queues",
     (
         Panel(
             "How many wait in each queue?",
@@ -133,37 +99,29 @@ QUEUES: Final = Dashboard(
             {"{{queue}}": f"queue:observatory_oldest_ready_job_age_seconds:max{{{_QUEUE}}}"},
             unit="s",
             limit=known.BACKLOG_GROWING.limit,
-            alerts=(
-                known.BACKLOG_GROWING,
-                known.QUEUE_PAUSED_LONG,
-            ),
-            link="/#/queues",
+            alerts=(known.BACKLOG_GROWING, known.QUEUE_PAUSED_LONG),
         ),
         Panel(
             "How much comes into each queue?",
             {"{{queue}}": f"queue:observatory_jobs_submitted:rate5m{{{_QUEUE}}}"},
             unit="ops",
-            link="/#/queues",
         ),
         Panel(
             "How much is done of each queue?",
             {"{{queue}} {{outcome}}": f"{_FINISHED}{{{_QUEUE}}}"},
             unit="ops",
             alerts=(known.NO_PROCESSORS,),
-            link="/#/queues",
         ),
         Panel(
             "How long do jobs run?",
             _quantiles("execution"),
             unit="s",
-            link="/#/queues",
         ),
         Panel(
             "How long do jobs wait?",
             _quantiles("queue_wait"),
             unit="s",
             alerts=(known.BACKLOG_GROWING,),
-            link="/#/queues",
         ),
     ),
 )
@@ -171,17 +129,16 @@ QUEUES: Final = Dashboard(
 PROCESSORS: Final = Dashboard(
     "observatory-processors",
     "Observatory / Processors",
+    "/#/workers",
     (
         Panel(
             "Who is at work?",
             {"{{state}}": f"{_ONE} (observatory_workers)"},
             alerts=(known.NO_PROCESSORS,),
-            link="/#/workers",
         ),
         Panel(
             "Are there slots free?",
             {"{{state}}": f"{_ONE} (observatory_worker_slots)"},
-            link="/#/workers",
         ),
         Panel(
             "How often are attempts repeated?",
@@ -197,7 +154,6 @@ PROCESSORS: Final = Dashboard(
             {"lost": f"sum ({_ONE} (increase(observatory_job_attempts_lost_total[10m])))"},
             limit=known.LEASES_EXPIRING.limit,
             alerts=(known.LEASES_EXPIRING,),
-            link="/#/workers",
         ),
         Panel(
             "How much processor time do they take?",
@@ -206,13 +162,11 @@ PROCESSORS: Final = Dashboard(
                     'rate(process_cpu_seconds_total{job="observatory"}[5m])'
                 ),
             },
-            link="/#/workers",
         ),
         Panel(
             "How much memory?",
             {"{{service}} {{instance}}": 'process_resident_memory_bytes{job="observatory"}'},
             unit="bytes",
-            link="/#/workers",
         ),
     ),
 )
@@ -220,39 +174,32 @@ PROCESSORS: Final = Dashboard(
 HEALTH: Final = Dashboard(
     "observatory-health",
     "Observatory / Its own health",
+    "/#/system",
     (
         Panel(
             "Does every process answer?",
             {"{{service}} {{instance}}": 'up{job="observatory"}'},
             alerts=(known.SERVICE_DOWN,),
-            link="/#/system",
         ),
         Panel(
             "Does each reach its backends?",
             {"{{service}} {{backend}}": "min by (service, backend) (observatory_backend_up)"},
             alerts=(known.BACKEND_UNREACHABLE,),
-            link="/#/system",
         ),
         Panel(
             "How much is recorded and not published?",
             {"commits": f"{_ONE} (observatory_outbox_pending)"},
             alerts=(known.OUTBOX_STUCK,),
-            link="/#/system",
         ),
         Panel(
             "How far are the numbers behind the log?",
             {"messages": f"{_ONE} (observatory_projection_lag_messages)"},
-            alerts=(
-                known.PROJECTION_LAGGING,
-                known.NUMBERS_MISSING,
-            ),
-            link="/#/system",
+            alerts=(known.PROJECTION_LAGGING, known.NUMBERS_MISSING),
         ),
         Panel(
             "What could nobody read?",
             {"dead letters": f"{_ONE} (observatory_dead_letters)"},
             alerts=(known.DEAD_LETTERS_GROWING,),
-            link="/#/system",
         ),
         Panel(
             "How fast is HTTP answered?",
@@ -263,7 +210,6 @@ HEALTH: Final = Dashboard(
                 ),
             },
             unit="s",
-            link="/#/system",
         ),
         Panel(
             "Is what is published confirmed?",
@@ -283,12 +229,12 @@ HEALTH: Final = Dashboard(
 BACKENDS: Final = Dashboard(
     "observatory-backends",
     "Observatory / What it runs on",
+    "/#/system",
     (
         Panel(
             "Does every exporter answer?",
             {"{{job}} {{instance}}": f'up{{job=~"{"|".join(rules.BACKENDS)}"}}'},
             alerts=(rules.EXPORTER_DOWN,),
-            link="/#/system",
         ),
         Panel(
             "Does RabbitMQ take messages?",
@@ -298,7 +244,6 @@ BACKENDS: Final = Dashboard(
             },
             limit=1,
             alerts=(rules.BROKER_ALARM,),
-            link="/#/system",
         ),
         Panel(
             "How much of what RabbitMQ stops at is left?",
@@ -311,11 +256,7 @@ BACKENDS: Final = Dashboard(
                     " / rabbitmq_disk_space_available_limit_bytes"
                 ),
             },
-            alerts=(
-                rules.BROKER_MEMORY_HIGH,
-                rules.BROKER_DISK_LOW,
-            ),
-            link="/#/system",
+            alerts=(rules.BROKER_MEMORY_HIGH, rules.BROKER_DISK_LOW),
         ),
         Panel(
             "How much work waits in each of RabbitMQ's queues?",
@@ -333,13 +274,11 @@ BACKENDS: Final = Dashboard(
             "What has RabbitMQ delivered that is not acknowledged?",
             {"messages": "sum (rabbitmq_queue_messages_unacked)"},
             alerts=(rules.BROKER_UNACKED,),
-            link="/#/system",
         ),
         Panel(
             "Who is connected to PostgreSQL?",
             {"{{state}}": "sum by (state) (pg_stat_activity_count)"},
             alerts=(rules.POSTGRES_CONNECTIONS_HIGH,),
-            link="/#/system",
         ),
         Panel(
             "How far are PostgreSQL's replicas behind?",
@@ -350,34 +289,29 @@ BACKENDS: Final = Dashboard(
             },
             unit="bytes",
             alerts=(rules.REPLICATION_LAGGING,),
-            link="/#/system",
         ),
         Panel(
             "How many transactions a second?",
             {"{{datname}}": "sum by (datname) (rate(pg_stat_database_xact_commit[5m]))"},
             unit="ops",
-            link="/#/system",
         ),
         Panel(
             "How much memory does Redis use?",
             {"{{instance}}": "redis_memory_used_bytes"},
             unit="bytes",
             alerts=(rules.REDIS_MEMORY_HIGH,),
-            link="/#/system",
         ),
         Panel(
             "Does Redis throw keys away?",
             {"{{instance}}": "rate(redis_evicted_keys_total[5m])"},
             unit="ops",
             alerts=(rules.REDIS_EVICTING,),
-            link="/#/system",
         ),
         Panel(
             "How many requests come through the edge?",
             {"{{instance}}": "rate(nginx_http_requests_total[5m])"},
             unit="reqps",
             alerts=(rules.EDGE_UNAVAILABLE,),
-            link="/#/system",
         ),
         Panel(
             "Does the edge drop connections?",
@@ -389,115 +323,8 @@ BACKENDS: Final = Dashboard(
                 ),
             },
             alerts=(rules.EDGE_UNAVAILABLE,),
-            link="/#/system",
         ),
     ),
 )
 
 ALL: Final = (OVERVIEW, QUEUES, PROCESSORS, HEALTH, BACKENDS)
-
-
-def document(dashboard: Dashboard, page: str) -> dict[str, Any]:
-    """A dashboard as Grafana reads it; `page` is the base URL of the system's page."""
-    panels: list[dict[str, Any]] = []
-    for at, panel in enumerate(dashboard.panels):
-        x, y = at % 2 * _WIDTH, at // 2 * _HEIGHT
-        panels.append(_panel(at + 1, panel, x, y, page))
-    return {
-        "uid": dashboard.uid,
-        "title": dashboard.title,
-        "tags": _TAGS,
-        "schemaVersion": 39,
-        "graphTooltip": 1,
-        "refresh": "10s",
-        "time": {"from": "now-1h", "to": "now"},
-        "timezone": "utc",
-        "links": [
-            {"title": "Observatory", "type": "link", "url": page, "targetBlank": True},
-            {"title": "Dashboards", "type": "dashboards", "tags": _TAGS},
-        ],
-        "templating": {"list": [_queue_variable()]},
-        "panels": panels,
-    }
-
-
-def _queue_variable() -> dict[str, Any]:
-    query = "label_values(queue_state:observatory_jobs:max, queue)"
-    return {
-        "name": "queue",
-        "label": "Queue",
-        "type": "query",
-        "datasource": _SOURCE,
-        "query": {"query": query, "refId": "queues"},
-        "definition": query,
-        "includeAll": True,
-        "multi": True,
-        "allValue": ".*",
-        "current": {"text": "All", "value": "$__all"},
-        "refresh": 2,
-    }
-
-
-def _panel(number: int, panel: Panel, x: int, y: int, page: str) -> dict[str, Any]:
-    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
-    if panel.limit is not None:
-        steps.append({"color": "red", "value": panel.limit})
-    links = [{"title": rule.name, "url": f"{page}{rule.runbook}"} for rule in panel.alerts]
-    if panel.link:
-        links.append({"title": "Show in the Observatory", "url": f"{page}{panel.link}"})
-    return {
-        "id": number,
-        "type": "timeseries",
-        "title": panel.title,
-        "description": panel.about,
-        "datasource": _SOURCE,
-        "gridPos": {"x": x, "y": y, "w": _WIDTH, "h": _HEIGHT},
-        "links": links,
-        "fieldConfig": {
-            "defaults": {
-                "unit": panel.unit,
-                "min": 0,
-                "custom": {
-                    "fillOpacity": 8,
-                    "thresholdsStyle": {"mode": "line" if panel.limit is not None else "off"},
-                },
-                "thresholds": {"mode": "absolute", "steps": steps},
-            },
-            "overrides": [],
-        },
-        "options": {"legend": {"displayMode": "list", "placement": "bottom"}},
-        "targets": [
-            {"refId": chr(ord("A") + at), "expr": expr, "legendFormat": legend}
-            for at, (legend, expr) in enumerate(panel.queries.items())
-        ],
-    }
-
-
-def provisioning() -> dict[str, Any]:
-    """Grafana's provisioning files, by path."""
-    return {
-        "grafana/provisioning/datasources/prometheus.yml": {
-            "apiVersion": 1,
-            "datasources": [
-                {
-                    "name": "Prometheus",
-                    "uid": "prometheus",
-                    "type": "prometheus",
-                    "access": "proxy",
-                    "url": "http://prometheus:9090",
-                    "isDefault": True,
-                }
-            ],
-        },
-        "grafana/provisioning/dashboards/observatory.yml": {
-            "apiVersion": 1,
-            "providers": [
-                {
-                    "name": "observatory",
-                    "folder": "Observatory",
-                    "type": "file",
-                    "options": {"path": "/etc/grafana/dashboards"},
-                }
-            ],
-        },
-    }

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from monitoring import dashboards
+from monitoring import dashboards, provisioning
 from monitoring.__main__ import HERE
 from monitoring.rules import names
 from observatory.core.alert import WATCHDOG
@@ -32,7 +32,7 @@ def panels() -> dict[str, dict[str, Any]]:
     return {
         f"{board.uid}: {panel['title']}": panel
         for board in dashboards.ALL
-        for panel in dashboards.document(board, PAGE)["panels"]
+        for panel in provisioning.document(board, PAGE)["panels"]
     }
 
 
