@@ -61,7 +61,6 @@ export class Live {
   #buffer: CloudEvent[] = [];
   #tries = 0;
   #sleptAt = 0;
-  #opened = false;
 
   constructor(options: LiveOptions) {
     this.#options = options;
@@ -102,7 +101,7 @@ export class Live {
 
   async #read(abort: AbortController): Promise<void> {
     let because = "the connection ended";
-    const resumes = this.position.value !== null;
+    const missed = this.heardAt > 0 && this.position.value === null;
     try {
       const response = await (this.#options.fetch ?? fetch)(this.#options.url(), {
         headers: {
@@ -128,8 +127,7 @@ export class Live {
       this.#tries = 0;
       this.#heard(abort);
       this.connection.value = { phase: "live" };
-      if (this.#opened && !resumes) this.#options.onGap();
-      this.#opened = true;
+      if (missed) this.#options.onGap();
       this.#options.onOpen();
       await this.#follow(response.body, abort);
     } catch {

@@ -1,9 +1,7 @@
 """The system: the services of one process, wired to their backends."""
 
-import asyncio
-import gzip
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +9,6 @@ from typing import Any, Final, Protocol
 
 import structlog
 import uuid_utils
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from observatory.asgi.correlation import Correlation
@@ -22,11 +18,10 @@ from observatory.asgi.health import Check, health_routes
 from observatory.asgi.keys import Guard, Key, read_keys
 from observatory.asgi.load import Load
 from observatory.asgi.page import page_routes
-from observatory.asgi.parameters import Parameters
 from observatory.asgi.routes import ScopedRoute, application
 from observatory.asgi.tracing import Traced
 from observatory.assembly.backends import Backends, opened
-from observatory.assembly.metrics import exposition, probe, published
+from observatory.assembly.metrics import exposition, metrics_route, probe, published
 from observatory.core.application import Observatory
 from observatory.core.contract_tree import bundled
 from observatory.core.errors import Draining, ObservatoryError
@@ -141,10 +136,10 @@ class System:
         write = [
             *self.gateway.routes(),
             *health,
-            _metrics_route(metrics, writers),
+            metrics_route(metrics, writers),
             *documentation_routes(writers, write_document),
         ]
-        own = [*health, _metrics_route(metrics, ("read",))]
+        own = [*health, metrics_route(metrics, ("read",))]
         read = [
             *self.read_model.routes(),
             *own,
@@ -331,26 +326,3 @@ def _one_origin(gateway: ASGIApp, read_model: ASGIApp) -> ASGIApp:
         await (read_model if reads else gateway)(scope, receive, send)
 
     return app
-
-
-def _metrics_route(exposition: Exposition, scopes: Iterable[str]) -> ScopedRoute:
-    async def metrics(request: Request) -> Response:
-        Parameters(request, ())
-        body = await exposition.render()
-        headers = {"Vary": "Accept-Encoding"}
-        if _takes_gzip(request):
-            # The names are most of it, each a hundred times: the fastest level makes a tenth of it.
-            body = await asyncio.to_thread(gzip.compress, body, 1)
-            headers["Content-Encoding"] = "gzip"
-        return Response(body, 200, headers, "text/plain; version=0.0.4; charset=utf-8")
-
-    return ScopedRoute("/metrics", metrics, method="GET", scopes=scopes)
-
-
-def _takes_gzip(request: Request) -> bool:
-    for given in request.headers.getlist("Accept-Encoding"):
-        for one in given.split(","):
-            name, _, weight = one.replace(" ", "").lower().partition(";q=")
-            if name == "gzip":
-                return weight.strip("0.") != "" or not weight
-    return False
