@@ -85,16 +85,19 @@ async def test_a_database_that_was_never_migrated_is_told_of(url: str) -> None:
 
 
 async def test_a_migrated_database_serves_and_migrating_again_changes_nothing(url: str) -> None:
-    migrate(url)
-    migrate(url)
+    first = migrate(url)
+    before = described(url)
+    again = migrate(url)
 
+    assert first == again == HEAD
+    assert described(url) == before
     await opened(url)
 
 
 async def test_of_migrations_that_start_at_once_each_finds_the_work_done(url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
-        for done in [threads.submit(migrate, url) for _ in range(4)]:
-            done.result(timeout=60)
+        started = [threads.submit(migrate, url) for _ in range(4)]
+        assert [one.result(timeout=60) for one in started] == [HEAD] * 4
 
     await opened(url)
 

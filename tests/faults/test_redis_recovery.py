@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ async def aggregates(server: RedisServer) -> AsyncIterator[RedisAggregates]:
     aggregates = RedisAggregates(server.url())
     yield aggregates
     await aggregates.close()
+
+
+@contextmanager
+def frozen(server: RedisServer) -> Iterator[None]:
+    """It stands still, and takes connections all the same."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 def jobs(count: int, buckets: int = 1) -> Deltas:
@@ -254,15 +265,11 @@ async def test_a_frozen_server_is_an_error_in_bounded_time(
     monkeypatch.setattr(aggregates_module, "_ANSWER_TIMEOUT_S", 0.5)
     impatient = RedisAggregates(server.url())
     await impatient.replace(at(10), jobs(5))
-    pid = int(server.cli("INFO", "server").partition("process_id:")[2].split()[0])
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with frozen(server):
         began = time.monotonic()
         with pytest.raises(AggregatesUnavailable):
             await impatient.apply(10, at(11), jobs(1))
         assert time.monotonic() - began < 5
-    finally:
-        os.kill(pid, signal.SIGCONT)
     # What was sent meanwhile may be executed now; either way sums and position agree.
     position = await answered(impatient.position)
     assert position is not None
@@ -277,9 +284,7 @@ async def test_a_view_waits_for_a_frozen_server_less_long_and_only_once(
     monkeypatch.setattr(aggregates_module, "_VIEW_TIMEOUT_S", 0.5)
     impatient = RedisAggregates(server.url())
     await impatient.replace(at(10), jobs(5))
-    pid = int(server.cli("INFO", "server").partition("process_id:")[2].split()[0])
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with frozen(server):
         for ask, within_s in (
             (impatient.states, 1.5),
             (lambda: impatient.changes(60, 0, None), 1.5),
@@ -289,8 +294,6 @@ async def test_a_view_waits_for_a_frozen_server_less_long_and_only_once(
             with pytest.raises(AggregatesUnavailable):
                 await ask()
             assert time.monotonic() - began < within_s
-    finally:
-        os.kill(pid, signal.SIGCONT)
     assert await answered(impatient.position) == at(10)
     assert await counted(impatient) == 5
     await impatient.close()
@@ -303,7 +306,6 @@ async def test_statistics_of_a_frozen_server_are_refused_in_five_seconds_or_so(
     async with bench(tmp_path, empty_database) as on:
         clock = Clock(on.store, on.spine, aggregates)
         told = Statistics(aggregates, on.store)
-        pid = int(server.cli("INFO", "server").partition("process_id:")[2].split()[0])
 
         async def refused() -> float:
             began = time.monotonic()
@@ -311,16 +313,13 @@ async def test_statistics_of_a_frozen_server_are_refused_in_five_seconds_or_so(
                 await told.series(await clock.freshness(), 900, 5, None, None)
             return time.monotonic() - began
 
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with frozen(server):
             # Those who ask at once wait side by side, and not one after another.
             took = await asyncio.gather(*(refused() for _ in range(5)))
             began = time.monotonic()
             with pytest.raises(AggregatesUnavailable):
                 await told.stats(await clock.freshness(), 900)
             alone_s = time.monotonic() - began
-        finally:
-            os.kill(pid, signal.SIGCONT)
         assert max(took) < 6.5
         assert alone_s < 6.5
 

@@ -383,14 +383,19 @@ def test_the_files_are_as_they_would_be_written() -> None:
     assert not stale, "run: python -m monitoring"
 
 
-def test_who_changed_a_file_by_hand_is_told(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "monitoring", "--check", "--page", "http://another.example"],
+def compared_with(page: str) -> subprocess.CompletedProcess[str]:
+    """The files beside those that would be written for this page."""
+    return subprocess.run(
+        [sys.executable, "-m", "monitoring", "--check", "--page", page],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def test_who_changed_a_file_by_hand_is_told(tmp_path: Path) -> None:
+    done = compared_with("http://another.example")
     assert done.returncode == 1
     assert "prometheus/rules.yml" in done.stderr
 
@@ -401,13 +406,7 @@ def test_who_changed_a_file_by_hand_is_told(tmp_path: Path) -> None:
      "https://x?y=1", "https://x/#y", 'https://x"onclick', "https://x y"],
 )  # fmt: skip
 def test_a_page_is_at_an_address_that_a_browser_opens(page: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "monitoring", "--check", "--page", page],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = compared_with(page)
     assert done.returncode == 2
     assert "give one such as https://" in done.stderr
 
