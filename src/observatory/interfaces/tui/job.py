@@ -23,6 +23,21 @@ _PAGES_AT_ONCE = 10
 _EVENTS = 50
 
 
+class _Newest(Static):
+    """A text whose newest stands at its end, which stays in sight as it grows, unless one has
+    scrolled up. Not Textual's anchor, which puts what is short at the bottom of the screen."""
+
+    _end = 0
+
+    def on_resize(self) -> None:
+        """It has grown, is shown at last, or has other room."""
+        scroll = self.parent
+        assert isinstance(scroll, VerticalScroll)
+        if scroll.scroll_y >= self._end:
+            scroll.scroll_end(animate=False, immediate=True)
+        self._end = scroll.max_scroll_y
+
+
 class JobScreen(Screen[None]):
     """A job, read again while it is shown."""
 
@@ -63,19 +78,11 @@ class JobScreen(Screen[None]):
         yield Static(id="job-head")
         with TabbedContent(initial=f"tab-{self._first}"):
             for name in _TABS:
+                part = _Newest if name in _NEWEST_LAST else Static
                 with TabPane(name, id=f"tab-{name}"), VerticalScroll():
-                    yield Static(id=f"job-{name}")
+                    yield part(id=f"job-{name}")
         yield Static(id="status")
         yield Footer()
-
-    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
-        """The newest log line and event stand at the end; a part that is hidden has no end yet."""
-        for name in _NEWEST_LAST:
-            if event.pane.id == f"tab-{name}":
-                self._scroll_of(name).scroll_end(animate=False)
-
-    def _scroll_of(self, part: str) -> VerticalScroll:
-        return self.query_one(f"#tab-{part} VerticalScroll", VerticalScroll)
 
     def action_tab(self, name: str) -> None:
         """To a part."""
@@ -148,11 +155,7 @@ class JobScreen(Screen[None]):
         # A payload of a megabyte is not laid out again because another job has moved.
         if self._told.get(part) != text:
             self._told[part] = text
-            # Not Textual's anchor, which puts what is short at the bottom of the screen.
-            follows = part in _NEWEST_LAST and self._scroll_of(part).is_vertical_scroll_end
             self.query_one(f"#job-{part}", Static).update(text)
-            if follows:
-                self._scroll_of(part).scroll_end(animate=False)
 
 
 def _summary(job: dict[str, Any], now: Any) -> Text:
