@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -232,6 +233,21 @@ async def test_it_survives_a_restart_and_says_so_meanwhile(system: RunningSystem
         assert "✔ completed 1" in text(pilot, "#tiles")
         system.start()
         await seen(pilot, lambda: "STALE" not in text(pilot, "#status"))
+
+
+async def test_a_system_that_takes_questions_and_answers_none_is_told_of_while_it_is_waited_for(
+    system: RunningSystem,
+) -> None:
+    # As patient as the program is.
+    async with AsyncClient(system.url) as client, Tui(client).run_test() as pilot:
+        await seen(pilot, lambda: "live" in status(pilot))
+        system.freeze()
+        await seen(pilot, lambda: "does not answer" in status(pilot))
+        told = status(pilot)
+        assert told.startswith(" STALE, old ")
+        await seen(pilot, lambda: "STALE" in status(pilot) and status(pilot) != told)
+        system.signal(signal.SIGCONT)
+        await seen(pilot, lambda: status(pilot).startswith(" live"))
 
 
 async def test_the_state_is_seen_however_long_the_address_and_what_is_wrong(

@@ -32,6 +32,8 @@ _REDRAW_S: Final = 0.5
 """At most so often, however much happens."""
 _AGAIN_S: Final = 5.0
 """At least so often, also where nothing is heard."""
+_AGE_S: Final = 1.0
+"""How often it is told how old what is shown is, while no answer comes."""
 _READY_WITHIN_S: Final = 30.0
 
 
@@ -100,6 +102,7 @@ class Tui(App[int]):
         self._go_to(self.view.rows)
         self._follow()
         self._keep_fresh()
+        self.set_interval(_AGE_S, self._show_age)
 
     # Reading
 
@@ -148,6 +151,11 @@ class Tui(App[int]):
     async def _look(self) -> None:
         # A key never waits for an answer: those typed meanwhile would be taken for others.
         await self.refresh_now()
+
+    def _show_age(self) -> None:
+        # Who waits for an answer shows nothing new, and would not say so either.
+        if self.screen_stack and self.source.trouble:
+            self._show_status()
 
     def _show_status(self) -> None:
         # A narrow terminal cuts off the end: never the state, nor how old what is shown is.

@@ -10,6 +10,8 @@ _EVENTS_KEPT: Final = 500
 _EVENTS_FIRST: Final = 100
 _VALUES_KEPT: Final = 50
 _PAUSE_S: Final = 1.0
+_HANGS_S: Final = 3.0
+"""Who has not answered for as long is not waited for in silence."""
 
 
 class Source:
@@ -23,6 +25,8 @@ class Source:
         """By route: when it was last answered, by the monotonic clock."""
         self._troubles: dict[str, str] = {}
         """By route: why it was not answered."""
+        self._asked_at: dict[str, float] = {}
+        """By route: since when an answer is waited for."""
         self._absent: dict[str, str] = {}
         """By route: what the system says of what is not there."""
         self.unreachable = False
@@ -43,6 +47,7 @@ class Source:
         """What a route answers now; what it answered last where it does not answer."""
         key = route if not params else f"{route}?{sorted(params.items())}"
         began = time.monotonic()
+        self._asked_at.setdefault(key, began)
         try:
             self.values[key] = await self.client.read(route, params)
         except ObservatoryError as error:
@@ -59,6 +64,8 @@ class Source:
                 oldest = next(iter(self.values))
                 del self.values[oldest]
                 self._read_at.pop(oldest, None)
+        finally:
+            self._asked_at.pop(key, None)
         return self.values.get(key)
 
     def _failed(self, key: str, error: ObservatoryError) -> None:
@@ -79,13 +86,20 @@ class Source:
     @property
     def trouble(self) -> str | None:
         """Why something that is shown could not be read; None where all could."""
-        return next(iter(self._troubles.values()), None)
+        if told := next(iter(self._troubles.values()), None):
+            return told
+        return f"{self.client.url} does not answer" if self._hanging() else None
 
     @property
     def trouble_age_s(self) -> float | None:
         """How old what is shown in its place is; None where nothing is."""
-        ages = [self._read_at[key] for key in self._troubles if key in self._read_at]
+        lacking = {*self._troubles, *self._hanging()}
+        ages = [self._read_at[key] for key in lacking if key in self._read_at]
         return time.monotonic() - min(ages) if ages else None
+
+    def _hanging(self) -> list[str]:
+        late = time.monotonic() - _HANGS_S
+        return [key for key, asked_at in self._asked_at.items() if asked_at < late]
 
     def looked_away(self) -> None:
         """Another view is opened: what the last one lacked is no trouble of it."""
