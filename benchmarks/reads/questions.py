@@ -64,6 +64,7 @@ _VALUES: Final[dict[str, dict[str, Value]]] = {
         "q": lambda about: about.random.choice(("work.1", "10.0.0.7", "no job has this")),
     },
     "/jobs/{jobId}": {"Prefer": lambda about: "wait=1"},
+    "/jobs/{jobId}/logs": {"order": lambda about: "newest"},
     "/stats": {"window": lambda about: "86400"},
     "/stats/series": {"window": lambda about: "86400", "step": lambda about: "60"},
     "/events": {

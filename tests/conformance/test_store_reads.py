@@ -244,6 +244,12 @@ async def test_lines_are_paged_by_their_position(store: Store) -> None:
     positions = [position for position, _ in seen]
     assert positions == sorted(set(positions))
 
+    back, before = [], None
+    while page := await store.job_logs(job, before, 2, newest_first=True):
+        back += page
+        before = page[-1][0]
+    assert back == seen[::-1]
+
 
 async def test_the_longest_waiting_job_of_each_queue_is_known(store_bench: StoreBench) -> None:
     store = store_bench.store

@@ -1038,6 +1038,13 @@ def test_progress_and_log_lines_of_a_job_are_shown(system: RunningSystem) -> Non
     assert lines[-1].endswith("#1 info    line n=249")
     few = json.loads(cli("jobs", "logs", job, "--limit", "3", "--json", url=system.url).stdout)
     assert [line["fields"]["n"] for line in few["items"]] == [0, 1, 2]
+    assert (
+        cli("jobs", "logs", job, "--last", "240", url=system.url).stdout.splitlines() == lines[10:]
+    )
+    end = json.loads(cli("jobs", "logs", job, "--last", "2", "--json", url=system.url).stdout)
+    assert ([line["fields"]["n"] for line in end["items"]], end["next"]) == ([248, 249], None)
+    both = cli("jobs", "logs", job, "--last", "2", "--limit", "2", url=system.url)
+    assert (both.returncode, both.stderr.count("\n")) == (2, 1)
 
 
 def test_no_text_begins_a_log_line_of_its_own(system: RunningSystem) -> None:

@@ -139,6 +139,8 @@ BACKLOG_COUNTED_MAX: Final = 100_000
 """Commits of the outbox that are counted: a long outage must not make its own telling slow."""
 
 LIST_MAX: Final = 200
+LOG_POSITION_MAX: Final = 2**53 - 1
+"""No log line of a job has a greater position: what every JSON reader holds exactly."""
 """Most rows one read returns."""
 
 SEARCHED_MAX: Final = 1_000
@@ -324,8 +326,11 @@ class StoreReads(Protocol):
         """Every transition of a job, by version."""
         ...
 
-    async def job_logs(self, job_id: str, after: int, limit: int) -> list[tuple[int, JobLogLine]]:
-        """A job's log lines with their positions, oldest first."""
+    async def job_logs(
+        self, job_id: str, after: int | None, limit: int, *, newest_first: bool = False
+    ) -> list[tuple[int, JobLogLine]]:
+        """A job's log lines with their positions, oldest first or newest first: those that come
+        `after` a position in that order, or from its beginning."""
         ...
 
     async def failures(

@@ -27,6 +27,7 @@ from observatory.core.lifecycle import ErrorInfo, State
 from observatory.core.store import (
     BACKLOG_COUNTED_MAX,
     LIST_MAX,
+    LOG_POSITION_MAX,
     SEARCHED_MAX,
     WORKERS_SHOWN_US,
     Backlog,
@@ -143,14 +144,19 @@ class PostgresReads:
             lambda db: [_decode_transition(body) for (body,) in db.execute(query, (job_id,))]
         )
 
-    async def job_logs(self, job_id: str, after: int, limit: int) -> list[tuple[int, JobLogLine]]:
+    async def job_logs(
+        self, job_id: str, after: int | None, limit: int, *, newest_first: bool = False
+    ) -> list[tuple[int, JobLogLine]]:
         """See `StoreReads.job_logs`."""
         if not is_id(job_id):
             return []
+        beyond, order = (b"<", b"DESC") if newest_first else (b">", b"ASC")
         query = (
             b"SELECT position, attempt, at, level, message, fields FROM job_logs "
-            b"WHERE job = $1 AND position > $2 ORDER BY position LIMIT $3"
+            b"WHERE job = $1 AND position %b $2 ORDER BY position %b LIMIT $3" % (beyond, order)
         )
+        if after is None:
+            after = LOG_POSITION_MAX if newest_first else 0
         values = (job_id, after, min(limit, LIST_MAX + 1))
         return await self._database.read(
             lambda db: [

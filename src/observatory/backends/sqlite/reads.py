@@ -26,6 +26,7 @@ from observatory.core.store import (
     FAILURES_MAX,
     HOUR_US,
     LIST_MAX,
+    LOG_POSITION_MAX,
     SEARCHED_MAX,
     WORKERS_SHOWN_US,
     Backlog,
@@ -146,13 +147,18 @@ class SqliteReads:
             lambda db: [_decode_transition(body) for (body,) in db.execute(query, (job_id,))]
         )
 
-    async def job_logs(self, job_id: str, after: int, limit: int) -> list[tuple[int, JobLogLine]]:
+    async def job_logs(
+        self, job_id: str, after: int | None, limit: int, *, newest_first: bool = False
+    ) -> list[tuple[int, JobLogLine]]:
         """See `StoreReads.job_logs`."""
+        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
         query = (
-            "SELECT position, attempt, at, level, message, fields FROM job_logs "
-            "WHERE job = (SELECT seq FROM jobs WHERE id = ?) AND position > ? "
-            "ORDER BY position LIMIT ?"
+            "SELECT position, attempt, at, level, message, fields FROM job_logs "  # noqa: S608
+            f"WHERE job = (SELECT seq FROM jobs WHERE id = ?) AND position {beyond} ? "
+            f"ORDER BY position {order} LIMIT ?"
         )
+        if after is None:
+            after = LOG_POSITION_MAX if newest_first else 0
 
         def work(db: sqlite3.Connection) -> list[tuple[int, JobLogLine]]:
             rows = db.execute(query, (job_id, after, min(limit, LIST_MAX + 1)))

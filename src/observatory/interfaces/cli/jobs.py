@@ -1,6 +1,7 @@
 """`observatory jobs`: list, show, cancel and retry; `bulk.py`, `tail.py` and `export.py` have the
 commands for many jobs."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
@@ -12,6 +13,7 @@ from observatory.interfaces.cli.export import export
 from observatory.interfaces.cli.job_filter import Filter
 from observatory.interfaces.cli.output import (
     TABLE,
+    Mistake,
     Output,
     at_least_one,
     attempt_in_column,
@@ -149,6 +151,7 @@ def logs(
     *,
     limit: int | None = None,
     cursor: str | None = None,
+    last: int | None = None,
     address: Address | None = None,
     output: Output = TABLE,
 ) -> int:
@@ -156,22 +159,31 @@ def logs(
 
     For example:
       observatory jobs logs 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10
+      observatory jobs logs 0197a3c2-6f2e-7c31-9a51-2d9f3c7e8b10 --last 50
 
     Args:
         job_id: The job's id.
         limit: How many at most, from 1 up; all of them if left out.
         cursor: Go on where an earlier list was cut.
+        last: Only so many of the newest ones.
     """
     from observatory.client.operations import job_path
     from observatory.interfaces.cli.listing import Listing
 
+    path = f"{job_path(job_id)}/logs"
+    if last is not None and not (limit is None and cursor is None):
+        raise Mistake("--last is of the end of all lines: give neither --limit nor --cursor")
     count = None if limit is None else at_least_one(limit)
     with (address or Address()).client() as client:
-        lines = Listing(client, f"{job_path(job_id)}/logs", {}, limit=count, cursor=cursor)
+        lines = Listing(client, path, {}, limit=count, cursor=cursor)
+        shown: Iterable[dict[str, Any]] = lines
+        if last is not None:
+            newest = Listing(client, path, {"order": "newest"}, limit=at_least_one(last, "--last"))
+            shown = reversed(list(newest))
         if output.structured:
-            output.print({"items": list(lines), "next": lines.next})
+            output.print({"items": list(shown), "next": lines.next})
             return ExitCode.OK
-        for line in lines:
+        for line in shown:
             fields = " ".join(f"{name}={value}" for name, value in line["fields"].items())
             words = (line["at"], f"#{line['attempt']}", f"{line['level']:<7}", line["message"])
             text = " ".join(filter(None, (*words, fields)))

@@ -19,7 +19,6 @@ _TABS = ("Summary", "Attempts", "Traceback", "Values", "Logs", "Events")
 _NEWEST_LAST = ("Logs", "Events")
 _LOG_LINES = 200
 """So many of the newest are shown; a page has as many."""
-_PAGES_AT_ONCE = 10
 _EVENTS = 50
 
 
@@ -66,12 +65,6 @@ class JobScreen(Screen[None]):
         self._trail = trail
         self._first = tab
         self._told: dict[str, Text] = {}
-        self._log_page: str | None = None
-        """Where the newest page of log lines begins; None for the first."""
-        self._log_before: list[dict[str, Any]] = []
-        """What the page before it holds."""
-        self._log_above = 0
-        """Lines on all pages before it."""
 
     def compose(self) -> ComposeResult:
         """A tab for each part."""
@@ -111,7 +104,7 @@ class JobScreen(Screen[None]):
             self._tell("Summary", line(told or source.trouble or "reading…"))
             return
         attempts = await source.read(f"{path}/attempts")
-        logs = await self._newest_logs(source)
+        logs = await source.read(f"{path}/logs", {"order": "newest", "limit": str(_LOG_LINES)})
         events = await source.read(f"{path}/events")
         if not self.is_attached:
             return
@@ -125,31 +118,10 @@ class JobScreen(Screen[None]):
             self._tell("Attempts", _attempts(attempts["items"]))
         self._tell("Traceback", _traceback(job))
         self._tell("Values", _values(job))
-        if logs is not None:
-            self._tell("Logs", _logs(*logs, self.job_id))
+        if logs:
+            self._tell("Logs", _logs(logs, self.job_id))
         if events:
             self._tell("Events", _events(events["items"], path))
-
-    async def _newest_logs(self, source: Source) -> tuple[list[dict[str, Any]], int] | None:
-        """The newest lines, oldest first, and how many are older; None where they are not read."""
-        newest: list[dict[str, Any]] = []
-        for _ in range(_PAGES_AT_ONCE):
-            params = {"limit": str(_LOG_LINES)}
-            if self._log_page is not None:
-                params["cursor"] = self._log_page
-            answer = await source.read(f"/jobs/{self.job_id}/logs", params)
-            if not answer:
-                return None
-            if answer["next"] is None:
-                newest = answer["items"]
-                break
-            # The interface gives the oldest first; what was gone through is not read again.
-            self._log_page, self._log_before = answer["next"], answer["items"]
-            self._log_above += len(answer["items"])
-        else:
-            source.news.set()  # there are more, which are read next
-        shown = [*self._log_before, *newest][-_LOG_LINES:]
-        return shown, self._log_above + len(newest) - len(shown)
 
     def _tell(self, part: str, text: Text) -> None:
         # A payload of a megabyte is not laid out again because another job has moved.
@@ -235,13 +207,13 @@ def _events(items: list[dict[str, Any]], path: str) -> Text:
     return lines("\n\n".join(told))
 
 
-def _logs(items: list[dict[str, Any]], above: int, job_id: str) -> Text:
-    if not items:
+def _logs(newest: dict[str, Any], job_id: str) -> Text:
+    if not newest["items"]:
         return Text("its handler has logged nothing")
     told = Text()
-    if above > 0:
-        told.append(f"{above:,} older above; all: observatory jobs logs {job_id}\n", "dim")
-    for one in items:
+    if newest["next"] is not None:
+        told.append(f"older ones are not shown; all: observatory jobs logs {job_id}\n", "dim")
+    for one in reversed(newest["items"]):
         told.append(f"{one['at']} #{one['attempt']} {one['level']:<7} ", style="dim")
         told.append(line(one["message"], 2000))
         if one["fields"]:

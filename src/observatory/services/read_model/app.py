@@ -23,7 +23,7 @@ from observatory.core.instant import MICROSECONDS, to_rfc3339
 from observatory.core.job import Job
 from observatory.core.lifecycle import TERMINAL, State
 from observatory.core.spine import Spine
-from observatory.core.store import LIST_MAX, JobFilter, Store
+from observatory.core.store import LIST_MAX, LOG_POSITION_MAX, JobFilter, Store
 from observatory.core.trace_context import trace_id_of
 from observatory.runtime.metrics import counter, gauge
 from observatory.services.read_model.alerts import AlertSource, shown
@@ -228,13 +228,14 @@ class ReadModel:
 
     async def job_logs(self, request: Request) -> Response:
         """``GET /jobs/{id}/logs``."""
-        query = Parameters(request, ("limit", "cursor"))
+        query = Parameters(request, ("limit", "cursor", "order"))
         limit = query.integer("limit", 100, 1, LIST_MAX)
-        after = query.cursor() or 0
-        if not isinstance(after, int):
+        newest_first = query.choice("order", ("oldest", "newest"), "oldest") == "newest"
+        after = query.cursor()
+        if after is not None and not (isinstance(after, int) and 0 <= after <= LOG_POSITION_MAX):
             raise InvalidParameter("cursor: start from the first page")
         job_id = request.path_params["job_id"]
-        lines = await self._store.job_logs(job_id, after, limit + 1)
+        lines = await self._store.job_logs(job_id, after, limit + 1, newest_first=newest_first)
         jobs = await self._store.jobs([job_id])
         if not jobs:
             raise NotFound(f"there is no job {job_id}")
