@@ -9,6 +9,7 @@
 import { signal } from "@preact/signals";
 import { createParser } from "eventsource-parser";
 import type { CloudEvent } from "./contracts";
+import type { FetchStream } from "./onestream";
 
 export type Connection =
   | { phase: "connecting" }
@@ -28,7 +29,7 @@ export interface LiveOptions {
   /** Events were missed and will not come: a row that was only followed may be behind. */
   onGap: () => void;
   onRefused: (status: number, text: string) => void;
-  fetch?: typeof fetch;
+  fetch: FetchStream;
 }
 
 /** The server pings every 15 s. */
@@ -103,7 +104,7 @@ export class Live {
     let because = "the connection ended";
     const missed = this.heardAt > 0 && this.position.value === null;
     try {
-      const response = await (this.#options.fetch ?? fetch)(this.#options.url(), {
+      const response = await this.#options.fetch(this.#options.url(), {
         headers: {
           Accept: "text/event-stream",
           ...(this.position.value ? { "Last-Event-ID": this.position.value } : {}),

@@ -3,6 +3,7 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 import { authorization, clockAheadMs, get, noticeRefusal, url } from "./api";
 import type { Alerts, CloudEvent, FailureGroup, Page, Queue, Series, Stats, Worker } from "./contracts";
 import { Live } from "./live";
+import { sharingStreams } from "./onestream";
 import { Reading, readAll, sleepReadings, wakeReadings } from "./reading";
 import { STEP_SECONDS, TAIL_SECONDS, Tally, WINDOW_SECONDS, withTail } from "./series";
 
@@ -44,6 +45,7 @@ export const series: Reading<Series> = new Reading<Series>(async () => {
 export const live = new Live({
   url: () => url("events/stream"),
   headers: authorization,
+  fetch: sharingStreams((asked, init) => fetch(asked, init), navigator.locks),
   onOpen: readAll,
   onGap: () => onGaps.forEach((told) => told()),
   onRefused: noticeRefusal,
