@@ -83,6 +83,7 @@ _VALUES: Final[dict[str, dict[str, Value]]] = {
 _IN_PATH: Final[dict[str, Value]] = {
     "jobId": lambda about: about.field("id"),
     "path": lambda about: "job.v1.json",
+    "name": lambda about: "ObservatoryServiceDown",
 }
 
 

@@ -98,14 +98,18 @@ class Database:
 
     # Writing
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, durable: bool = True) -> T:
         """Run a write, and return once it is committed. Cancelling the caller changes nothing.
+
+        Args:
+            work: what writes.
+            durable: False where a crash of the server may undo it.
 
         Raises:
             StoreUnavailable: nothing was recorded, or, as the text then says, nobody knows.
             RowRefused: the data of this write cannot be recorded.
         """
-        return await asyncio.wrap_future(self._writer.submit(work))
+        return await asyncio.wrap_future(self._writer.submit(work, durable=durable))
 
     # The heartbeat
 

@@ -209,16 +209,10 @@ class PostgresLiveness(PostgresReads):
 
     async def published(self, numbers: Sequence[int], publisher: str | None = None) -> None:
         """See `StoreLiveness.published`."""
+        query = b"DELETE FROM outbox WHERE publisher = $1 AND number = ANY ($2::bigint[])"
         values = (publisher or self._publisher, list(numbers))
-        await self._database.write(
-            lambda db: (
-                db.execute(
-                    b"DELETE FROM outbox WHERE publisher = $1 AND number = ANY ($2::bigint[])",
-                    values,
-                )
-                and None
-            )
-        )
+        # What comes back is published again, and recognised as a repeat.
+        await self._database.write(lambda db: db.execute(query, values) and None, durable=False)
 
     # What is old
 

@@ -7,6 +7,8 @@ Rules of this file:
 2. A write raises a `Problem` only before it has changed anything; the others of its group stand.
 3. A commit whose answer is lost is looked up by its transaction's id on another connection, and
    by the publisher's number: after a failover the id may mean another transaction.
+4. What may be lost in a crash, as it would be done again, waits a moment for what may not, and
+   alone does not wait for the disk.
 """
 
 import contextlib
@@ -15,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -30,8 +32,13 @@ T = TypeVar("T")
 
 _BEGIN: Final = statement("begin_write")
 
+_NO_FLUSH: Final = b"SET LOCAL synchronous_commit TO off"
+
 _GROUP_MAX: Final = 64
 """Writes that share a commit at most; bounds how long rows stay locked."""
+
+_COMPANY_S: Final = 0.02
+"""How long writes that may be lost wait for one that may not, whose commit they share."""
 
 _WRITE_WITHIN_S: Final = 30.0
 """After this a server that keeps the connection and says nothing is given up."""
@@ -44,7 +51,11 @@ _TRIES: Final = 3
 
 _STOP: Final = object()
 
-_Item = tuple[Work[Any], "Future[Any]"]
+
+class _Item(NamedTuple):
+    work: Work[Any]
+    future: "Future[Any]"
+    durable: bool
 
 
 class Writer:
@@ -65,8 +76,12 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="postgres-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work[T]) -> "Future[T]":
+    def submit(self, work: Work[T], *, durable: bool = True) -> "Future[T]":
         """Queue a write from any thread; the future is done once it is committed.
+
+        Args:
+            work: what writes.
+            durable: False where a crash of the server may undo it.
 
         Raises (from the future):
             StoreUnavailable: nothing was recorded, or, as the text then says, nobody knows.
@@ -77,7 +92,7 @@ class Writer:
             if self._stopping:
                 future.set_exception(StoreUnavailable("the store is closed"))
             else:
-                self._queue.put((work, future))
+                self._queue.put(_Item(work, future, durable))
         return future
 
     def stop(self) -> None:
@@ -90,17 +105,25 @@ class Writer:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            taken = [self._queue.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(taken) < _GROUP_MAX:
-                    taken.append(self._queue.get_nowait())
+            taken = [self._queue.get(), *self._at_hand()]
+            if not any(item is _STOP or item.durable for item in taken):
+                with contextlib.suppress(queue.Empty):
+                    taken += [self._queue.get(timeout=_COMPANY_S), *self._at_hand()]
             stopping = _STOP in taken
             group: list[_Item] = [
                 item for item in taken
-                if item is not _STOP and item[1].set_running_or_notify_cancel()
+                if item is not _STOP and item.future.set_running_or_notify_cancel()
             ]  # fmt: skip
             if group:
                 self._commit(group)
+
+    def _at_hand(self) -> list[Any]:
+        """What waits already, but for one that may be taken before it."""
+        taken: list[Any] = []
+        with contextlib.suppress(queue.Empty):
+            while len(taken) < _GROUP_MAX - 1:
+                taken.append(self._queue.get_nowait())
+        return taken
 
     def _commit(self, group: list[_Item]) -> None:
         try:
@@ -114,11 +137,11 @@ class Writer:
             for item in group:
                 self._commit([item])
         else:
-            for (_, future), (result, problem) in zip(group, results, strict=True):
+            for item, (result, problem) in zip(group, results, strict=True):
                 if problem is None:
-                    future.set_result(result)
+                    item.future.set_result(result)
                 else:
-                    future.set_exception(problem)
+                    item.future.set_exception(problem)
 
     def _transact(self, group: list[_Item]) -> list[tuple[Any, Problem | None]]:
         """Run a group in one transaction.
@@ -147,7 +170,9 @@ class Writer:
                 if fresh:
                     raise_translated(error)
                 return self._try(group, fresh=True)
-            results = [_outcome(work, transaction) for work, _ in group]
+            results = [_outcome(item.work, transaction) for item in group]
+            if not any(item.durable for item in group):
+                connection.execute(_NO_FLUSH, prepare=False)
             try:
                 connection.execute(b"COMMIT", prepare=False)
             except psycopg.Error as error:
@@ -216,8 +241,8 @@ def _refuse(group: list[_Item], error: BaseException) -> None:
             raise_translated(error)
         except Exception as translated:
             error = translated
-    for _, future in group:
-        future.set_exception(error)
+    for item in group:
+        item.future.set_exception(error)
 
 
 def _status(

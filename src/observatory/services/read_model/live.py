@@ -25,7 +25,7 @@ _READ_BYTES_MAX: Final = 256 * 1024
 """What a client that catches up holds in memory, but for one message that is larger."""
 _LARGE: Final = 64 * 1024
 """Beyond this the event loop turns before the next is taken apart, whoever asked for it."""
-_SEARCH_BYTES_MAX: Final = 4 * 1024 * 1024
+_SEARCH_BYTES_MAX: Final = 3 * 1024 * 1024
 _MESSAGE_COST_MIN: Final = 8 * 1024
 """What a search may read; a small message costs as much as this, for it is to be fetched too."""
 _WINDOW_MIN: Final = 8
