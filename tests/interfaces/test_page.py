@@ -286,6 +286,34 @@ def test_no_label_of_a_plot_is_cut_off(
     watched.assert_clean()
 
 
+STROKES = """
+async (bytes) => {
+    const image = await createImageBitmap(new Blob([new Uint8Array(bytes)]));
+    const context = new OffscreenCanvas(image.width, image.height).getContext('2d');
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, Math.floor(image.height / 2), image.width, 1);
+    const drawn = Array.from({ length: image.width }, (_, x) => data[4 * x + 1] < 192);
+    return drawn.filter((one, x) => one && !drawn[x - 1]).length;
+}
+"""
+"""Of how many pieces a line in a picture is, that has a light ground."""
+
+
+def test_percentiles_of_one_colour_are_told_apart_in_the_legend(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    finished(system, submit(system, "double", n=1))
+    watched = watch(system.url, color_scheme="light")
+    page = watched.open()
+    for of in ("wait", "run"):
+        strokes: dict[str, int] = {}
+        for name in ("p50", "p95", "p99"):
+            line = page.locator(".u-series", has_text=f"{name} {of}").locator(".u-marker")
+            strokes[name] = page.evaluate(STROKES, list(line.screenshot()))
+        assert strokes == {"p50": 6, "p95": 1, "p99": 3}
+    watched.assert_clean()
+
+
 def test_the_page_is_served_with_a_strict_policy(system: RunningSystem) -> None:
     answer = system.http.get("/")
     assert answer.status_code == 200

@@ -84,11 +84,8 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
     legend: {
       live: true,
       markers: {
-        width: 2,
-        dash: (_plot, index) => {
-          const dash = lines[index - 1]?.dash;
-          return !dash ? "solid" : dash[0]! < 4 ? "dotted" : "dashed";
-        },
+        width: 0,
+        fill: (_plot, index) => stroke(lines[index - 1], colour),
       },
     },
     scales: {
@@ -120,7 +117,8 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
         label: line.label,
         stroke: colour(line.colour),
         width: 2,
-        ...(line.dash ? { dash: line.dash } : {}),
+        // Counted on the canvas, in pixels of the screen.
+        ...(line.dash ? { dash: line.dash.map((length) => length * uPlot.pxRatio) } : {}),
         points: line.points ? { show: true, size: 4, filter: alone } : { show: false },
         // Nothing pointed at: the last value.
         value: (plot: uPlot, value: number | null, index: number, at: number | null) =>
@@ -128,6 +126,15 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
       })),
     ],
   };
+}
+
+/** A background that looks as the line does: browsers dash a short border as they like, or not at all. */
+function stroke(line: Line | undefined, colour: (name: string) => string): string {
+  if (!line) return "";
+  const ink = colour(line.colour);
+  const [drawn = 0, left = 0] = line.dash ?? [];
+  const stops = `${ink} 0 ${drawn}px, transparent 0 ${drawn + left}px`;
+  return drawn ? `repeating-linear-gradient(90deg, ${stops})` : ink;
 }
 
 const LABELS_LEAST_WIDE = 58;
