@@ -54,6 +54,25 @@ export function stretches<T>(list: readonly T[], size: number): T[][] {
   return parts;
 }
 
+/**
+ * The stretches that may be drawn later when a list is come back to, the nearest to the reader first.
+ *
+ * @param at rows where the reader was; none of them known, the reader is at the top.
+ */
+export function later(ids: readonly string[], size: number, at: readonly (string | null)[]): number[] {
+  const known = at.map((id) => ids.indexOf(id ?? "")).filter((row) => row >= 0);
+  // What is around a row is in sight, too, and may be of the stretch beside it.
+  const near = (known.length ? known : [0]).flatMap((row) => [
+    Math.floor(Math.max(0, row - size / 2) / size),
+    Math.floor((row + size / 2) / size),
+  ]);
+  const away = (stretch: number) => Math.min(...near.map((one) => Math.abs(one - stretch)));
+  return stretches(ids, size)
+    .map((_, stretch) => stretch)
+    .filter((stretch) => away(stretch) > 0)
+    .sort((a, b) => away(a) - away(b));
+}
+
 /** More rows than were loaded by hand come on top of a long list, until it begins anew. */
 const GROWN_MAX = 1000;
 

@@ -1,12 +1,12 @@
 /** The table of jobs used by the overview and the list. */
-import { computed, useComputed, useSignal, type Signal } from "@preact/signals";
+import { computed, signal, useComputed, useSignal, type Signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useContext, useEffect, useMemo, useRef } from "preact/hooks";
 import { jobHref } from "./address";
 import { Age, Badge, Clock } from "./badge";
 import type { JobSummary } from "./contracts";
 import { age, count, duration, elapsed, visible } from "./format";
-import { JobList, stretches } from "./joblist";
+import { JobList, later, stretches } from "./joblist";
 import { places } from "./places";
 import { attemptInColumn, ran, waited, type Spell } from "./row";
 import { serverNow, listen, onGap, stats } from "./session";
@@ -162,10 +162,11 @@ export function JobTable({ list, caption, selection }: JobTableProps) {
     if (!rows.has(id)) rows.set(id, <Row key={id} list={list} id={id} selection={selection} />);
   }
   const parts = stretches(ids, STRETCH_ROWS);
+  const waiting = useWaiting(list);
   return (
     <div class="table-box" ref={box}>
       {parts.map((part, index) => (
-        <Stretch key={index} alone={parts.length === 1}>
+        <Stretch key={index} index={index} alone={parts.length === 1} waiting={waiting}>
           <table class="jobs" data-selectable={selection ? "yes" : undefined}>
             <caption class="unseen">
               {index === 0 ? caption : `${caption}, from row ${count(index * STRETCH_ROWS + 1)}`}
@@ -185,9 +186,43 @@ export function JobTable({ list, caption, selection }: JobTableProps) {
  */
 const STRETCH_ROWS = 100;
 
+/** Between two stretches that are drawn out of view: the reader's keys and wheel go first. */
+const DRAWN_APART_MS = 50;
+
+type Waiting = Signal<readonly number[]>;
+
+/**
+ * The stretches that are not drawn yet. Whoever comes back to thousands of rows sees those that were
+ * in sight at once, and the others are drawn one by one.
+ */
+function useWaiting(list: JobList): Waiting {
+  const waiting = useMemo<Waiting>(() => {
+    const { row = null, pointed = null } = places.left ?? {};
+    return signal(later(list.ids.peek(), STRETCH_ROWS, [row, pointed]));
+  }, [list]);
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const draw = () => {
+      waiting.value = waiting.peek().slice(1);
+      if (waiting.peek().length) timer = setTimeout(draw, DRAWN_APART_MS);
+    };
+    if (waiting.peek().length) timer = setTimeout(draw, DRAWN_APART_MS);
+    return () => clearTimeout(timer);
+  }, [waiting]);
+  return waiting;
+}
+
+interface StretchProps {
+  index: number;
+  alone: boolean;
+  waiting: Waiting;
+  children: ComponentChildren;
+}
+
 /** A part of the list. While it is out of view, its clock stands still. */
-function Stretch({ alone, children }: { alone: boolean; children: ComponentChildren }) {
+function Stretch({ index, alone, waiting, children }: StretchProps) {
   const box = useRef<HTMLDivElement>(null);
+  const waits = useComputed(() => waiting.value.includes(index)).value;
   const shown = useSignal(true);
   const clock = useMemo(() => {
     let last = 0;
@@ -201,14 +236,15 @@ function Stretch({ alone, children }: { alone: boolean; children: ComponentChild
     const stretch = box.current;
     const changed = (event: Event) => {
       shown.value = !(event as ContentVisibilityAutoStateChangeEvent).skipped;
+      if (shown.value) waiting.value = waiting.peek().filter((one) => one !== index);
     };
     stretch?.addEventListener("contentvisibilityautostatechange", changed);
     return () => stretch?.removeEventListener("contentvisibilityautostatechange", changed);
-  }, [shown]);
+  }, [shown, waiting, index]);
   return (
     <Clock.Provider value={clock}>
-      <div class="stretch" ref={box}>
-        {children}
+      <div class="stretch" ref={box} data-waits={waits ? "yes" : undefined}>
+        {!waits && children}
       </div>
     </Clock.Provider>
   );

@@ -40,6 +40,11 @@ export class Places {
     return this.#open.place;
   }
 
+  /** Where the reader was when the open view was left; null where it never was. */
+  get left(): Place | null {
+    return this.#open.place;
+  }
+
   leave(place: Place): void {
     this.#open.place = place;
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { CloudEvent, JobSummary, Queue } from "./contracts";
-import { merge, newer, stretches } from "./joblist";
+import { later, merge, newer, stretches } from "./joblist";
 import { afterEvent, attemptInColumn, attemptOf, pausedQueue, ran, suspectTold, waited } from "./row";
 
 const AT = "2026-11-23T21:00:00.000000Z";
@@ -145,6 +145,25 @@ describe("a list in stretches", () => {
 
   it("is one stretch where it is empty", () => {
     expect(stretches([], 2)).toEqual([[]]);
+  });
+});
+
+describe("a list that is come back to", () => {
+  const ids = Array.from({ length: 95 }, (_, row) => `job ${row}`);
+
+  it("is drawn where the reader was first, then what is nearest to it", () => {
+    expect(later(ids, 10, ["job 44", null])).toEqual([2, 5, 1, 6, 0, 7, 8, 9]);
+    expect(later(ids, 10, ["job 45", "job 47"])).toEqual([3, 6, 2, 7, 1, 8, 0, 9]);
+    expect(later(ids, 10, ["job 94", "job 0"])).toEqual([1, 7, 2, 6, 3, 5, 4]);
+  });
+
+  it("is drawn from the top where nobody knows where the reader was", () => {
+    expect(later(ids, 10, [null, "gone"])).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  it("has nothing to wait for where it is short", () => {
+    expect(later([], 10, [null])).toEqual([]);
+    expect(later(ids.slice(0, 10), 10, ["job 3"])).toEqual([]);
   });
 });
 
