@@ -59,6 +59,12 @@ def test_that_all_is_well_can_be_seen(system: RunningSystem, watch: Callable[...
     expect(verdict).to_contain_text("nobody tells of alerts", timeout=2 * LIVE_MS)
     system.http.post("/queues/default/pause")
     expect(page.locator("details.verdict summary")).to_have_text("! Degraded: 1 reason")
+    system.http.post("/queues/default/resume")
+    expect(verdict).to_be_visible(timeout=LIVE_MS)
+    fail(system, *(f"reason {n}" for n in range(9)))
+    told = "100 % of the jobs that ended within the last 15 min failed: 10 of 10."
+    expect(page.locator(".verdict .reasons li")).to_have_text([told], timeout=LIVE_MS)
+    expect(verdict).to_have_count(0)
     watched.assert_clean()
 
 

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { url } from "./api";
 import type { Alert } from "./contracts";
+import { failuresTold } from "./failing";
 import { clock, count, duration, elapsed } from "./format";
 import { KeyForm } from "./keyform";
 import { missing } from "./missing";
@@ -103,6 +104,11 @@ function Staff() {
   );
 }
 
+/** Says it already, and more exactly. */
+function isOfFailures(alert: Alert): boolean {
+  return alert.name.startsWith("ObservatoryJobFailureRatio");
+}
+
 /** What is not as it should be, in sentences. */
 function reasons(): string[] {
   const told: string[] = [];
@@ -121,6 +127,8 @@ function reasons(): string[] {
     }
     told.push(...missing(staff, serverNow.value));
   }
+  const failures = read && !alerting()?.shown.some(isOfFailures) ? failuresTold(read) : null;
+  if (failures) told.push(failures);
   const paused = queues.value.value?.items.filter((queue) => queue.paused) ?? [];
   if (paused.length) told.push(`Paused: ${paused.map((queue) => queue.name).join(", ")}.`);
   return told;
@@ -171,7 +179,7 @@ function Well() {
   if (!read || live.connection.value.phase !== "live") return null;
   const known = alerting();
   if (reasons().length || known?.shown.length || known?.silenced || known?.unsure) return null;
-  // Jobs that fail are told beside it, and are not the system's fault.
+  // A few jobs that fail are told beside it, and are not the system's fault.
   const all = failingCount(stats.value.value?.states) === 0;
   return (
     <span class="well">
