@@ -171,7 +171,11 @@ function Editor({ job, text, setText }: EditorProps) {
           rows={Math.min(20, text.split("\n").length + 1)}
           value={text}
           spellcheck={false}
-          onInput={(event) => setText(event.currentTarget.value)}
+          onInput={(event) => {
+            setText(event.currentTarget.value);
+            // It was said of what stood there before.
+            setFailed("");
+          }}
         />
       </label>
       <p class="buttons">
