@@ -75,7 +75,11 @@ ASKING: Final = {
         more=("jobs export --limit 1",),
     ),
     "jobs cancel": Look(f"jobs cancel {JOB} --reason typo", f"jobs cancel {ABSENT}"),
-    "jobs retry": Look(f"jobs retry {JOB}", f"jobs retry {ABSENT}"),
+    "jobs retry": Look(
+        f"jobs retry {JOB}",
+        f"jobs retry {ABSENT}",
+        more=(f"jobs retry {JOB} --payload '{{\"path\": \"ast.py\"}}'",),
+    ),
     "jobs retry-all": Look("jobs retry-all --type source.analyze -y", "jobs retry-all"),
     "jobs cancel-all": Look("jobs cancel-all --queue analysis --dry-run", "jobs cancel-all"),
     "queues list": Look("queues list", f"queues list {WRONG}"),

@@ -247,7 +247,12 @@ def retry(
     edited = None if payload is None else read_payload(payload, ())
     with (address or Address()).client() as client:
         handle = client.retry(job_id, payload=edited)
-    output.print({"jobId": handle.id}) if output.structured else say(f"{handle.id} is queued again")
+    if output.structured:
+        output.print({"jobId": handle.id})
+    elif edited is None:
+        say(f"{handle.id} is queued again")
+    else:
+        say(f"{handle.id} is queued: a new job, made from {job_id}")
     return ExitCode.OK
 
 
