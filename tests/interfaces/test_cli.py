@@ -625,7 +625,7 @@ def test_attempts_beyond_those_of_one_try_are_no_fraction(system: RunningSystem)
     cli("jobs", "retry", job, url=system.url)
     until(lambda: system.http.get(f"/jobs/{job}").json()["finishedAt"])
     shown = cli("jobs", "show", job, url=system.url).stdout
-    assert "attempt      2 (ends after 1 failed)\n" in shown
+    assert "attempt      2 (limit: 1 failed attempt)\n" in shown
     assert "waits" not in shown
     listed = cli("jobs", "list", "--type", "hostile", url=system.url).stdout
     row = next(line.split() for line in listed.splitlines() if line.startswith(job))

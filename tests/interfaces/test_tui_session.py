@@ -150,7 +150,7 @@ def test_from_a_failing_job_to_its_repair(tmp_path: Path) -> None:
             until(lambda: state(system, failing) == "completed")
             # The story, with the run that failed and the one that did not.
             scenes["It completes under the reader's eyes."] = terminal.shows(
-                "✔ completed", "2 (ends after 1 failed)", "r Retry"
+                "✔ completed", "2 (limit: 1 failed attempt)", "r Retry"
             )
             assert system.http.get(f"/jobs/{failing}").json()["result"] == 15
             terminal.press("q")

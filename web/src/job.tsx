@@ -12,7 +12,7 @@ import { newer } from "./joblist";
 import { JobLog, LINES_A_PAGE } from "./joblog";
 import { Logs } from "./joblogs";
 import { Reading } from "./reading";
-import { afterEvent, attemptOf, pausedQueue, suspectTold } from "./row";
+import { afterEvent, ATTEMPTS_TOLD, attemptOf, pausedQueue, suspectTold } from "./row";
 import { listen, queues, serverNow } from "./session";
 import { isTerminal } from "./state";
 import { Block, Copy, Text } from "./text";
@@ -113,7 +113,9 @@ export function JobPage({
         <h1>
           <Text of={job.type} limit={128} />
         </h1>
-        <span class="job-attempt">attempt {attemptOf(job)}</span>
+        <span class="job-attempt" title={job.attempt > job.maxAttempts ? ATTEMPTS_TOLD : undefined}>
+          attempt {attemptOf(job)}
+        </span>
         {job.cancelRequestedAt && !isTerminal(job.state) && (
           <span class="warning">cancel requested {clock(Date.parse(job.cancelRequestedAt))}</span>
         )}

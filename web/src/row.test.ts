@@ -122,7 +122,11 @@ describe("what a row says in words", () => {
   it("is no fraction once attempts outnumber those of one try", () => {
     const [within, beyond] = [2, 4].map((attempt) => ({ ...QUEUED, attempt }));
     expect([attemptOf(within!), attemptInColumn(within!)]).toEqual(["2 of 3", "2/3"]);
-    expect([attemptOf(beyond!), attemptInColumn(beyond!)]).toEqual(["4 (ends after 3 failed)", "4"]);
+    expect([attemptOf(beyond!), attemptInColumn(beyond!)]).toEqual(["4 (limit: 3 failed attempts)", "4"]);
+  });
+
+  it("names the limit in one word where it is one", () => {
+    expect(attemptOf({ ...QUEUED, attempt: 2, maxAttempts: 1 })).toBe("2 (limit: 1 failed attempt)");
   });
 
   it("tells why a suspect waits, while it waits", () => {

@@ -90,8 +90,13 @@ export function ran(row: JobSummary, nowMs: number): Spell | null {
 /** Attempt 2 of 3. After a retry, or where workers were lost, attempts may outnumber those that one
  * try is allowed; then the two are no fraction. */
 export function attemptOf({ attempt, maxAttempts }: JobSummary): string {
-  return attempt > maxAttempts ? `${attempt} (ends after ${maxAttempts} failed)` : `${attempt} of ${maxAttempts}`;
+  if (attempt <= maxAttempts) return `${attempt} of ${maxAttempts}`;
+  return `${attempt} (limit: ${maxAttempts} failed ${maxAttempts === 1 ? "attempt" : "attempts"})`;
 }
+
+/** Why the number may be beyond the limit. */
+export const ATTEMPTS_TOLD =
+  "Failed attempts count since the last retry; one that was lost with its worker, or given back, did not fail";
 
 /** The same in a narrow column. */
 export function attemptInColumn({ attempt, maxAttempts }: JobSummary): string {

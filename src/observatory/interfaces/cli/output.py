@@ -269,7 +269,7 @@ def attempt_of(attempt: int, allowed: int) -> str:
     outnumber those that one try is allowed, and then the two are no fraction."""
     if attempt <= allowed:
         return f"{attempt} of {allowed}"
-    return f"{attempt} (ends after {allowed} failed)"
+    return f"{attempt} (limit: {allowed} failed {'attempt' if allowed == 1 else 'attempts'})"
 
 
 def attempt_in_column(attempt: int, allowed: int) -> str:
