@@ -1,6 +1,7 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { apiQuery, EVERYTHING, filterQuery, readAddress, spanMs } from "./address";
-import { completions, parseFilter, writeFilter } from "./filter";
+import { completions, FORMS, parseFilter, writeFilter } from "./filter";
 
 const KNOWN = { types: ["email.send", "report.build"], queues: ["mail"], workers: ["a:1:x"] };
 
@@ -40,6 +41,43 @@ describe("the filter box", () => {
     expect(parseFilter("state:broken").faults[0]).toMatch(/broken is no state/);
     expect(parseFilter("since:yesterday").faults[0]).toMatch(/since:yesterday is no time/);
     expect(parseFilter("since:yesterday").filter.since).toBe("");
+  });
+
+  it("says what a value may be, and does not leave that to an answer of the server", () => {
+    expect(parseFilter("type:mail.*").faults).toEqual([
+      "type:mail.* finds nothing: a type is written whole, in letters, digits and _ . -; " +
+        "parts of it are found without type:",
+    ]);
+    for (const text of ["queue:a/b", "worker:host", "error:xyz", "correlation:ü", "parent:1", "x".repeat(201)]) {
+      expect(parseFilter(text).faults, text).toHaveLength(1);
+    }
+    expect(parseFilter("parent:0190a3c2-6f2e-7c31-9a51-2d9f3c7e8b10").faults).toEqual([]);
+  });
+
+  it("asks of a value what the API does", () => {
+    const api = JSON.parse(
+      readFileSync(new URL("../../contracts/openapi/read-model.v1.json", import.meta.url), "utf8"),
+    );
+    const asked = Object.values<{ name: string; schema: { pattern?: string } }>(api.components.parameters);
+    for (const [member, { form }] of Object.entries(FORMS)) {
+      const { pattern } = asked.find((one) => one.name === member)!.schema;
+      // No text at all is no filter by text.
+      if (pattern) expect(form.source.replace("{0,200}", "{1,200}"), member).toBe(pattern);
+      else expect(member).toBe("parentId");
+    }
+  });
+
+  it("takes a value in quotes for what they are around", () => {
+    const { filter, faults } = parseFilter(`queue:"mail" type:'email.send' state:"failed,queued" "x y"`);
+    expect(faults).toEqual([]);
+    expect(filter).toEqual({
+      ...EVERYTHING,
+      queue: "mail",
+      type: "email.send",
+      states: ["queued", "failed"],
+      q: '"x y"',
+    });
+    expect(parseFilter('queue:""').faults).toEqual(["queue: says nothing; write a value behind it"]);
   });
 
   it("takes a name without a value, or with two, for a fault and not for everything", () => {

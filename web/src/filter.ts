@@ -1,6 +1,7 @@
 /** The one box in which jobs are asked for: `state:failed queue:mail since:2h connection refused`. */
 import { EVERYTHING, spanMs, type JobFilter } from "./address";
 import type { State } from "./contracts";
+import { cut } from "./format";
 import { isState, STATES } from "./state";
 
 type TextName = Exclude<keyof JobFilter, "states" | "unknownStates" | "q">;
@@ -15,6 +16,25 @@ const NAMES: Record<string, TextName> = {
   parent: "parentId",
   since: "since",
   until: "until",
+};
+
+const NAME = "is written whole, in letters, digits and _ . -";
+
+/** What the API takes, and the same in words. */
+export const FORMS: Partial<Record<TextName | "q", { form: RegExp; told: string }>> = {
+  type: { form: /^[A-Za-z][A-Za-z0-9_.-]{0,127}$/, told: `a type ${NAME}; parts of it are found without type:` },
+  queue: { form: /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, told: `a queue ${NAME}` },
+  worker: {
+    form: /^[\x21-\x39\x3b-\x7e]{1,128}:[0-9]{1,10}:[0-9A-Za-z_-]{1,60}$/,
+    told: "a worker is host:pid:bootid",
+  },
+  fingerprint: { form: /^[0-9a-f]{16}$/, told: "a group of failures is 16 of 0-9 and a-f, as Failures links to it" },
+  correlationId: { form: /^[\x21-\x7e]{1,128}$/, told: "a correlation id is 1 to 128 visible ASCII characters" },
+  parentId: {
+    form: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i,
+    told: "a parent is the id of a job",
+  },
+  q: { form: /^[^\x00-\x1f\x7f]{0,200}$/, told: "text is looked for by at most 200 characters, none of them a control" },
 };
 
 export const FILTER_WORDS: readonly { word: string; about: string }[] = [
@@ -56,7 +76,7 @@ export function parseFilter(text: string): Read {
   for (const word of text.split(/\s+/).filter(Boolean)) {
     const at = word.indexOf(":");
     const name = at < 0 ? "" : word.slice(0, at).toLowerCase();
-    const value = word.slice(at + 1);
+    const value = unquoted(word.slice(at + 1));
     const named = name === "state" || Object.hasOwn(NAMES, name);
     if (named && !value.replaceAll(",", "")) faults.push(`${name}: says nothing; write a value behind it`);
     else if (name === "state") {
@@ -67,7 +87,7 @@ export function parseFilter(text: string): Read {
     } else if (named) {
       const member = NAMES[name]!;
       const twice = filter[member] ? `${name}: stands there twice; one is possible` : null;
-      const fault = twice ?? timeFault(member, value);
+      const fault = twice ?? timeFault(member, value) ?? formFault(member, value, `${name}:${value}`);
       if (fault) faults.push(fault);
       else filter[member] = value;
     } else {
@@ -77,7 +97,19 @@ export function parseFilter(text: string): Read {
     }
   }
   filter.q = words.join(" ");
+  const fault = formFault("q", filter.q, filter.q);
+  if (fault) faults.push(fault);
   return { filter, faults, notes };
+}
+
+/** Quotes are what one types around a value; no name has any. */
+function unquoted(value: string): string {
+  return /^(["'])(.*)\1$/.exec(value)?.[2] ?? value;
+}
+
+function formFault(member: TextName | "q", value: string, word: string): string | null {
+  const known = FORMS[member];
+  return !known || known.form.test(value) ? null : `${cut(word, 60)} finds nothing: ${known.told}`;
 }
 
 function timeFault(member: TextName, value: string): string | null {
