@@ -124,6 +124,41 @@ def test_the_filter_box_completes_and_says_what_it_does_not_understand(
     watched.assert_clean()
 
 
+def test_back_leads_from_filter_to_filter_and_not_from_letter_to_letter(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    finished(system, submit(system, "double", n=1))
+    fail(system, "no")
+    watched = watch(system.url)
+    page = watched.open("#/workers")
+    jobs = f"{system.url}/#/jobs"
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    box = page.locator("input[name=filter]")
+    for typed in ("dou", "double"):
+        box.press_sequentially(typed.removeprefix(box.input_value()))
+        expect(page).to_have_url(f"{jobs}?q={typed}")
+    box.press("Enter")
+    box.press_sequentially(" ty")
+    expect(page).to_have_url(f"{jobs}?q=double+ty")
+    box.press("ArrowDown")
+    box.press("Enter")
+    box.press_sequentially("dou")
+    page.get_by_role("option", name="double").click()
+    expect(page).to_have_url(f"{jobs}?type=double&q=double")
+    page.get_by_role("checkbox", name=re.compile("^completed")).check()
+    last = f"{jobs}?state=completed&type=double&q=double"
+    expect(page).to_have_url(last)
+    expect(page.locator("table.jobs tbody tr")).to_have_count(1)
+    for before in (f"{jobs}?type=double&q=double", f"{jobs}?q=double", jobs):
+        page.go_back()
+        expect(page).to_have_url(before)
+    expect(box).to_have_value("")
+    expect(page.locator("table.jobs tbody tr")).to_have_count(2)
+    page.go_back()
+    expect(page).to_have_url(f"{system.url}/#/workers")
+    watched.assert_clean()
+
+
 def test_all_jobs_of_a_filter_are_counted_and_run_again(
     system: RunningSystem, watch: Callable[..., Watched]
 ) -> None:

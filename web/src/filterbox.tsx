@@ -15,7 +15,8 @@ const TYPING_MS = 300;
 interface FilterBoxProps {
   filter: JobFilter;
   known: Known;
-  onChange: (filter: JobFilter) => void;
+  /** `again`: what was applied before is not done yet, and is replaced in the history. */
+  onChange: (filter: JobFilter, again: boolean) => void;
   /** Whether what stands in the box is understood. */
   onFaults: (faulty: boolean) => void;
   /** Where keys that mean "filter" lead. */
@@ -28,32 +29,54 @@ export function FilterBox({ filter, known, onChange, onFaults, box }: FilterBoxP
   const [chosen, setChosen] = useState(-1);
   const [open, setOpen] = useState(false);
   const wrote = useRef(given);
+  /** The address has what is being typed: one entry of the history, however many letters. */
+  const draft = useRef(false);
   const id = useId();
   useEffect(() => {
     // The address was changed by a link or the back button, not here.
     if (given !== wrote.current) {
       wrote.current = given;
+      draft.current = false;
       setText(given);
     }
   }, [given]);
   const { filter: typed, faults, notes } = parseFilter(text);
   const wanted = writeFilter(typed);
+  const apply = () => {
+    if (wanted === wrote.current || faults.length) return;
+    wrote.current = wanted;
+    onChange(typed, draft.current);
+    draft.current = true;
+  };
   useEffect(() => {
     if (wanted === wrote.current || faults.length) return undefined;
-    const timer = setTimeout(() => {
-      wrote.current = wanted;
-      onChange(typed);
-    }, TYPING_MS);
+    const timer = setTimeout(apply, TYPING_MS);
     return () => clearTimeout(timer);
   }, [wanted, faults.length]);
+  const done = () => {
+    if (faults.length) return;
+    apply();
+    draft.current = false;
+  };
+  const [taken, setTaken] = useState(0);
+  useEffect(() => {
+    // A value was taken, and not a name that waits for one.
+    if (taken) done();
+  }, [taken]);
   useLayoutEffect(() => onFaults(faults.length > 0), [faults.length > 0]);
   const offered = open ? completions(text, known) : [];
   const take = (one: Completion) => {
     setText(one.text);
     setChosen(-1);
+    setTaken(taken + 1);
     box.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === "Enter" && !offered[chosen]) {
+      setOpen(false);
+      done();
+      return;
+    }
     if (!offered.length) return;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {
@@ -88,6 +111,7 @@ export function FilterBox({ filter, known, onChange, onFaults, box }: FilterBoxP
           setOpen(true);
         }}
         onKeyDown={onKeyDown}
+        onFocus={() => (draft.current = false)}
         onBlur={() => setOpen(false)}
       />
       <ul id={`${id}-offered`} role="listbox" aria-label="What may follow" hidden={!offered.length}>

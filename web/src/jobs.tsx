@@ -42,7 +42,13 @@ function Filter({ filter, onFaults }: FilterProps) {
     () => bind([{ ...TO_FILTER, run: () => (box.current?.focus(), box.current?.select()) }]),
     [],
   );
-  const go = (next: JobFilter) => location.replace(jobsHref(next));
+  const go = (next: JobFilter, again = false) => {
+    if (!again) location.hash = jobsHref(next);
+    else {
+      places.drop();
+      location.replace(jobsHref(next));
+    }
+  };
   const flip = (state: State) => {
     const states = filter.states.includes(state)
       ? filter.states.filter((one) => one !== state)

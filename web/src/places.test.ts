@@ -33,6 +33,22 @@ describe("places", () => {
     expect(places.enter("list 2")).toEqual(at(2));
   });
 
+  it("do not hold what nobody can come back to", () => {
+    const places = new Places();
+    places.enter("list");
+    const list = places.keep("jobs", () => ({ value: "rows" }));
+    const stops = Array.from({ length: 9 }, () => vi.fn());
+    for (const [letter, stop] of stops.entries()) {
+      places.enter(`typed ${letter}`);
+      places.keep("jobs", () => ({ value: letter, stop }));
+      if (letter < 8) places.drop();
+    }
+    places.enter("job");
+    expect(stops.map((stop) => stop.mock.calls.length)).toEqual([1, 1, 1, 1, 1, 1, 1, 1, 0]);
+    places.enter("list");
+    expect(places.keep("jobs", () => ({ value: "none" }))).toBe(list);
+  });
+
   it("are not remembered without end", () => {
     const places = new Places();
     for (let n = 0; n < 1000; n += 1) {

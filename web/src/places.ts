@@ -30,9 +30,17 @@ export class Places {
   /** By the history's entries; the one that is open is the last. */
   #entries = new Map<string, Entry>();
   #open: Entry = { place: null, things: new Map() };
+  #dropped: Entry | null = null;
+
+  /** The entry that is open is about to be replaced in the history: nobody comes back to it. */
+  drop(): void {
+    this.#dropped = this.#open;
+  }
 
   /** Open the view of an entry of the history. Null: it was never left, or is forgotten. */
   enter(id: string): Place | null {
+    for (const [name, entry] of this.#entries) if (entry === this.#dropped) this.#end(name);
+    this.#dropped = null;
     this.#open = this.#entries.get(id) ?? { place: null, things: new Map() };
     this.#entries.delete(id);
     this.#entries.set(id, this.#open);
@@ -62,10 +70,12 @@ export class Places {
   #forget(): void {
     const held = [...this.#entries].filter(([, entry]) => entry.things.size > 0).map(([id]) => id);
     const old = [...held.slice(0, -HELD_MAX), ...[...this.#entries.keys()].slice(0, -PLACES_MAX)];
-    for (const id of old) {
-      for (const kept of this.#entries.get(id)?.things.values() ?? []) kept.stop?.();
-      this.#entries.delete(id);
-    }
+    for (const id of old) this.#end(id);
+  }
+
+  #end(id: string): void {
+    for (const kept of this.#entries.get(id)?.things.values() ?? []) kept.stop?.();
+    this.#entries.delete(id);
   }
 }
 
