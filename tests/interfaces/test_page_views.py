@@ -379,6 +379,20 @@ def test_every_contract_can_be_read(system: RunningSystem, watch: Callable[..., 
     watched.assert_clean()
 
 
+def test_a_contract_that_does_not_exist_is_told_as_such(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    watched = watch(system.url)
+    page = watched.open("#/contracts/http/nowhere.v1.json")
+    expect(page.locator("article.contract h1")).to_have_text("http/nowhere.v1.json")
+    expect(page.locator("article.contract .empty")).to_contain_text("There is no contract of this name")
+    page.get_by_role("link", name="All contracts").click()
+    expect(page).to_have_url(f"{system.url}/#/contracts")
+    # Chromium itself reports each answer of 404.
+    watched.faults = [fault for fault in watched.faults if "404" not in fault]
+    watched.assert_clean()
+
+
 def test_the_system_tells_of_its_own_health(
     system: RunningSystem, watch: Callable[..., Watched]
 ) -> None:

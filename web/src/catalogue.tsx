@@ -1,7 +1,7 @@
 /** Every contract that is served, readable: schemas, interfaces, and the payloads of job types. */
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { contractHref, jobsHref } from "./address";
-import { get, url } from "./api";
+import { ApiError, get, url } from "./api";
 import type { ContractEntry, Page } from "./contracts";
 import { Reading } from "./reading";
 import { descriptionOf, fields } from "./schema";
@@ -91,6 +91,7 @@ function Contract({ path: at, entry }: { path: string; entry: ContractEntry | un
   const text = useMemo(() => (read === null ? "" : JSON.stringify(read, null, 2)), [read]);
   const members = useMemo(() => fields(read), [read]);
   const about = descriptionOf(read);
+  const missing = error instanceof ApiError && error.status === 404;
   return (
     <article class="contract">
       <h1>
@@ -112,7 +113,14 @@ function Contract({ path: at, entry }: { path: string; entry: ContractEntry | un
           <Text of={about} limit={1000} />
         </p>
       )}
-      {read === null && <Unread error={error} />}
+      {read === null &&
+        (missing ? (
+          <p class="empty">
+            There is no contract of this name, or no longer. <a href="#/contracts">All contracts</a>
+          </p>
+        ) : (
+          <Unread error={error} />
+        ))}
       {members.length > 0 && (
         <div class="table-box">
           <table>
