@@ -205,6 +205,12 @@ def test_every_attempt_is_told(system: RunningSystem, watch: Callable[..., Watch
     expect(attempts.first).to_contain_text("completed")
     expect(attempts.last).to_contain_text("RuntimeError")
     expect(page.locator(".timeline li")).to_have_count(2)
+    signs = page.locator(".timeline .key-to-bars")
+    expect(signs).to_have_text(["wait", "failed", "completed"])
+    fill = "bars => [...new Set(bars.map((bar) => getComputedStyle(bar).fill))].sort()"
+    of_signs = signs.locator(".bar").evaluate_all(fill)
+    assert len(of_signs) == 3
+    assert page.locator(".timeline .lane .bar").evaluate_all(fill) == of_signs
     expect(page.locator('pre[aria-label="Result"]')).to_have_text('"at last"')
     watched.assert_clean()
 

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { pastTimeout, timeline } from "./attempts";
+import { pastTimeout, signs, timeline } from "./attempts";
 import type { Attempt, Job } from "./contracts";
 
 const T0 = Date.parse("2026-11-23T21:00:00Z");
@@ -66,4 +66,21 @@ it("does not tell how long a lost run took, which nobody knows", () => {
   const lost: Attempt = { ...FIRST, outcome: "lost", runSeconds: 517, finishedAt: at(519) };
   const { lanes } = timeline(JOB, [lost], T0 + 600_000, told);
   expect(lanes[0]?.told).toBe("waited 2 s, noticed after 517 s, lost");
+});
+
+it("tells what each bar that is drawn stands for, and those that look alike together", () => {
+  const attempts: Attempt[] = [FIRST, { ...FIRST, attempt: 2, outcome: "lost" }];
+  const told = (one: Job, of: Attempt[]) =>
+    signs(timeline(one, of, T0 + 10_000, String).lanes).map((sign) => [sign.bar.kind, sign.words]);
+  expect(told(JOB, attempts)).toEqual([
+    ["wait", "wait"],
+    ["run", "failed, lost"],
+    ["pause", "until it is due"],
+  ]);
+  const under: Attempt = { ...FIRST, attempt: 3, outcome: null, finishedAt: null };
+  expect(told({ ...JOB, state: "running" }, [FIRST, under])).toEqual([
+    ["wait", "wait"],
+    ["run", "failed"],
+    ["run", "running"],
+  ]);
 });

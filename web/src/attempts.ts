@@ -32,6 +32,32 @@ export function pastTimeout(one: Attempt, timeout: number | null): string {
   return ended && over ? `, past its timeout of ${timeout} s` : "";
 }
 
+/** Bars that look alike, and what they say. */
+export interface Sign {
+  bar: Bar;
+  words: string;
+}
+
+const LOOKS_LIKE: Partial<Record<AttemptOutcome, AttemptOutcome>> = {
+  timeout: "failed",
+  lost: "failed",
+  released: "cancelled",
+};
+
+/** What the bars that are drawn stand for, each look once. */
+export function signs(lanes: readonly Lane[]): Sign[] {
+  const words = { wait: "wait", pause: "until it is due", run: "running" };
+  const found = new Map<string, { bar: Bar; words: Set<string> }>();
+  for (const bar of lanes.flatMap((lane) => lane.bars)) {
+    const { kind, outcome } = bar;
+    const look = outcome ? (LOOKS_LIKE[outcome] ?? outcome) : kind;
+    const sign = found.get(look) ?? { bar: { ...bar, from: 0, to: 1 }, words: new Set() };
+    found.set(look, sign);
+    sign.words.add(outcome ?? words[kind]);
+  }
+  return [...found.values()].map((sign) => ({ bar: sign.bar, words: [...sign.words].join(", ") }));
+}
+
 export function timeline(job: Job, attempts: readonly Attempt[], nowMs: number, told: Told): Timeline {
   const ms = (at: string | null) => (at === null ? null : Date.parse(at));
   const begin = Math.min(

@@ -1,7 +1,7 @@
 /** A job's attempts: on one line of time, and each with its error. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { jobHref, jobsHref } from "./address";
-import { timeline } from "./attempts";
+import { signs, timeline, type Bar } from "./attempts";
 import { Badge } from "./badge";
 import type { Attempt, Job, JobError, Page } from "./contracts";
 import { clock, count, duration, elapsed, moment } from "./format";
@@ -10,42 +10,48 @@ import { serverNow } from "./session";
 import { Block, Copy, Text } from "./text";
 import { tracebackParts } from "./traceback";
 
+const LANE_HEIGHT = 18;
+const BAR_HEIGHTS = { run: 14, wait: 8, pause: 2 } as const;
+const LEAST_WIDE = 0.003;
+
+function BarShape({ bar }: { bar: Bar }) {
+  const percent = (fraction: number) => `${(fraction * 100).toFixed(3)}%`;
+  const height = BAR_HEIGHTS[bar.kind];
+  return (
+    <rect
+      class={`bar ${bar.kind}`}
+      data-outcome={bar.kind === "run" ? (bar.outcome ?? "running") : undefined}
+      x={percent(bar.from)}
+      y={(LANE_HEIGHT - height) / 2}
+      width={percent(Math.max(bar.to - bar.from, LEAST_WIDE))}
+      height={height}
+    />
+  );
+}
+
 function Lanes({ job, attempts }: { job: Job; attempts: Attempt[] }) {
   const drawn = timeline(job, attempts, serverNow.value, duration);
-  const percent = (fraction: number) => `${(fraction * 100).toFixed(3)}%`;
   return (
     <figure class="timeline">
       <figcaption>
         {moment(job.createdAt)} <span class="faint">and {duration(drawn.seconds)} on.</span>{" "}
-        <span class="key-to-bars">
-          <svg width="20" height="10" aria-hidden="true">
-            <rect class="bar wait" width="20" height="10" />
-          </svg>{" "}
-          wait
-        </span>{" "}
-        <span class="key-to-bars">
-          <svg width="20" height="10" aria-hidden="true">
-            <rect class="bar run" width="20" height="10" />
-          </svg>{" "}
-          run
-        </span>
+        {signs(drawn.lanes).map((sign) => (
+          <span class="key-to-bars" key={sign.words}>
+            <svg width="20" height={LANE_HEIGHT} aria-hidden="true">
+              <BarShape bar={sign.bar} />
+            </svg>{" "}
+            {sign.words}
+          </span>
+        ))}
       </figcaption>
       <ol>
         {drawn.lanes.map((lane) => (
           <li key={lane.label}>
             <span class="lane-label">{lane.label}</span>
-            <svg class="lane" width="100%" height="18" aria-hidden="true">
-              <rect class="track" width="100%" height="18" />
+            <svg class="lane" width="100%" height={LANE_HEIGHT} aria-hidden="true">
+              <rect class="track" width="100%" height={LANE_HEIGHT} />
               {lane.bars.map((bar, index) => (
-                <rect
-                  key={index}
-                  class={`bar ${bar.kind}`}
-                  data-outcome={bar.kind === "run" ? (bar.outcome ?? "running") : undefined}
-                  x={percent(bar.from)}
-                  y={bar.kind === "run" ? 2 : bar.kind === "wait" ? 5 : 8}
-                  width={percent(Math.max(bar.to - bar.from, 0.003))}
-                  height={bar.kind === "run" ? 14 : bar.kind === "wait" ? 8 : 2}
-                />
+                <BarShape key={index} bar={bar} />
               ))}
             </svg>
             <span class="lane-told">{lane.told}</span>
