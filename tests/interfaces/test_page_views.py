@@ -254,6 +254,7 @@ def test_a_queue_is_paused_and_resumed(
     watched = watch(system.url)
     page = watched.open("#/queues")
     row = page.locator('tr[data-queue="texts"]')
+    expect(page.locator("th", has_text="Action")).to_be_visible()
     page.get_by_text("The same from a shell").click()
     expect(page.locator(".command code", has_text="pause texts")).to_have_text(
         f"observatory queues pause texts --url {system.url}"

@@ -66,7 +66,7 @@ export function QueueTable({ act = false }: { act?: boolean }) {
             <th scope="col" class="number wide roomy" title={ESTIMATED}>
               p95 run
             </th>
-            {act && <th scope="col">Processors</th>}
+            {act && <th scope="col">Action</th>}
           </tr>
         </thead>
         <tbody>
