@@ -256,8 +256,12 @@ def test_a_queue_is_paused_and_resumed(
     row = page.locator('tr[data-queue="texts"]')
     expect(page.locator("th", has_text="Action")).to_be_visible()
     page.get_by_text("The same from a shell").click()
-    expect(page.locator(".command code", has_text="pause texts")).to_have_text(
-        f"observatory queues pause texts --url {system.url}"
+    page.locator("select[name=queue]").select_option("texts")
+    expect(page.locator(".command code")).to_have_text(
+        [
+            f"observatory queues pause texts --url {system.url}",
+            f"curl -sS -X POST {system.url}/queues/texts/pause",
+        ]
     )
     pause = row.get_by_role("button", name="Pause…")
     pause.press("Enter")

@@ -146,15 +146,29 @@ function Pause({ queue }: { queue: Queue }) {
   );
 }
 
-function ByHand() {
+function ByHand({ asked }: { asked: string }) {
   const items = queues.value.value?.items ?? [];
   const [open, setOpen] = useState(false);
-  if (!items.length) return null;
+  const [name, setName] = useState(asked);
+  const meant = items.find((one) => one.name === name) ?? items[0];
+  if (!meant) return null;
   return (
     <details class="by-hand" onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>The same from a shell</summary>
       {open && (
-        <Calls of={items.map((one) => queueCall(one.paused ? "resume" : "pause", one.name))} />
+        <>
+          <label class="field">
+            <span>Queue</span>
+            <select name="queue" value={meant.name} onChange={(event) => setName(event.currentTarget.value)}>
+              {items.map((one) => (
+                <option key={one.name} value={one.name}>
+                  {visible(one.name)}
+                </option>
+              ))}
+            </select>
+          </label>
+          <Calls of={[queueCall(meant.paused ? "resume" : "pause", meant.name)]} />
+        </>
       )}
     </details>
   );
@@ -175,7 +189,7 @@ export function Queues({ asked }: { asked: string }) {
       <p class="note">
         A paused queue accepts jobs; processors leave them alone until it is resumed.
       </p>
-      <ByHand />
+      <ByHand asked={asked} />
     </>
   );
 }
