@@ -519,12 +519,13 @@ def violations(page: Page) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_keeps_anybody_out(
-    system: RunningSystem, watch: Callable[..., Watched], scheme: str
+    system: RunningSystem, watch: Callable[..., Watched], scheme: str, width: int
 ) -> None:
     addresses = every_address(system)
-    watched = watch(system.url, color_scheme=scheme)
+    watched = watch(system.url, color_scheme=scheme, viewport={"width": width, "height": 844})
     page = watched.open()
     found: list[str] = []
     for address in addresses:
