@@ -390,7 +390,9 @@ def test_a_contract_that_does_not_exist_is_told_as_such(
     watched = watch(system.url)
     page = watched.open("#/contracts/http/nowhere.v1.json")
     expect(page.locator("article.contract h1")).to_have_text("http/nowhere.v1.json")
-    expect(page.locator("article.contract .empty")).to_contain_text("There is no contract of this name")
+    expect(page.locator("article.contract .empty")).to_contain_text(
+        "There is no contract of this name"
+    )
     page.get_by_role("link", name="All contracts").click()
     expect(page).to_have_url(f"{system.url}/#/contracts")
     # Chromium itself reports each answer of 404.
@@ -585,6 +587,51 @@ def test_on_a_phone_no_table_is_cut_and_what_stands_in_a_line_is_in_line(
         lines = page.locator(row).first.evaluate(LINES)
         assert len(lines) >= 3, f"{address}: vacuous"
         assert max(lines) - min(lines) <= 1, f"{address}: {lines}"
+    watched.assert_clean()
+
+
+CUT_OFF = """
+cells => cells.filter((cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return range.getBoundingClientRect().right > cell.getBoundingClientRect().right;
+}).map((cell) => cell.textContent)
+"""
+LINES_HIGH = """
+cells => cells.map((cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map((rect) => rect.top)).size;
+})
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_no_time_of_a_job_is_cut_off(
+    system: RunningSystem, watch: Callable[..., Watched], scheme: str
+) -> None:
+    for n in range(3):
+        finished(system, submit(system, "double", n=n))
+
+    def answer(route: Any) -> None:
+        body = route.fetch().json()
+        ended = ("10:00:00.441Z", "10:59:59Z", "23:59:00Z")
+        for job, end in zip(body["items"], ended, strict=True):
+            job["startedAt"] = "2026-11-28T10:00:00Z"
+            job["finishedAt"] = f"2026-11-28T{end}"
+        route.fulfill(json=body)
+
+    phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": scheme}
+    watched = watch(system.url, **phone)
+    watched.page.route("**/jobs?*", answer)
+    page = watched.open()
+    for address in ("#/", "#/jobs"):
+        settled(page, f"{system.url}/{address}")
+        times = page.locator("tr[data-job] td.number:last-child")
+        expect(times).to_have_text(["441 ms", "59 min 59 s", "13 h 59 min"])
+        assert times.evaluate_all(CUT_OFF) == [], address
+        heights = times.evaluate_all(LINES_HIGH)
+        assert heights == [1, 2, 2], f"{address}: number and unit stand together"
     watched.assert_clean()
 
 

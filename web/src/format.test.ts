@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { age, bytes, cut, duration, elapsed, momentInUtc, pieces, rate, shellQuoted, visible } from "./format";
+import { age, bytes, cut, duration, elapsed, momentInUtc, pieces, rate, shellQuoted, unbroken, visible } from "./format";
 
 describe("durations", () => {
   it.each([
@@ -24,6 +24,12 @@ describe("durations", () => {
     expect(elapsed(61)).toBe("1 min 1 s");
     expect(age(61)).toBe("1 min");
     expect(age(200_000)).toBe("2 d");
+  });
+
+  it("break between two units, and not before one", () => {
+    expect(unbroken("13 h 59 min")).toBe("13\u00a0h 59\u00a0min");
+    expect(unbroken("441 ms")).toBe("441\u00a0ms");
+    expect(unbroken("–")).toBe("–");
   });
 });
 

@@ -18,6 +18,11 @@ export function elapsed(seconds: number): string {
   return s < 60 ? `${s} s` : coarse(s);
 }
 
+/** Each number and its unit on one line; between two such the line may break. */
+export function unbroken(told: string): string {
+  return told.replaceAll(/(\d) (?=[a-zµ])/g, "$1\u00a0");
+}
+
 /** An age at a glance, in its largest unit: "26 min". */
 export function age(seconds: number): string {
   const s = Math.max(0, Math.floor(seconds));

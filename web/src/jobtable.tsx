@@ -5,7 +5,7 @@ import { useContext, useEffect, useMemo, useRef } from "preact/hooks";
 import { jobHref } from "./address";
 import { Age, Badge, Clock } from "./badge";
 import type { JobSummary } from "./contracts";
-import { age, count, duration, elapsed, visible } from "./format";
+import { age, count, duration, elapsed, unbroken, visible } from "./format";
 import { JobList, later, stretches } from "./joblist";
 import { places } from "./places";
 import { attemptInColumn, ran, waited, type Spell } from "./row";
@@ -15,7 +15,7 @@ import { Copy, Text } from "./text";
 
 function spell(of: Spell | null): string {
   if (!of) return "–";
-  return of.open ? `${elapsed(of.seconds)}…` : duration(of.seconds);
+  return unbroken(of.open ? `${elapsed(of.seconds)}…` : duration(of.seconds));
 }
 
 function waitTold(job: JobSummary, nowMs: number): string {
