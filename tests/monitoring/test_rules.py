@@ -582,14 +582,39 @@ def test_work_is_scraped_queue_by_queue_and_the_log_is_not(configuration: dict[s
     assert not [name for name in (STREAM, DEAD, PARKED, "") if re.fullmatch(kept["regex"], name)]
 
 
-def promtool_test(folder: Path, tests: list[dict[str, Any]]) -> None:
-    """Have promtool evaluate the rules over these series."""
+def test_a_prometheus_that_was_away_calls_nobody_for_what_it_has_not_seen(tmp_path: Path) -> None:
+    # It begins with what it scraped last, minutes ago, and has asked every process again within
+    # half a minute; a heartbeat job came through all the while.
+    series = {HEARTBEAT: "-200 _ 30+15x20", INTERVAL: "15 _ 15x20"}
+
+    def alerts(state: str, at_s: int, count: int) -> dict[str, Any]:
+        name = known.HEARTBEAT_STALLED.name
+        return {
+            "expr": f'count(ALERTS{{alertname="{name}",alertstate="{state}"}})',
+            "eval_time": f"{at_s}s",
+            "exp_samples": [{"labels": "{}", "value": count}] if count else [],
+        }
+
+    test = {
+        "interval": f"{scraping.INTERVAL_S}s",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            alerts("pending", 15, 1),
+            *(alerts("firing", at_s, 0) for at_s in range(0, 300, 15)),
+            alerts("pending", 30, 0),
+        ],
+    }
+    promtool_test(tmp_path, [test], every_s=scraping.INTERVAL_S)
+
+
+def promtool_test(folder: Path, tests: list[dict[str, Any]], every_s: int = 60) -> None:
+    """Have promtool evaluate the rules over these series, so often."""
     file = folder / "tests.yml"
     file.write_text(
         dumped(
             {
                 "rule_files": [str(HERE / "prometheus/rules.yml")],
-                "evaluation_interval": "1m",
+                "evaluation_interval": f"{every_s}s",
                 "tests": tests,
             }
         )

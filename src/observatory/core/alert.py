@@ -198,7 +198,9 @@ HEARTBEAT_STALLED: Final = AlertRule(
     "no heartbeat job has been {stage} for {value}",
     "Jobs that the system submits to itself do not come through to stage {stage}: work stands "
     "still even if everything looks healthy.",
-    for_s=0,
+    # A Prometheus that was away, or a machine that slept, knows of none since until everybody was
+    # asked anew: for that long it says nothing of the system.
+    for_s=60,
     limit=120.0,
 )
 BACKEND_UNREACHABLE: Final = AlertRule(
