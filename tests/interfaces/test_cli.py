@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,7 @@ import yaml
 from development.process import free_port
 from observatory.client import Client, Job, JobHandle
 from observatory.core.errors import PROBLEM_BASE
+from observatory.interfaces.cli import address
 from observatory.interfaces.cli.doctor_machine import sqlite_version
 from observatory.interfaces.cli.jobs import outcome_of, print_facts
 from observatory.interfaces.cli.main import COMMANDS, run
@@ -412,6 +414,19 @@ def test_another_program_at_the_port_is_told_as_such(capsys: pytest.CaptureFixtu
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize("command", ["alerts", "queues list", "jobs list", "stats"])
+def test_a_system_that_hangs_is_waited_for_once(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(address, "READS_WITHIN_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        url = f"http://127.0.0.1:{hung.getsockname()[1]}"
+        began = time.monotonic()
+        assert run([*command.split(), "--url", url]) == 5
+        assert time.monotonic() - began < 2.0
+    assert "does not answer (timed out)" in capsys.readouterr().err
 
 
 def test_a_load_is_not_advised_to_go_on_under_a_key(capsys: pytest.CaptureFixture[str]) -> None:
@@ -999,7 +1014,8 @@ def test_the_doctor_names_what_fails_and_what_to_do(tmp_path: Path) -> None:
     found = {one["subject"]: one for one in json.loads(answer.stdout)["findings"]}
     assert found["port"]["verdict"] == "FAIL"
     assert found["data folder"]["verdict"] == "FAIL"
-    assert found["system"]["verdict"] == "WARN"
+    assert found["system"]["verdict"] == "FAIL"
+    assert "OBSERVATORY_URL" in found["system"]["advice"]
     assert all(one["advice"] for one in found.values() if one["verdict"] != "PASS")
 
 

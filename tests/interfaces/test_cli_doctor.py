@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,14 @@ from conformance import postgres, rabbitmq, redis_bench
 from development.process import free_port
 from observatory.backends.postgres.migrate import migrate
 from observatory.backends.sqlite import migrate as sqlite_migrate
+from observatory.client import connection
+from observatory.interfaces.cli import doctor_system
+from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.diagnosis import clocks
 from observatory.interfaces.cli.doctor_backends import store_schema
 from observatory.interfaces.cli.doctor_machine import data_folder
-from observatory.interfaces.cli.doctor_system import alerts, heartbeat
+from observatory.interfaces.cli.doctor_system import alerts, heartbeat, numbers
+from observatory.interfaces.cli.doctor_system import running_system as running_system_at
 from real import running_system
 
 
@@ -217,6 +222,87 @@ def test_another_programs_file_is_no_data_file(tmp_path: Path) -> None:
         file.execute("CREATE TABLE other (n)")
     file.close()
     assert found("--data", str(tmp_path))["data schema"]["verdict"] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("option", "verdict", "words", "advice"),
+    [
+        (True, "FAIL", "does not answer: [Errno 111] Connection refused", "correct --url"),
+        (False, "WARN", "none is running at this address", "name its address with --url"),
+    ],
+    ids=["named", "not named"],
+)
+def test_a_system_that_is_named_and_does_not_answer_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, option: bool, verdict: str, words: str, advice: str
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.delenv("OBSERVATORY_URL", raising=False)
+    monkeypatch.setattr(connection, "DEFAULT_URL", url)
+    running = running_system_at(Address(url) if option else Address())
+    (told,) = running.findings
+    assert (told.verdict, running.answers) == (verdict, False)
+    assert words in told.detail
+    assert advice in told.advice
+
+
+@pytest.mark.parametrize("option", [True, False], ids=["named", "not named"])
+def test_a_system_that_hangs_is_no_system_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, option: bool
+) -> None:
+    monkeypatch.delenv("OBSERVATORY_URL", raising=False)
+    monkeypatch.setattr(doctor_system, "_READY_WITHIN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        url = f"http://127.0.0.1:{hung.getsockname()[1]}"
+        monkeypatch.setattr(connection, "DEFAULT_URL", url)
+        running = running_system_at(Address(url) if option else Address())
+    (told,) = running.findings
+    assert told.verdict == "FAIL"
+    assert told.detail == f"{url} takes connections and does not answer within 0.2 s"
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "words"),
+    [
+        ({}, "PASS", "20.0 ms behind"),
+        ({"lagSeconds": 12.0}, "WARN", "12.0 s behind"),
+        ({"lagSeconds": 45.0}, "FAIL", "45.0 s behind"),
+        ({"complete": False, "rebuilding": True}, "FAIL", "not complete"),
+        ({"complete": False}, "FAIL", "nobody could be asked"),
+    ],
+)
+def test_numbers_that_nobody_keeps_up_are_a_failure(
+    told: dict[str, Any], verdict: str, words: str
+) -> None:
+    finding = numbers({"lagSeconds": 0.02, "complete": True, "rebuilding": False} | told)
+    assert finding.verdict == verdict
+    assert words in finding.detail
+    assert bool(finding.advice) == (verdict != "PASS")
+
+
+@pytest.mark.parametrize("where", ["settings", "system"])
+def test_where_the_store_is_a_server_nothing_is_said_of_sqlite(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def read(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        status, answer = answered(path, query)
+        if path == "/system":
+            store = {"name": "store", "ok": True, "detail": f"{kept_by} schema 0001"}
+            answer = {**answer, "backends": [store]}
+        return status, answer
+
+    answered = recorded.read
+    monkeypatch.setattr(recorded, "read", read)
+    kept_by = "postgresql" if where == "system" else "sqlite"
+    servers = {
+        f"OBSERVATORY_{name}_URL": f"{scheme}://127.0.0.1:{free_port()}"
+        for name, scheme in (("STORE", "postgresql"), ("SPINE", "amqp"), ("AGGREGATES", "redis"))
+    }
+    of_file = {"sqlite", "data folder", "disk"}
+    with recorded.recorded_system() as url:
+        assert not of_file & set(found(url=url, **(servers if where == "settings" else {})))
+        if where == "system":
+            kept_by = "sqlite"
+        assert of_file <= set(found(url=url))
 
 
 def test_a_running_system_tells_of_itself(tmp_path: Path) -> None:

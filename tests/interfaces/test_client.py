@@ -430,6 +430,35 @@ def test_an_answer_that_took_long_uses_up_no_patience(monkeypatch: pytest.Monkey
     assert len(sent) == 2
 
 
+@pytest.mark.parametrize(
+    ("error", "within", "sent"),
+    [
+        (httpx.ReadTimeout, 3.0, 1),
+        (httpx.ReadTimeout, None, 2),
+        (httpx.ConnectError, 3.0, 2),
+    ],
+)
+def test_whoever_bounds_a_read_waits_for_silence_once(
+    error: type[httpx.TransportError], within: float | None, sent: int
+) -> None:
+    asked: list[dict[str, float]] = []
+
+    def silent(request: httpx.Request) -> httpx.Response:
+        asked.append(request.extensions["timeout"])
+        if len(asked) == 2:
+            return httpx.Response(200, json={"items": []})
+        raise error("timed out", request=request)
+
+    carried = httpx.MockTransport(silent)
+    with Client("http://fake", transport=carried, patience=2.0, reads_within=within) as client:
+        if sent == 2:
+            client.read("/alerts")
+        else:
+            with pytest.raises(Unreachable, match="does not answer"):
+                client.read("/alerts")
+    assert [one["read"] for one in asked] == [within or 30.0] * sent
+
+
 def test_something_else_on_the_port_is_recognised() -> None:
     def other(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, text="<html>router</html>")

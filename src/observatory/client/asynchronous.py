@@ -62,11 +62,12 @@ class AsyncClient:
         *,
         key: str | None = None,
         patience: float = DEFAULT_PATIENCE_S,
+        reads_within: float | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._http = httpx.AsyncClient(**connection(url, key), transport=transport)
         self._patience_s = patience
-        self.operations = Operations(patience)
+        self.operations = Operations(patience, reads_within)
 
     @property
     def url(self) -> str:

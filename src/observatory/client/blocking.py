@@ -69,6 +69,8 @@ class Client:
         url: where it is; else OBSERVATORY_URL, else http://127.0.0.1:8080.
         key: sent as bearer key; else OBSERVATORY_API_KEY, else none.
         patience: seconds to go on trying, where that is safe, while nothing answers.
+        reads_within: seconds after which a read that nobody answers is given up at once; else after
+            30 s it is tried again.
         transport: another way to carry requests, for tests.
     """
 
@@ -78,11 +80,12 @@ class Client:
         *,
         key: str | None = None,
         patience: float = DEFAULT_PATIENCE_S,
+        reads_within: float | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._http = httpx.Client(**connection(url, key), transport=transport)
         self._patience_s = patience
-        self.operations = Operations(patience)
+        self.operations = Operations(patience, reads_within)
 
     @property
     def url(self) -> str:

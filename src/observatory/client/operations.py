@@ -6,6 +6,7 @@ only carry requests; they decide nothing.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final, Literal
@@ -85,10 +86,11 @@ _JSON: Final = {"content-type": "application/json"}
 
 
 class Operations:
-    """Every operation as steps. Holds the one setting they share."""
+    """Every operation as steps. Holds the settings they share."""
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, reads_within_s: float | None = None) -> None:
         self._patience_s = patience_s
+        self._reads_within_s = reads_within_s
 
     def exchange(self, request: Request) -> Steps[httpx.Response]:
         """One request, repeated as its rules allow."""
@@ -96,7 +98,10 @@ class Operations:
 
     def read(self, path: str, params: Mapping[str, str] | None = None) -> Steps[Any]:
         """GET, decoded."""
-        return body_of((yield from self.exchange(Request("GET", path, params=params or {}))))
+        request = Request("GET", path, params=params or {})
+        if self._reads_within_s is not None:
+            request = replace(request, timeout_s=self._reads_within_s, again_after_silence=False)
+        return body_of((yield from self.exchange(request)))
 
     def submit(self, job: Submission) -> Steps[str]:
         """POST /jobs; the job's id."""

@@ -30,6 +30,9 @@ class Request:
     content: bytes | None = None
     timeout_s: float = 30.0
     repeatable: bool = True
+    again_after_silence: bool = True
+    """Whether it is sent again also where nobody answered in time. Another connection may lead to
+    somebody who does; a person has waited long enough."""
     pause_s: float = 0.0
     """How long to wait before it is sent."""
 
@@ -63,6 +66,8 @@ def _again_after(request: Request, answer: Answer, pause_s: float) -> float | No
     """Seconds until the request may be repeated; None where it must not or need not be."""
     # Spread out, so that clients cut off together do not come back together.
     pause_s *= random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+    if isinstance(answer, httpx.TimeoutException) and not request.again_after_silence:
+        return None
     if isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout):
         return pause_s  # never sent, so no harm whatever it was
     if not request.repeatable:

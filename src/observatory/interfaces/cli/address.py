@@ -1,7 +1,8 @@
 """Where the system is that a command talks to."""
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
@@ -9,6 +10,11 @@ from observatory.interfaces.cli.output import Mistake
 
 if TYPE_CHECKING:
     from observatory.client import Client
+
+
+READS_WITHIN_S: Final = 12.0
+"""How long a person waits to read something: a system that asks a store which hangs says so after
+ten seconds."""
 
 
 Payload = Annotated[str, Parameter(allow_leading_hyphen=True)]
@@ -28,6 +34,13 @@ class Address:
     url: str | None = None
     key: str | None = None
 
+    @property
+    def named(self) -> str:
+        """What names it, if anything does: an option or a variable."""
+        if self.url is not None:
+            return "--url"
+        return "OBSERVATORY_URL" if os.environ.get("OBSERVATORY_URL") else ""
+
     def client(self, *, patience: float = 1.0) -> "Client":
         """A client for it. A person waits, so by default it gives up sooner than a program's."""
         from observatory.client import Client
@@ -36,6 +49,6 @@ class Address:
             # Most often a variable that is not set: the default may be quite another system.
             raise Mistake("--url is empty; leave it out for the default")
         try:
-            return Client(self.url, key=self.key, patience=patience)
+            return Client(self.url, key=self.key, patience=patience, reads_within=READS_WITHIN_S)
         except ValueError as error:
             raise Mistake(str(error)) from error

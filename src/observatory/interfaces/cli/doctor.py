@@ -36,7 +36,8 @@ def doctor(
     Of servers that the settings name: that they answer, their versions and
     features, the schema, their clocks. Nothing is changed.
 
-    Each line says PASS, WARN or FAIL and what to do. Exit code 1 if anything fails.
+    Each line says PASS, WARN or FAIL and what to do. Exit code 1 if anything fails;
+    a system whose address is named fails where it does not answer.
 
     For example:
       observatory doctor
@@ -60,20 +61,24 @@ def doctor(
 
 def _examine(data: Path | None, port: int | None, address: Address) -> Iterator[Finding]:
     yield python_version(sys.version_info[:3])
-    yield sqlite_version(sqlite3.sqlite_version_info)
     settings = read_settings()
     if isinstance(settings, Finding):
+        yield sqlite_version(sqlite3.sqlite_version_info)
         yield settings
         return
-    yield settings_found(os.environ)
+    running = running_system(address)
     urls = (settings.store_url, settings.spine_url, settings.aggregates_url)
-    if data is not None or not all(url.get_secret_value() for url in urls):
+    on_servers = running.on_servers or all(url.get_secret_value() for url in urls)
+    in_file = data is not None or not on_servers
+    if in_file:
+        yield sqlite_version(sqlite3.sqlite_version_info)
+    yield settings_found(os.environ)
+    if in_file:
         folder = data or settings.data
         yield data_folder(folder)
         yield from data_file(folder)
         yield disk_space(folder)
     yield from shared_backends(settings)
-    running = list(running_system(address))
-    yield from running
-    if running[0].verdict == "WARN":
+    yield from running.findings
+    if not running.answers:
         yield port_free(settings.host, port or settings.port)

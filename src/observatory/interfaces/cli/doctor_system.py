@@ -3,10 +3,11 @@
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.diagnosis import Finding, clocks
+from observatory.interfaces.cli.output import seconds
 
 if TYPE_CHECKING:
     from observatory.client import Client, ObservatoryError
@@ -14,40 +15,80 @@ if TYPE_CHECKING:
 LONGEST_LAG_S: Final = 10.0
 """A metrics engine that is further behind shows old numbers; a canary comes every few seconds."""
 
+_READY_WITHIN_S: Final = 5.0
+"""Each check of its readiness has three seconds, and all are made at once."""
 
-def running_system(address: Address) -> Iterator[Finding]:
-    """A system that runs, and what it says of itself; a WARN alone if none does."""
-    import httpx
 
-    from observatory.client import ObservatoryError, Refused, Unreachable
+class Running(NamedTuple):
+    """What was found at an address."""
+
+    answers: bool
+    """Whether a system does."""
+    findings: list[Finding]
+    on_servers: bool = False
+    """Its record is kept by a server, and in no file."""
+
+
+def running_system(address: Address) -> Running:
+    """A system that runs, and what it says of itself."""
+    from observatory.client import ObservatoryError
 
     with address.client(patience=0.0) as client:
-        try:
-            client.read("/readyz")
-        except Unreachable as error:
-            advice = "start it with `observatory up`, or name its address with --url"
-            what = "none is running at this address"
-            if not isinstance(error.__cause__, httpx.TransportError):
-                what = f"{what}: {error}"  # another program does
-            yield Finding("WARN", "system", what, advice)
-            return
-        except Refused as error:
-            advice = "see what the server prints; GET /readyz names each check"
-            yield Finding("FAIL", "system", f"runs and is not ready: {error}", advice)
-            return
-        yield Finding("PASS", "system", "runs and is ready")
-        try:
-            yield _numbers(client)
-            yield from _health(client)
-        except ObservatoryError as error:
-            yield Finding("FAIL", "views", str(error), _advice(error))
+        answers, ready = _readiness(client, address.named)
+        findings = [ready]
+        told: dict[str, Any] = {}
+        if ready.verdict == "PASS":
+            try:
+                findings.append(_numbers(client))
+                told, clock = _system(client)
+                for one in _health(client, told, clock):
+                    findings.append(one)  # noqa: PERF402 - those before an error stay
+            except ObservatoryError as error:
+                findings.append(Finding("FAIL", "views", str(error), _advice(error)))
+    kept_by = next(
+        (one["detail"] for one in told.get("backends", ()) if one["name"] == "store"), ""
+    )
+    return Running(answers, findings, bool(kept_by) and not kept_by.startswith("sqlite"))
+
+
+def _readiness(client: "Client", named: str) -> tuple[bool, Finding]:
+    """Whether a system answers, and whether it is ready; `named` is what names its address."""
+    import httpx
+
+    from observatory.client import Refused, Unreachable
+    from observatory.client.operations import Operations
+
+    try:
+        client.run(Operations(0.0, _READY_WITHIN_S).read("/readyz"))
+    except Unreachable as error:
+        why = error.__cause__
+        if isinstance(why, httpx.TimeoutException) and not isinstance(why, httpx.ConnectTimeout):
+            what = (
+                f"{client.url} takes connections and does not answer within {_READY_WITHIN_S:g} s"
+            )
+            advice = "it hangs, or what it stands behind does: see what it prints, and restart it"
+            return False, Finding("FAIL", "system", what, advice)
+        another = not isinstance(why, httpx.TransportError)
+        if named:
+            # Somebody counts on it to be there.
+            reason = str(why) or type(why).__name__
+            what = str(error) if another else f"{client.url} does not answer: {reason}"
+            advice = f"start it with `observatory up`, or correct {named}"
+            return False, Finding("FAIL", "system", what, advice)
+        what = "none is running at this address" + (f": {error}" if another else "")
+        advice = "start it with `observatory up`, or name its address with --url"
+        return False, Finding("WARN", "system", what, advice)
+    except Refused as error:
+        advice = "see what the server prints; GET /readyz names each check"
+        return True, Finding("FAIL", "system", f"runs and is not ready: {error}", advice)
+    return True, Finding("PASS", "system", "runs and is ready")
 
 
 def _numbers(client: "Client") -> Finding:
     from observatory.client import Unavailable
 
     try:
-        return _lag(float(client.stats()["lagSeconds"]))
+        return numbers(client.stats())
     except Unavailable as error:
         # What they are kept in is away; the system can be asked for all else.
         return Finding("FAIL", "numbers", str(error), _advice(error))
@@ -65,17 +106,37 @@ def _advice(error: "ObservatoryError") -> str:
     return "see what the server prints"
 
 
-def _lag(lag_s: float) -> Finding:
-    text = f"{lag_s:.1f} s behind the event log"
+def numbers(told: dict[str, Any]) -> Finding:
+    """Whether the numbers are complete, and how old they are: `told` is the answer of `/stats`."""
+    from observatory.core.alert import PROJECTION_LAGGING
+
+    lag_s = float(told["lagSeconds"])
+    runbooks = "docs/runbooks/ObservatoryNumbersMissing.md and ObservatoryProjectionLagging.md"
+    if told["rebuilding"]:
+        words = "not complete: they are to be counted anew"
+        advice = f"wait until they are; if that does not end, no metrics engine runs: {runbooks}"
+        return Finding("FAIL", "numbers", words, advice)
+    if not told["complete"]:
+        words = "nobody could be asked how old they are"
+        return Finding("FAIL", "numbers", words, "bring back the backend that does not answer")
+    text = f"{seconds(lag_s)} behind the event log"
     if lag_s > LONGEST_LAG_S:
-        return Finding("WARN", "numbers", text, "the metrics engine does not keep up or stands")
+        verdict = "FAIL" if lag_s > PROJECTION_LAGGING.limit else "WARN"
+        advice = f"no metrics engine runs, or it does not keep up: {runbooks}"
+        return Finding(verdict, "numbers", text, advice)
     return Finding("PASS", "numbers", text)
 
 
-def _health(client: "Client") -> Iterator[Finding]:
+def _system(client: "Client") -> tuple[dict[str, Any], Finding]:
+    """What the system tells of itself, and its clock against this machine's."""
     before = time.time()
     told = client.read("/system")
     after = time.time()
+    as_of = datetime.fromisoformat(told["asOf"]).timestamp()
+    return told, clocks("clock", as_of - (before + after) / 2, after - before)
+
+
+def _health(client: "Client", told: dict[str, Any], clock: Finding) -> Iterator[Finding]:
     away = [one for one in told["backends"] if not one["ok"]]
     if away:
         words = "; ".join(f"{one['name']}: {one['detail']}" for one in away)
@@ -84,8 +145,7 @@ def _health(client: "Client") -> Iterator[Finding]:
     else:
         names = ", ".join(one["name"] for one in told["backends"])
         yield Finding("PASS", "backends", f"{names} answer")
-    as_of = datetime.fromisoformat(told["asOf"]).timestamp()
-    yield clocks("clock", as_of - (before + after) / 2, after - before)
+    yield clock
     yield from _left_over(told)
     yield alerts(client.read("/alerts"))
     yield _workers(client)
