@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import recorded
 from recorded import WRITTEN, recorded_system
 from test_cli import cli
 
@@ -160,6 +161,42 @@ def test_alerts_that_are_silenced_are_counted(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(WRITTEN, "/alerts", answer | {"items": [], "silenced": 1})
     with recorded_system() as url:
         assert cli("alerts", url=url).stdout.startswith("no alert fires; 1 is silenced\n")
+
+
+@pytest.mark.parametrize(
+    ("age", "words"),
+    [
+        ({"lagSeconds": 45.0}, ", 45.0 s behind the log\n"),
+        ({"rebuilding": True, "complete": False}, "REBUILDING, not complete yet"),
+        ({"complete": False}, "55.1 ms or more behind the log, which does not answer"),
+    ],
+)
+@pytest.mark.parametrize("view", ["stats", "queues list"])
+def test_numbers_are_told_with_their_age(
+    monkeypatch: pytest.MonkeyPatch, view: str, age: dict[str, Any], words: str
+) -> None:
+    def read(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        status, answer = answered(path, query)
+        return status, {**answer, **age}
+
+    answered = recorded.read
+    monkeypatch.setattr(recorded, "read", read)
+    with recorded_system() as url:
+        told = cli(*view.split(), url=url).stdout
+        program = json.loads(cli(*view.split(), "--json", url=url).stdout)
+    assert "over 900 s, as of 2026-11-27T11:36:30." in told
+    assert words in told
+    assert {name: program[name] for name in age} == age
+
+
+def test_queues_of_a_release_that_tells_no_age_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = recorded.RECORDED["answers"]["/queues"]
+    before = {name: queues[name] for name in ("items", "next", "asOf")}
+    monkeypatch.setitem(recorded.RECORDED["answers"], "/queues", before)
+    with recorded_system() as url:
+        answer = cli("queues", "list", url=url)
+    assert answer.returncode == 0
+    assert "analysis" in answer.stdout
 
 
 def test_what_fails_nowhere_is_said_so(system: RunningSystem) -> None:

@@ -46,6 +46,7 @@ def test_a_screen_is_shown_what_fits_and_how_much_does_not() -> None:
         "states": dict.fromkeys(("a", "b", "c", "d", "e", "f", "g"), 0),
         "queues": {"default": group(0)},
         "types": {f"source.kind-{number:02d}": group(number) for number in range(40)},
+        "complete": True,
         "rebuilding": False,
         "windowSeconds": 900,
         "asOf": "2026-01-01T00:00:00.000000Z",

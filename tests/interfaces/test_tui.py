@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import recorded
 from textual.css.query import NoMatches
 from textual.events import Key
 from textual.pilot import Pilot
@@ -248,6 +249,31 @@ async def test_a_system_that_takes_questions_and_answers_none_is_told_of_while_i
         await seen(pilot, lambda: "STALE" in status(pilot) and status(pilot) != told)
         system.signal(signal.SIGCONT)
         await seen(pilot, lambda: status(pilot).startswith(" live"))
+
+
+async def test_numbers_that_are_old_are_said_to_be_while_their_view_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    behind = {"lagSeconds": 45.0}
+
+    def read(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        status, answer = answered(path, query)
+        return status, {**answer, **behind} if path in ("/stats", "/queues") else answer
+
+    answered = recorded.read
+    monkeypatch.setattr(recorded, "read", read)
+    with recorded.recorded_system() as url:
+        async with opened(url, (80, 24)) as pilot:
+            await seen(
+                pilot, lambda: status(pilot).startswith(" OLD NUMBERS, 45.0 s behind the log")
+            )
+            await pilot.press("5")
+            await seen(pilot, lambda: "OLD" not in status(pilot))
+            behind["rebuilding"] = True
+            await pilot.press("4")
+            await seen(pilot, lambda: "OLD NUMBERS, counted anew" in status(pilot))
+            behind.clear()
+            await seen(pilot, lambda: "OLD" not in status(pilot))
 
 
 async def test_the_state_is_seen_however_long_the_address_and_what_is_wrong(

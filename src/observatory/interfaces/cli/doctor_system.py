@@ -117,7 +117,7 @@ def numbers(told: dict[str, Any]) -> Finding:
         advice = f"wait until they are; if that does not end, no metrics engine runs: {runbooks}"
         return Finding("FAIL", "numbers", words, advice)
     if not told["complete"]:
-        words = "nobody could be asked how old they are"
+        words = f"{seconds(lag_s)} or more behind the event log, which does not answer"
         return Finding("FAIL", "numbers", words, "bring back the backend that does not answer")
     text = f"{seconds(lag_s)} behind the event log"
     if lag_s > LONGEST_LAG_S:

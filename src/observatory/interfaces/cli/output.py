@@ -294,6 +294,18 @@ def seconds(value: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def taken(answer: Mapping[str, Any]) -> str:
+    """Over which time numbers were taken from the event log, when, and how far they are behind."""
+    lag = seconds(answer["lagSeconds"])
+    if answer["rebuilding"]:
+        behind = f"{lag} behind the log; REBUILDING, not complete yet"
+    elif answer["complete"]:
+        behind = f"{lag} behind the log"
+    else:
+        behind = f"{lag} or more behind the log, which does not answer"
+    return f"over {answer['windowSeconds']} s, as of {answer['asOf']}, {behind}"
+
+
 def ran(attempt: Mapping[str, Any]) -> str:
     """How long an attempt ran; in brackets after how long it was noticed that it was lost, for when
     such a run ended nobody knows."""

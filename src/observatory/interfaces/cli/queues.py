@@ -6,7 +6,16 @@ from cyclopts import App, Parameter
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.exit_codes import ExitCode
-from observatory.interfaces.cli.output import TABLE, Clash, Output, print_table, rate, say, seconds
+from observatory.interfaces.cli.output import (
+    TABLE,
+    Clash,
+    Output,
+    print_table,
+    rate,
+    say,
+    seconds,
+    taken,
+)
 
 if TYPE_CHECKING:
     from observatory.client import Client
@@ -39,6 +48,8 @@ def list_queues(*, address: Address | None = None, output: Output = TABLE) -> in
         say("no queue yet, and no job type is registered; start a processor: observatory up MODULE")
     else:
         _print_list(answer["items"])
+        if "lagSeconds" in answer:  # a read model of a release before does not tell
+            say(f"\n{taken(answer)}")
     return ExitCode.OK
 
 

@@ -22,6 +22,7 @@ from observatory.interfaces.cli.output import (
     safe,
     seconds,
     table_of,
+    taken,
 )
 
 if TYPE_CHECKING:
@@ -147,12 +148,7 @@ def shown(answer: dict[str, Any], columns: int | None = None, lines: int | None 
         parts += ["", _table_of_groups(name, rows, columns)]
         if out:
             parts.append(Text(f"and {out} more; observatory stats tells all"))
-    rebuilding = "; REBUILDING, not complete yet" if answer["rebuilding"] else ""
-    text = (
-        f"\nover {answer['windowSeconds']} s, as of {answer['asOf']}, "
-        f"{seconds(answer['lagSeconds'])} behind the log{rebuilding}\n"
-        "counts are exact, percentiles estimated (off by less than 25 %)"
-    )
+    text = f"\n{taken(answer)}\ncounts are exact, percentiles estimated (off by less than 25 %)"
     return Group(*parts, Text(safe(text, lines=True)))
 
 

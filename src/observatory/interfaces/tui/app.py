@@ -165,6 +165,8 @@ class Tui(App[int]):
             age_s = source.trouble_age_s
             old = "" if age_s is None else f", old {seconds(age_s)}"
             told.append(str(line(f"STALE{old}: {source.trouble}", 160)), style="bold red")
+        elif source.old:
+            told.append(f"OLD NUMBERS, {source.old}", style="bold red")
         else:
             told.append("live" if source.live else "connecting", style="green")
             if source.latency_s is not None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from observatory.client import AsyncClient, ObservatoryError, Refused, Unreachable
+from observatory.interfaces.cli.output import seconds
 
 _EVENTS_KEPT: Final = 500
 _EVENTS_FIRST: Final = 100
@@ -12,6 +13,8 @@ _VALUES_KEPT: Final = 50
 _PAUSE_S: Final = 1.0
 _HANGS_S: Final = 3.0
 """Who has not answered for as long is not waited for in silence."""
+_OLD_S: Final = 5.0
+"""Numbers that are further behind the event log are said to be, as on the page."""
 
 
 class Source:
@@ -27,6 +30,8 @@ class Source:
         """By route: why it was not answered."""
         self._asked_at: dict[str, float] = {}
         """By route: since when an answer is waited for."""
+        self._old: dict[str, str] = {}
+        """By route: how old the numbers are that were answered, or that some are missing."""
         self._absent: dict[str, str] = {}
         """By route: what the system says of what is not there."""
         self.unreachable = False
@@ -55,6 +60,9 @@ class Source:
         else:
             self._troubles.pop(key, None)
             self._absent.pop(key, None)
+            self._old.pop(key, None)
+            if old := _age_of(self.values[key]):
+                self._old[key] = old
             self._read_at.pop(key, None)
             self._read_at[key] = self.read_at = time.monotonic()
             self.latency_s = self.read_at - began
@@ -101,9 +109,15 @@ class Source:
         late = time.monotonic() - _HANGS_S
         return [key for key, asked_at in self._asked_at.items() if asked_at < late]
 
+    @property
+    def old(self) -> str | None:
+        """How old the numbers are that are shown; None where they are not."""
+        return next(iter(self._old.values()), None)
+
     def looked_away(self) -> None:
         """Another view is opened: what the last one lacked is no trouble of it."""
         self._troubles.clear()
+        self._old.clear()
         self._absent.clear()
 
     async def follow(self) -> None:
@@ -133,3 +147,16 @@ class Source:
 
     def _lost(self) -> None:
         self.live = False
+
+
+def _age_of(answer: Any) -> str | None:
+    """What is to be said of numbers that are old or not complete; None of others, and of what is
+    not taken from the event log."""
+    if not isinstance(answer, dict) or "lagSeconds" not in answer:
+        return None
+    told = cast("dict[str, Any]", answer)
+    if told["rebuilding"]:
+        return "counted anew, not complete yet"
+    if told["complete"] and told["lagSeconds"] <= _OLD_S:
+        return None
+    return f"{seconds(told['lagSeconds'])} behind the log"

@@ -284,8 +284,7 @@ class ReadModel:
         """``GET /queues``."""
         Parameters(request, ())
         freshness = await self._clock.freshness()
-        shown = await self._statistics.queues(freshness, _WINDOW_S)
-        return await self._list(shown, None)
+        return _json(await self._statistics.queues(freshness, _WINDOW_S), freshness)
 
     async def workers(self, request: Request) -> Response:
         """``GET /workers``."""

@@ -96,12 +96,7 @@ class Statistics:
         """``GET /stats``: by job type, by queue and overall."""
         (types, queues, overall), offset = await self._grouped(freshness, window_s)
         return {
-            "asOf": to_rfc3339(freshness.as_of),
-            "logOffset": offset,
-            "lagSeconds": freshness.lag_s,
-            "complete": freshness.complete,
-            "rebuilding": freshness.rebuilding,
-            "windowSeconds": window_s,
+            **_taken(freshness, offset, window_s),
             "states": overall.states,
             "types": _shown(types, window_s),
             "queues": _shown(queues, window_s),
@@ -134,9 +129,9 @@ class Statistics:
             "items": items,
         }
 
-    async def queues(self, freshness: Freshness, window_s: int) -> list[dict[str, Any]]:
+    async def queues(self, freshness: Freshness, window_s: int) -> dict[str, Any]:
         """``GET /queues``: depth by state, the oldest waiting job, rates and times."""
-        (_, groups, _), _ = await self._grouped(freshness, window_s)
+        (_, groups, _), offset = await self._grouped(freshness, window_s)
         oldest = await self._store.oldest_queued()
         paused = await self._store.paused_queues()
         shown: list[dict[str, Any]] = []
@@ -156,7 +151,7 @@ class Statistics:
                     "runSeconds": group["runSeconds"],
                 }
             )
-        return shown
+        return {"items": shown, "next": None, **_taken(freshness, offset, window_s)}
 
     async def _declared(self) -> set[str]:
         """The queues of job types, and those from which workers take: they may have had no job."""
@@ -185,6 +180,18 @@ class Statistics:
             steps[at] = kept
         self._steps[step_s] = steps if len(steps) >= len(before) else before | steps
         return [item for _, item in steps.values()]
+
+
+def _taken(freshness: Freshness, offset: int, window_s: int) -> dict[str, Any]:
+    """When and from what the numbers were taken, and whether any are missing."""
+    return {
+        "asOf": to_rfc3339(freshness.as_of),
+        "logOffset": offset,
+        "lagSeconds": freshness.lag_s,
+        "complete": freshness.complete,
+        "rebuilding": freshness.rebuilding,
+        "windowSeconds": window_s,
+    }
 
 
 def _shown(groups: dict[str, _Group], window_s: int) -> dict[str, Any]:
