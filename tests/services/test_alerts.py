@@ -88,6 +88,9 @@ async def test_without_a_live_worker_an_alert_fires_after_a_minute(on: Served) -
     assert await watch.firing() == {}
     assert await watch.firing(later_s=59) == {}
     fired = (await watch.firing(later_s=61))[known.NO_PROCESSORS.name]
+    since_s = fired.since / MICROSECONDS - await on.system.store.now() / MICROSECONDS
+    assert 50 < since_s < 62, "since it fires, as Alertmanager says, and not since it pends"
+    assert (await watch.firing(later_s=200))[known.NO_PROCESSORS.name].since == fired.since
     assert fired.severity == "critical"
     assert fired.runbook == "/runbooks/ObservatoryNoProcessors"
 

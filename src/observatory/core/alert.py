@@ -56,7 +56,8 @@ class Alert(msgspec.Struct, frozen=True):
     name: str
     severity: str
     since: int
-    """Microseconds since the epoch."""
+    """When it began to fire, in microseconds since the epoch. Its condition had held for its
+    rule's `for_s` by then."""
     summary: str
     description: str
     runbook: str | None

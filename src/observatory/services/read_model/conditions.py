@@ -120,6 +120,10 @@ class Conditions:
         self._found: dict[str, list[Finding]] = {}
         """By backend, what held when it was last looked at."""
         self._since: dict[tuple[str, ...], int] = {}
+        """By alert, since when its condition holds."""
+        self._fired: dict[tuple[str, ...], int] = {}
+        """By alert that fires, since when it does: it waits until its condition has held long
+        enough, and Prometheus tells this time, too."""
         self._known = Known("embedded", detail="the conditions have not been looked at yet")
         self.loops = (Loop("alerts", self.look, EVERY_S),)
 
@@ -147,11 +151,11 @@ class Conditions:
                     away.append(Finding(known.BACKEND_UNREACHABLE, "", labels))
         findings = [*chain.from_iterable(self._found.values()), *away, *self._stalled(now)]
         self._since = {one.key: self._since.get(one.key, now) for one in findings}
-        firing = [
-            _alert(one, self._since[one.key])
-            for one in findings
-            if now - self._since[one.key] >= one.rule.for_s * MICROSECONDS
+        due = [
+            one for one in findings if now - self._since[one.key] >= one.rule.for_s * MICROSECONDS
         ]
+        self._fired = {one.key: self._fired.get(one.key, now) for one in due}
+        firing = [_alert(one, self._fired[one.key]) for one in due]
         detail = f"{', '.join(unreachable)} did not answer" if unreachable else None
         self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail=detail)
 
