@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
+from development import installation
 from development.nginx import NginxServer
 from development.postgres import PostgresServer
 from development.prometheus import Exporter
 from development.redis import RedisServer
+from monitoring import dashboards, scraping
 
 ROOT: Final = Path(__file__).parents[2]
 GUIDE: Final = (ROOT / "docs/guide/monitoring.md").read_text()
@@ -87,6 +91,32 @@ def test_prometheus_and_alertmanager_start(tmp_path: Path) -> None:
         assert {one["name"] for one in groups} >= {"observatory-alerts", "observatory-backends"}
         receivers = alertmanager.get("/api/v2/receivers")
         assert {one["name"] for one in receivers} == {"on-call", "watchdog"}
+
+
+def test_promtool_checks_what_is_for_containers_outside_of_them(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "monitoring/prometheus", tmp_path / "prometheus")
+    check = [str(installation.promtool()), *shlex.split(told("promtool check config"))[1:]]
+    done = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"`{scraping.KEY_FILE}`" in GUIDE
+
+
+def test_a_grafana_of_ones_own_is_given_what_it_reads(tmp_path: Path) -> None:
+    grafana = tmp_path / "grafana"
+    grafana.mkdir()
+    for line in (told("cp -r"), told("sed -i")):
+        assert "/etc/grafana" in line
+        here = line.replace("/etc/grafana", str(grafana))
+        subprocess.run(shlex.split(here), cwd=ROOT, check=True, timeout=60)
+    sources: Any = yaml.safe_load((grafana / "provisioning/datasources/prometheus.yml").read_text())
+    (source,) = sources["datasources"]
+    assert (source["uid"], source["url"]) == ("prometheus", "http://127.0.0.1:9090")
+    (provider,) = yaml.safe_load((grafana / "provisioning/dashboards/observatory.yml").read_text())[
+        "providers"
+    ]
+    found = Path(provider["options"]["path"].replace("/etc/grafana", str(grafana)))
+    assert len(list(found.glob("*.json"))) == len(dashboards.ALL)
+    assert f"folder *{provider['folder']}*" in GUIDE
 
 
 def of_postgres(folder: Path, server: PostgresServer) -> Told:

@@ -36,6 +36,24 @@ def known_settings() -> set[str]:
     return {f"OBSERVATORY_{field.upper()}" for field in Settings.model_fields}
 
 
+def test_a_runbook_names_no_file_of_the_sources() -> None:
+    # Who is woken has the running system, and no clone of the repository.
+    named = re.compile(r"[\w./-]+\.py\b|python -m \S+")
+    assert not [
+        (p.name, found) for p in FOLDER.glob("*.md") if (found := named.findall(p.read_text()))
+    ]
+
+
+def test_what_rabbitmqctl_is_asked_of_queues_names_their_virtual_host() -> None:
+    # Else it looks into `/`, and finds nothing.
+    of_one = re.compile(r"rabbitmqctl\s+(?:list_queues|list_consumers|purge_queue)\b[^`\n]*")
+    asked = [(p, line) for p in FOLDER.glob("*.md") for line in of_one.findall(p.read_text())]
+    assert len(asked) > 4, "vacuous"
+    for path, line in asked:
+        assert "--vhost VHOST" in line, path.name
+        assert "`VHOST` is the virtual host of `OBSERVATORY_SPINE_URL`" in path.read_text()
+
+
 def commands() -> list[str]:
     """`observatory …` as the runbooks have it, in blocks and within lines."""
     found: set[str] = set()
