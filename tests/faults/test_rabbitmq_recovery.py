@@ -12,6 +12,8 @@ from pamqp.commands import Basic
 
 from conformance.making import named, new_id
 from development.rabbitmq import RabbitmqServer
+from faults.proxy import Proxy
+from observatory.backends.rabbitmq.link import DEADLINE_S
 from observatory.backends.rabbitmq.spine import RabbitmqSpine
 from observatory.backends.rabbitmq.stream import StreamReader
 from observatory.backends.rabbitmq.topology import DEAD, STREAM, work_queue
@@ -191,11 +193,55 @@ async def test_a_memory_alarm_refuses_in_time_and_goes_on_giving(
         assert time.monotonic() - began < 7
         await take(consumer, set(waiting))
         assert await log_bodies(spine) == [b'["before"]']
+        await spine.check()  # It is there, and another alert tells of alarms.
     finally:
         await ctl(server, "set_vm_memory_high_watermark", "absolute", "1GB")
 
     await patiently(lambda: spine.publish([], [refused]))
     await take(consumer, {refused})
+
+
+async def test_a_broker_that_hangs_is_not_said_to_be_there(
+    server: RabbitmqServer, host: str
+) -> None:
+    with Proxy(server.url(host)) as line:
+        spine = RabbitmqSpine(line.url)
+        await spine.open()
+        try:
+            await spine.check()
+            # Its connections stand, and nothing comes through them.
+            line.held = True
+            began = time.monotonic()
+            with pytest.raises(SpineUnavailable, match="does not answer in time"):
+                await spine.check()
+            assert time.monotonic() - began < DEADLINE_S + 1
+            line.held = False
+            line.cut()
+            await patiently(spine.check)
+        finally:
+            line.held = False
+            await spine.close()
+
+
+async def test_who_does_not_wait_to_learn_whether_a_broker_is_there_keeps_nobody_from_it(
+    server: RabbitmqServer, host: str
+) -> None:
+    with Proxy(server.url(host)) as line:
+        spine = RabbitmqSpine(line.url)
+        await spine.open()
+        try:
+            await spine.check()
+            line.delay_s = 0.5
+            patient = asyncio.create_task(spine.check())
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await spine.check()
+            await patient
+            line.delay_s = 0.0
+            await spine.check()
+        finally:
+            await spine.close()
 
 
 async def test_what_cannot_be_read_is_put_aside_with_its_reason(

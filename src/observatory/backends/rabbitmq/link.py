@@ -42,6 +42,8 @@ class Session:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._working: AbstractChannel | None = None
+        self._asked: AbstractChannel | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._released: set[AbstractChannel] = set()
         self.lost = asyncio.Event()
@@ -85,6 +87,29 @@ class Session:
             if self._working is None or self._working.is_closed:
                 self._working = await self.channel()
             return self._working
+
+    async def answers(self) -> None:
+        """See whether the broker answers on this connection now. One that hangs looks alive until
+        heartbeats have been missing for half a minute. Whoever asks meanwhile shares the question.
+
+        Raises:
+            SpineUnavailable: it does not.
+        """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+            # Whoever asked may have gone before there was an answer.
+            self._asking.add_done_callback(lambda asking: asking.cancelled() or asking.exception())
+        # A question that is given up half way costs its channel.
+        await asyncio.shield(self._asking)
+
+    async def _ask(self) -> None:
+        with translated("asking whether it is there"):
+            async with asyncio.timeout(DEADLINE_S):
+                if self._asked is None or self._asked.is_closed:
+                    # Its own: other questions may take the broker long, and it be well.
+                    self._asked = await self._connection.channel(publisher_confirms=False)
+                # Says nothing, and touches nothing: no one takes messages on this channel.
+                await self._asked.basic_qos(prefetch_count=1)
 
     async def unblocked(self) -> None:
         """Wait while the broker takes no messages from this connection."""

@@ -143,7 +143,8 @@ class RabbitmqSpine:
     async def check(self) -> None:
         """See `Spine.check`."""
         await self._publisher.ready()
-        await self._link.state()
+        # Not on the connection that gives: a broker in alarm does not answer there, and is there.
+        await (await self._link.state()).answers()
 
     async def trim_log(self, keep_after: int) -> int:
         """See `Spine.trim_log`."""
