@@ -8,8 +8,8 @@ import { duration, rate } from "./format";
 import { JobTable, NewRows, NoJobs, useJobList } from "./jobtable";
 import { Plot, type Line } from "./plot";
 import { QueueTable } from "./queues";
-import { WINDOW_SECONDS } from "./series";
-import { failures, now, series, stats } from "./session";
+import { spanSeconds } from "./series";
+import { failures, now, serverNow, series, stats } from "./session";
 import { Tiles, useSteps } from "./tiles";
 import { Unread } from "./unread";
 
@@ -22,17 +22,19 @@ function Plots() {
   const per = (of: (step: (typeof steps)[number]) => number) =>
     steps.map((step) => of(step) / stepSeconds);
   const until = Math.floor(now.value / 1000);
+  const span = spanSeconds(steps, serverNow.value);
+  const last = `last ${duration(span)}`;
   return (
     <div class="plots">
       <Plot
-        title="Jobs per second, last 15 min"
+        title={`Jobs per second, ${last}`}
         times={times}
         lines={[
           { label: "completed", colour: "--line-completed", values: per((s) => s.completed) },
           { label: "created", colour: "--line-created", dash: [2, 4], values: per((s) => s.created) },
           { label: "failed", colour: "--line-failed", dash: [8, 4], values: per((s) => s.failed) },
         ]}
-        windowSeconds={WINDOW_SECONDS}
+        windowSeconds={span}
         until={until}
         height={190}
         show={(value) => rate(value)}
@@ -40,10 +42,10 @@ function Plots() {
       {(["wait", "run"] as const).map((name) => (
         <Plot
           key={name}
-          title={`${name === "wait" ? "Wait in the queue" : "Run of an attempt"}, last 15 min`}
+          title={`${name === "wait" ? "Wait in the queue" : "Run of an attempt"}, ${last}`}
           times={times}
           lines={quantiles(steps, name)}
-          windowSeconds={WINDOW_SECONDS}
+          windowSeconds={span}
           until={until}
           height={190}
           show={(value) => duration(value)}

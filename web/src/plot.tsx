@@ -80,6 +80,8 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
   return {
     width: Math.max(200, element.clientWidth),
     height,
+    // Half of the time that may stand at the right edge.
+    padding: [null, 28, null, null],
     cursor: { drag: { setScale: false }, sync: { key: "time" }, points: { size: 6 } },
     legend: {
       live: true,
@@ -101,7 +103,10 @@ function options(latest: { current: PlotProps }, element: HTMLElement): uPlot.Op
         grid: { show: false },
         space: 70,
         size: 30,
-        values: (_plot, splits) => splits.map((s) => clock(s * 1000).slice(0, 5)),
+        values: (_plot, splits) => {
+          const apart = (splits[1] ?? 60) - (splits[0] ?? 0);
+          return splits.map((s) => clock(s * 1000).slice(0, apart < 60 ? 8 : 5));
+        },
       },
       {
         ...axis,

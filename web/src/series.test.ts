@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { CloudEvent, Series } from "./contracts";
-import { emptyStep, finishedSteps, meanRate, Tally, total, withTail } from "./series";
+import { emptyStep, finishedSteps, meanRate, spanSeconds, Tally, total, withTail } from "./series";
 
 const T0 = Date.parse("2026-11-23T21:00:00Z");
 
@@ -63,4 +63,13 @@ it("counts what a line is drawn of, to the step that is not over", () => {
 it("gives a mean rate over the end", () => {
   expect(meanRate(series(0, [100, 5, 10]).items, 5, 10, (s) => s.completed)).toBe(1.5);
   expect(meanRate([], 5, 60, (s) => s.completed)).toBeNull();
+});
+
+it("shows no more of a system that has just begun than what happened since", () => {
+  const { items } = series(0, [0, 0, 1, 0, 2]);
+  const after = (seconds: number) => spanSeconds(items, T0 + 10_000 + seconds * 1000);
+  expect([after(20), after(120), after(121), after(299), after(301), after(2000)]).toEqual([
+    120, 120, 300, 300, 900, 900,
+  ]);
+  expect(spanSeconds(series(0, [0, 0]).items, T0 + 10_000)).toBe(900);
 });

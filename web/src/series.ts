@@ -105,6 +105,17 @@ export function finishedSteps(
     });
 }
 
+/** Of a system that has just begun, the whole window would be a line at its right edge. */
+const SPANS = [120, 300, WINDOW_SECONDS];
+
+/** Seconds back from `nowMs`: the shortest span that holds all that happened in the steps. */
+export function spanSeconds(steps: readonly SeriesStep[], nowMs: number): number {
+  const first = steps.find((step) => Object.values(COUNTED).some((name) => step[name] > 0));
+  if (!first) return WINDOW_SECONDS;
+  const age = (nowMs - Date.parse(first.at)) / 1000;
+  return SPANS.find((span) => age <= span) ?? WINDOW_SECONDS;
+}
+
 export function total(steps: readonly SeriesStep[], of: (step: SeriesStep) => number): number {
   return steps.reduce((sum, step) => sum + of(step), 0);
 }

@@ -303,7 +303,10 @@ def taken(answer: Mapping[str, Any]) -> str:
         behind = f"{lag} behind the log"
     else:
         behind = f"{lag} or more behind the log, which does not answer"
-    return f"over {answer['windowSeconds']} s, as of {answer['asOf']}, {behind}"
+    over = f"over {answer['windowSeconds']} s"
+    if "rateWindowSeconds" in answer:
+        over = f"rates over {answer['rateWindowSeconds']} s, times {over}"
+    return f"{over}, as of {answer['asOf']}, {behind}"
 
 
 def ran(attempt: Mapping[str, Any]) -> str:

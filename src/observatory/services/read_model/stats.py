@@ -24,6 +24,9 @@ _FINISHED: Final = ("completed", "failed", "cancelled")
 _COUNTED: Final = ("created", "started", "completed", "failed", "retried", "cancelled")
 _QUANTILES: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _STEPS_MAX: Final = 1440
+_RATE_WINDOW_S: Final = 60
+"""Of queues: what goes in and out now, and so when they will be empty, a burst of ten minutes ago
+says nothing of."""
 _NAMES_MAX: Final = 200
 """Job types, and queues, that are told apart; what is beyond is told as one."""
 
@@ -132,11 +135,16 @@ class Statistics:
     async def queues(self, freshness: Freshness, window_s: int) -> dict[str, Any]:
         """``GET /queues``: depth by state, the oldest waiting job, rates and times."""
         (_, groups, _), offset = await self._grouped(freshness, window_s)
+        # Of buckets that were just refreshed.
+        now_s = freshness.as_of // MICROSECONDS
+        buckets = self._buckets[_resolution_s(window_s)]
+        _, latest, _ = _grouped((), buckets.total(now_s, _RATE_WINDOW_S))
         oldest = await self._store.oldest_queued()
         paused = await self._store.paused_queues()
         shown: list[dict[str, Any]] = []
         for name in sorted(groups.keys() | oldest.keys() | paused.keys() | await self._declared()):
             group = groups[name].shown(window_s)
+            now = latest[name]
             shown.append(
                 {
                     "name": name,
@@ -145,13 +153,14 @@ class Statistics:
                     "states": group["states"],
                     "oldestQueuedAt": optional_rfc3339(oldest.get(name)),
                     "oldestAgeSeconds": seconds_between(oldest.get(name), freshness.as_of),
-                    "createdPerSecond": group["createdPerSecond"],
-                    "finishedPerSecond": group["finishedPerSecond"],
+                    "createdPerSecond": now.rate(_RATE_WINDOW_S, "created"),
+                    "finishedPerSecond": now.rate(_RATE_WINDOW_S, *_FINISHED),
                     "waitSeconds": group["waitSeconds"],
                     "runSeconds": group["runSeconds"],
                 }
             )
-        return {"items": shown, "next": None, **_taken(freshness, offset, window_s)}
+        taken = _taken(freshness, offset, window_s)
+        return {"items": shown, "next": None, **taken, "rateWindowSeconds": _RATE_WINDOW_S}
 
     async def _declared(self) -> set[str]:
         """The queues of job types, and those from which workers take: they may have had no job."""
