@@ -24,6 +24,7 @@ from observatory.core.failure import fingerprint, normalised
         ("timed out\nafter row 1", "timed out\nfor another reason"),
         ("  padded", "padded\n"),
         ("took 1.5 s", "took 2.25 s"),
+        ("invalid syntax (one.py, line 1)", "invalid syntax (other.py, line 23)"),
     ],
 )
 def test_particulars_do_not_tell_failures_apart(one: str, other: str) -> None:

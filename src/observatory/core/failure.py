@@ -6,6 +6,7 @@ import re
 _PARTICULARS = re.compile(
     r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}"
     r"|[^\s'\"(]*[/\\][^\s'\")]*"  # paths and addresses
+    r"|[^\s'\"(]+(?=, line \d)"  # as a SyntaxError names its file
     r"|'[^']{0,200}'|\"[^\"]{0,200}\"|\d+"
 )
 
