@@ -214,7 +214,7 @@ async def test_a_broker_that_hangs_is_not_said_to_be_there(
             began = time.monotonic()
             with pytest.raises(SpineUnavailable, match="does not answer in time"):
                 await spine.check()
-            assert time.monotonic() - began < DEADLINE_S + 1
+            assert time.monotonic() - began < DEADLINE_S + 5
             line.held = False
             line.cut()
             await patiently(spine.check)

@@ -425,7 +425,7 @@ def test_a_system_that_hangs_is_waited_for_once(
         url = f"http://127.0.0.1:{hung.getsockname()[1]}"
         began = time.monotonic()
         assert run([*command.split(), "--url", url]) == 5
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 10.0
     assert "does not answer (timed out)" in capsys.readouterr().err
 
 
@@ -997,7 +997,7 @@ def test_the_doctor_finds_a_running_system_well(system: RunningSystem) -> None:
     answer = cli("doctor", "--data", str(system.data), url=system.url)
     assert answer.returncode == 0
     assert "runs and is ready" in answer.stdout
-    assert "behind the event log" in answer.stdout
+    assert "behind the log" in answer.stdout
 
 
 def test_the_doctor_names_what_fails_and_what_to_do(tmp_path: Path) -> None:
@@ -1058,7 +1058,8 @@ def test_progress_and_log_lines_of_a_job_are_shown(system: RunningSystem) -> Non
         cli("jobs", "logs", job, "--last", "240", url=system.url).stdout.splitlines() == lines[10:]
     )
     end = json.loads(cli("jobs", "logs", job, "--last", "2", "--json", url=system.url).stdout)
-    assert ([line["fields"]["n"] for line in end["items"]], end["next"]) == ([248, 249], None)
+    assert [line["fields"]["n"] for line in end["items"]] == [248, 249]
+    assert "next" not in end, "which would say that the list is whole"
     both = cli("jobs", "logs", job, "--last", "2", "--limit", "2", url=system.url)
     assert (both.returncode, both.stderr.count("\n")) == (2, 1)
 

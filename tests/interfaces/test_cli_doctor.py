@@ -267,7 +267,7 @@ def test_a_system_that_hangs_is_no_system_that_is_not_there(
         ({"lagSeconds": 12.0}, "WARN", "12.0 s behind"),
         ({"lagSeconds": 45.0}, "FAIL", "45.0 s behind"),
         ({"complete": False, "rebuilding": True}, "FAIL", "not complete"),
-        ({"complete": False}, "FAIL", "or more behind the event log"),
+        ({"complete": False}, "FAIL", "or more behind the log"),
     ],
 )
 def test_numbers_that_nobody_keeps_up_are_a_failure(

@@ -271,7 +271,7 @@ async def test_numbers_that_are_old_are_said_to_be_while_their_view_is_shown(
             await seen(pilot, lambda: "OLD" not in status(pilot))
             behind["rebuilding"] = True
             await pilot.press("4")
-            await seen(pilot, lambda: "OLD NUMBERS, counted anew" in status(pilot))
+            await seen(pilot, lambda: "REBUILDING" in status(pilot))
             behind.clear()
             await seen(pilot, lambda: "OLD" not in status(pilot))
 

@@ -4,7 +4,7 @@ import { eventsHref, jobHref } from "./address";
 import type { CloudEvent } from "./contracts";
 import { clock, count, moment, visible } from "./format";
 import { bind, declare } from "./keyboard";
-import { listen, live } from "./session";
+import { listen, live, onGap } from "./session";
 import { Tail } from "./tail";
 import { Block, Text } from "./text";
 import { Again, Unread } from "./unread";
@@ -17,8 +17,8 @@ export function Events({ type, subject }: { type: string; subject: string }) {
   const tail = useMemo(() => new Tail({ type, subject }), [type, subject]);
   const frozen = tail.frozen.value;
   useEffect(() => {
-    const stop = listen((events) => tail.hear(events));
-    return stop;
+    const stops = [listen((events) => tail.hear(events)), onGap(() => void tail.begin())];
+    return () => stops.forEach((stop) => stop());
   }, [tail]);
   const phase = live.connection.value.phase;
   useEffect(() => {

@@ -7,9 +7,10 @@ const frame = (id: string) => `id: ${id}\ndata: {}\n\n`;
 const settle = () => new Promise((done) => setTimeout(done, 20));
 
 /** A fake: browsers have locks, Node 20 has none. Exclusive, first come first served, by name. */
-function locks(): LockManager {
+function locks(names: string[] = []): LockManager {
   const held = new Map<string, Promise<unknown>>();
   const request = (name: string, options: LockOptions, hold: () => Promise<void>) => {
+    names.push(name);
     const before = held.get(name) ?? Promise.resolve();
     const mine = before.then(() => {
       if (options.signal?.aborted) throw options.signal.reason;
@@ -112,21 +113,70 @@ it("goes on in another window behind what it has heard", async () => {
   expect([second.ended, third.ended]).toEqual(["", ""]);
 });
 
-it("says that something may be missing to a window that was elsewhere", async () => {
+it("goes on for a window that was away, and says where something may be missing", async () => {
   const { fetch, asked, send } = server();
   const share = sharingStreams(fetch, locks());
   opened(share);
   await settle();
   send(frame("5-0"));
   await settle();
-  const behind = opened(share, { "Last-Event-ID": "3-0" });
-  const beside = opened(share, { "Last-Event-ID": "5-0" });
+  send(frame("6-0") + frame("6-1"));
+  send(frame("7-0"));
   await settle();
-  send(frame("6-0"));
+  const from = (position: string) => opened(share, { "Last-Event-ID": position });
+  const windows = [from("3-0"), from("5-0"), from("6-0"), from("7-0"), from("9-0")];
+  await settle();
+  send(frame("8-0"));
   await settle();
   expect(asked).toHaveLength(1);
-  expect(behind.text).toMatch(/^event: reset\n.*\n\nid: 6-0\n/);
-  expect(beside.text).toBe(frame("6-0"));
+  const reset = expect.stringMatching(/^event: reset\n.*\n\nid: 8-0\n.*\n\n$/);
+  expect(windows.map((one) => one.text)).toEqual([
+    reset,
+    frame("6-0") + frame("6-1") + frame("7-0") + frame("8-0"),
+    frame("6-1") + frame("7-0") + frame("8-0"),
+    frame("8-0"),
+    reset,
+  ]);
+});
+
+it("says that something may be missing where it goes on and nothing was heard yet", async () => {
+  const { fetch, asked } = server();
+  const share = sharingStreams(fetch, locks());
+  const [first, second, third] = [opened(share), opened(share), opened(share)];
+  await settle();
+  first.leave();
+  await settle();
+  expect(asked[1]).not.toHaveProperty("Last-Event-ID");
+  expect([second.text, third.text].map((text) => text.split("\n")[0])).toEqual(Array(2).fill("event: reset"));
+});
+
+it("hears nothing twice where the next window goes on from before", async () => {
+  const { fetch, send } = server();
+  const share = sharingStreams(fetch, locks());
+  const [first, second, third] = [opened(share), opened(share), opened(share)];
+  await settle();
+  send(frame("1-0") + frame("2-0"));
+  await settle();
+  first.leave();
+  await settle();
+  // As if the second had not heard of 2-0 when it came to hold the lock.
+  send(frame("2-0") + frame("3-0"));
+  await settle();
+  expect(third.text).toBe(frame("1-0") + frame("2-0") + frame("3-0"));
+  expect(second.text).toContain(frame("3-0"));
+});
+
+it("takes every event of a log that begins anew", async () => {
+  const { fetch, send } = server();
+  const share = sharingStreams(fetch, locks());
+  const both = [opened(share), opened(share)];
+  await settle();
+  send(frame("9-0"));
+  const anew = "event: reset\ndata: {}\n\n" + frame("1-0");
+  send(anew);
+  send(frame("2-0"));
+  await settle();
+  expect(both.map((one) => one.text)).toEqual(Array(2).fill(frame("9-0") + anew + frame("2-0")));
 });
 
 it("ends for all when the server ends it, and each is told how the server answers", async () => {
@@ -144,20 +194,25 @@ it("ends for all when the server ends it, and each is told how the server answer
   expect(next.status).toBe(503);
 });
 
-it("does not share what another key may read", async () => {
+it("does not share what another key may read, and tells nobody the key", async () => {
   const { fetch, asked } = server();
-  const share = sharingStreams(fetch, locks());
+  const names: string[] = [];
+  const share = sharingStreams(fetch, locks(names));
   opened(share, { Authorization: "Bearer one" });
   opened(share, { Authorization: "Bearer other" });
   await settle();
   expect(asked).toHaveLength(2);
+  expect(names.join()).not.toMatch(/Bearer|one|other/);
 });
 
 it("reads alone where the window that should read for it says nothing", async () => {
   const { fetch, asked } = server();
-  const stuck = { request: () => new Promise(() => undefined) } as unknown as LockManager;
+  let came = () => {};
+  const arrived = new Promise<void>((done) => (came = done));
+  const request = () => (came(), new Promise(() => undefined));
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-  const alone = opened(sharingStreams(fetch, stuck));
+  const alone = opened(sharingStreams(fetch, { request } as unknown as LockManager));
+  await arrived;
   await vi.advanceTimersByTimeAsync(1999);
   expect(asked).toHaveLength(0);
   await vi.advanceTimersByTimeAsync(2);
@@ -165,6 +220,14 @@ it("reads alone where the window that should read for it says nothing", async ()
   await settle();
   expect(asked).toHaveLength(1);
   expect(alone.status).toBe(200);
+});
+
+it("reads alone where the browser refuses the lock", async () => {
+  const { fetch, asked } = server();
+  const request = () => Promise.reject(new DOMException("The request was denied.", "SecurityError"));
+  const alone = opened(sharingStreams(fetch, { request } as unknown as LockManager));
+  await settle();
+  expect([asked.length, alone.status]).toEqual([1, 200]);
 });
 
 it("reads alone where the browser lends no locks", async () => {

@@ -58,7 +58,7 @@ def arguments(request: Request) -> dict[str, Any]:
         "params": dict(request.params),
         "headers": {**_current_trace(), **request.headers},
         "content": request.content,
-        "timeout": httpx.Timeout(request.timeout_s, connect=10.0),
+        "timeout": httpx.Timeout(request.timeout_s, connect=min(10.0, request.timeout_s)),
     }
 
 

@@ -139,9 +139,10 @@ BACKLOG_COUNTED_MAX: Final = 100_000
 """Commits of the outbox that are counted: a long outage must not make its own telling slow."""
 
 LIST_MAX: Final = 200
+"""Most rows one read returns."""
+
 LOG_POSITION_MAX: Final = 2**53 - 1
 """No log line of a job has a greater position: what every JSON reader holds exactly."""
-"""Most rows one read returns."""
 
 SEARCHED_MAX: Final = 1_000
 """Jobs that one call of a search looks into: no index knows a text, and nobody should wait."""

@@ -35,7 +35,7 @@ _BEGIN: Final = statement("begin_write")
 _NO_FLUSH: Final = b"SET LOCAL synchronous_commit TO off"
 
 _GROUP_MAX: Final = 64
-"""Writes that share a commit at most; bounds how long rows stay locked."""
+"""Writes that share a commit, but for one that is waited for; bounds how long rows stay locked."""
 
 _COMPANY_S: Final = 0.02
 """How long writes that may be lost wait for one that may not, whose commit they share."""
@@ -105,10 +105,12 @@ class Writer:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            taken = [self._queue.get(), *self._at_hand()]
+            taken = [self._queue.get()]
+            self._take_along(taken)
             if not any(item is _STOP or item.durable for item in taken):
                 with contextlib.suppress(queue.Empty):
-                    taken += [self._queue.get(timeout=_COMPANY_S), *self._at_hand()]
+                    taken.append(self._queue.get(timeout=_COMPANY_S))
+                    self._take_along(taken)
             stopping = _STOP in taken
             group: list[_Item] = [
                 item for item in taken
@@ -117,13 +119,11 @@ class Writer:
             if group:
                 self._commit(group)
 
-    def _at_hand(self) -> list[Any]:
-        """What waits already, but for one that may be taken before it."""
-        taken: list[Any] = []
+    def _take_along(self, taken: list[Any]) -> None:
+        """Add what waits already."""
         with contextlib.suppress(queue.Empty):
-            while len(taken) < _GROUP_MAX - 1:
+            while len(taken) < _GROUP_MAX:
                 taken.append(self._queue.get_nowait())
-        return taken
 
     def _commit(self, group: list[_Item]) -> None:
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.diagnosis import Finding, clocks
-from observatory.interfaces.cli.output import seconds
+from observatory.interfaces.cli.output import behind
 
 if TYPE_CHECKING:
     from observatory.client import Client, ObservatoryError
@@ -46,7 +46,8 @@ def running_system(address: Address) -> Running:
             except ObservatoryError as error:
                 findings.append(Finding("FAIL", "views", str(error), _advice(error)))
     kept_by = next(
-        (one["detail"] for one in told.get("backends", ()) if one["name"] == "store"), ""
+        (one["detail"] for one in told.get("backends", ()) if one["name"] == "store" and one["ok"]),
+        "",
     )
     return Running(answers, findings, bool(kept_by) and not kept_by.startswith("sqlite"))
 
@@ -117,9 +118,9 @@ def numbers(told: dict[str, Any]) -> Finding:
         advice = f"wait until they are; if that does not end, no metrics engine runs: {runbooks}"
         return Finding("FAIL", "numbers", words, advice)
     if not told["complete"]:
-        words = f"{seconds(lag_s)} or more behind the event log, which does not answer"
-        return Finding("FAIL", "numbers", words, "bring back the backend that does not answer")
-    text = f"{seconds(lag_s)} behind the event log"
+        advice = "bring back the backend that does not answer"
+        return Finding("FAIL", "numbers", behind(told), advice)
+    text = behind(told)
     if lag_s > LONGEST_LAG_S:
         verdict = "FAIL" if lag_s > PROJECTION_LAGGING.limit else "WARN"
         advice = f"no metrics engine runs, or it does not keep up: {runbooks}"

@@ -181,7 +181,9 @@ def logs(
             newest = Listing(client, path, {"order": "newest"}, limit=at_least_one(last, "--last"))
             shown = reversed(list(newest))
         if output.structured:
-            output.print({"items": list(shown), "next": lines.next})
+            found: dict[str, Any] = {"items": list(shown)}
+            # The last ones end the list; what comes before them has no cursor.
+            output.print(found if last is not None else found | {"next": lines.next})
             return ExitCode.OK
         for line in shown:
             fields = " ".join(f"{name}={value}" for name, value in line["fields"].items())

@@ -296,17 +296,20 @@ def seconds(value: float | None) -> str:
 
 def taken(answer: Mapping[str, Any]) -> str:
     """Over which time numbers were taken from the event log, when, and how far they are behind."""
-    lag = seconds(answer["lagSeconds"])
-    if answer["rebuilding"]:
-        behind = f"{lag} behind the log; REBUILDING, not complete yet"
-    elif answer["complete"]:
-        behind = f"{lag} behind the log"
-    else:
-        behind = f"{lag} or more behind the log, which does not answer"
     over = f"over {answer['windowSeconds']} s"
     if "rateWindowSeconds" in answer:
         over = f"rates over {answer['rateWindowSeconds']} s, times {over}"
-    return f"{over}, as of {answer['asOf']}, {behind}"
+    return f"{over}, as of {answer['asOf']}, {behind(answer)}"
+
+
+def behind(answer: Mapping[str, Any]) -> str:
+    """How far numbers are behind the event log, and whether some are missing."""
+    lag = seconds(answer["lagSeconds"])
+    if answer["rebuilding"]:
+        return f"{lag} behind the log; REBUILDING, not complete yet"
+    if answer["complete"]:
+        return f"{lag} behind the log"
+    return f"{lag} or more behind the log, which does not answer"
 
 
 def ran(attempt: Mapping[str, Any]) -> str:

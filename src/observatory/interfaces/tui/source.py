@@ -5,7 +5,7 @@ import time
 from typing import Any, Final, cast
 
 from observatory.client import AsyncClient, ObservatoryError, Refused, Unreachable
-from observatory.interfaces.cli.output import seconds
+from observatory.interfaces.cli.output import behind
 
 _EVENTS_KEPT: Final = 500
 _EVENTS_FIRST: Final = 100
@@ -28,8 +28,10 @@ class Source:
         """By route: when it was last answered, by the monotonic clock."""
         self._troubles: dict[str, str] = {}
         """By route: why it was not answered."""
-        self._asked_at: dict[str, float] = {}
-        """By route: since when an answer is waited for."""
+        self._asked: dict[object, tuple[str, float]] = {}
+        """By question: the route, and since when an answer is waited for."""
+        self._glance = 0
+        """Which view is looked at; what was asked for the one before is no matter of this one."""
         self._old: dict[str, str] = {}
         """By route: how old the numbers are that were answered, or that some are missing."""
         self._absent: dict[str, str] = {}
@@ -51,17 +53,17 @@ class Source:
     async def read(self, route: str, params: dict[str, str] | None = None) -> Any:
         """What a route answers now; what it answered last where it does not answer."""
         key = route if not params else f"{route}?{sorted(params.items())}"
-        began = time.monotonic()
-        self._asked_at.setdefault(key, began)
+        began, glance, question = time.monotonic(), self._glance, object()
+        self._asked[question] = (key, began)
         try:
             self.values[key] = await self.client.read(route, params)
         except ObservatoryError as error:
-            self._failed(key, error)
+            self._failed(key, error, shown=glance == self._glance)
         else:
             self._troubles.pop(key, None)
             self._absent.pop(key, None)
             self._old.pop(key, None)
-            if old := _age_of(self.values[key]):
+            if glance == self._glance and (old := _age_of(self.values[key])):
                 self._old[key] = old
             self._read_at.pop(key, None)
             self._read_at[key] = self.read_at = time.monotonic()
@@ -73,12 +75,14 @@ class Source:
                 del self.values[oldest]
                 self._read_at.pop(oldest, None)
         finally:
-            self._asked_at.pop(key, None)
+            self._asked.pop(question, None)
         return self.values.get(key)
 
-    def _failed(self, key: str, error: ObservatoryError) -> None:
+    def _failed(self, key: str, error: ObservatoryError, *, shown: bool) -> None:
         self.unreachable = isinstance(error, Unreachable)
         self.by_another = isinstance(error, Unreachable) and error.by_another
+        if not shown:
+            return
         if isinstance(error, Refused) and error.status in (400, 404, 410):
             # An answer like any other, and no sign that what is shown is old.
             self._absent[key] = str(error)
@@ -107,7 +111,7 @@ class Source:
 
     def _hanging(self) -> list[str]:
         late = time.monotonic() - _HANGS_S
-        return [key for key, asked_at in self._asked_at.items() if asked_at < late]
+        return [key for key, began in self._asked.values() if began < late]
 
     @property
     def old(self) -> str | None:
@@ -116,6 +120,7 @@ class Source:
 
     def looked_away(self) -> None:
         """Another view is opened: what the last one lacked is no trouble of it."""
+        self._glance += 1
         self._troubles.clear()
         self._old.clear()
         self._absent.clear()
@@ -155,8 +160,5 @@ def _age_of(answer: Any) -> str | None:
     if not isinstance(answer, dict) or "lagSeconds" not in answer:
         return None
     told = cast("dict[str, Any]", answer)
-    if told["rebuilding"]:
-        return "counted anew, not complete yet"
-    if told["complete"] and told["lagSeconds"] <= _OLD_S:
-        return None
-    return f"{seconds(told['lagSeconds'])} behind the log"
+    whole = told["complete"] and not told["rebuilding"]
+    return None if whole and told["lagSeconds"] <= _OLD_S else behind(told)
