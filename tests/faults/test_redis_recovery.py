@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from development.redis import RedisServer
 from faults.proxy import Proxy
@@ -275,6 +276,20 @@ async def test_a_frozen_server_is_an_error_in_bounded_time(
     assert position is not None
     assert await counted(impatient) == 5 + (position.offset - 10)
     await impatient.close()
+
+
+async def test_a_connection_that_closes_as_it_is_written_to_is_an_outage_and_no_fault_of_ours(
+    aggregates: RedisAggregates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed(*_: object, **__: object) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
+
+    await aggregates.replace(at(10), jobs(5))
+    with monkeypatch.context() as patched:
+        patched.setattr(redis.asyncio.Connection, "send_packed_command", closed)
+        with pytest.raises(AggregatesUnavailable, match="closed=True"):
+            await aggregates.position()
+    assert await aggregates.position() == at(10)
 
 
 async def test_a_view_waits_for_a_frozen_server_less_long_and_only_once(

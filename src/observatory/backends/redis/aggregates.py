@@ -242,7 +242,9 @@ async def _answered(asked: Awaitable[T], within_s: float | None = None) -> T:
         raise AggregatesUnavailable(
             "Redis does not serve the aggregates: no answer in time", retry_after_s=1
         ) from error
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, RuntimeError) as error:
+        # The last is uvloop's word for a connection that was closed just before it is written to,
+        # which the driver hands on as it is.
         raise AggregatesUnavailable(
             f"Redis does not serve the aggregates: {error}", retry_after_s=1
         ) from error
