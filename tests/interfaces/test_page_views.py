@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-from watching import BIDI, CONTROLS, HOSTILE, LIVE_MS, Watched, finished, submit
+from watching import BIDI, CONTROLS, HOSTILE, LIVE_MS, RECOVERY_MS, Watched, finished, submit
 
 from real import RunningSystem, until
 from shapes import on_both_shapes
@@ -338,26 +338,6 @@ def test_a_job_is_run_again_with_another_payload_to_the_digit(
     watched.assert_clean()
 
 
-def test_events_are_followed_and_held_still(
-    system: RunningSystem, watch: Callable[..., Watched]
-) -> None:
-    finished(system, submit(system, "double", n=1))
-    watched = watch(system.url)
-    page = watched.open("#/events?type=job.completed")
-    lines = page.locator(".tail li")
-    expect(lines).to_have_count(1)
-    page.keyboard.press(" ")
-    expect(page.get_by_role("button", name="Go on")).to_be_visible()
-    finished(system, submit(system, "double", n=2))
-    expect(page.get_by_text("Held still. 1 came meanwhile.")).to_be_visible(timeout=LIVE_MS)
-    expect(lines).to_have_count(1)
-    page.keyboard.press(" ")
-    expect(lines).to_have_count(2)
-    lines.first.locator("summary").click()
-    expect(lines.first).to_contain_text('"type": "job.completed"')
-    watched.assert_clean()
-
-
 def test_workers_are_told_by_what_they_do(
     system: RunningSystem, watch: Callable[..., Watched]
 ) -> None:
@@ -397,6 +377,36 @@ def test_a_contract_that_does_not_exist_is_told_as_such(
     expect(page).to_have_url(f"{system.url}/#/contracts")
     # Chromium itself reports each answer of 404.
     watched.faults = [fault for fault in watched.faults if "404" not in fault]
+    watched.assert_clean()
+
+
+def test_a_contract_that_could_not_be_read_once_is_read_again(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    watched = watch(system.url)
+    watched.page.route("**/contracts/job.v1.json", lambda route: route.fulfill(status=503))
+    page = watched.open("#/contracts/job.v1.json")
+    expect(page.locator("article.contract")).to_contain_text("Not read yet")
+    page.unroute("**/contracts/job.v1.json")
+    expect(page.locator("article.contract table")).to_be_visible(timeout=RECOVERY_MS)
+    # Chromium itself reports each answer of 503.
+    watched.faults = [fault for fault in watched.faults if "503" not in fault]
+    watched.assert_clean()
+
+
+def test_what_would_be_done_to_selected_jobs_is_in_sight_deep_in_the_list(
+    system: RunningSystem, watch: Callable[..., Watched]
+) -> None:
+    items = [{"type": "double", "payload": {"n": n}} for n in range(200)]
+    assert system.http.post("/jobs/batch", json=items).status_code == 202
+    watched = watch(system.url)
+    page = watched.open("#/jobs")
+    rows = page.locator("tr[data-job]")
+    page.get_by_role("button", name="Load more").click()
+    expect(rows).to_have_count(200)
+    rows.nth(150).locator("input[type=checkbox]").check()
+    expect(page.get_by_role("button", name="Retry 1 selected")).to_be_in_viewport()
+    expect(rows.nth(150)).to_be_in_viewport()
     watched.assert_clean()
 
 

@@ -140,7 +140,10 @@ async def test_failures_fire_while_they_go_on(on: Served) -> None:
     await until(lambda: _counted(on, 12))
     assert await watch.firing() == {}
     fired = await watch.firing(later_s=130)
-    assert fired[known.FAILURE_RATIO_HIGH.name].summary == "100.0% of the jobs that end fail"
+    assert (
+        fired[known.FAILURE_RATIO_HIGH.name].summary
+        == "100.0% of the jobs that ended within an hour failed"
+    )
     # The short window holds none any more.
     assert known.FAILURE_RATIO_HIGH.name not in await watch.firing(later_s=900)
 

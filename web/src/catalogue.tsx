@@ -1,5 +1,5 @@
 /** Every contract that is served, readable: schemas, interfaces, and the payloads of job types. */
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { contractHref, jobsHref } from "./address";
 import { ApiError, get, url } from "./api";
 import type { ContractEntry, Page } from "./contracts";
@@ -83,15 +83,19 @@ export function Contracts({ shown }: { shown: string | null }) {
 }
 
 function Contract({ path: at, entry }: { path: string; entry: ContractEntry | undefined }) {
-  const [read, setRead] = useState<unknown>(null);
-  const [error, setError] = useState<Error | null>(null);
-  useEffect(() => {
-    get<unknown>(`contracts/${at.split("/").map(encodeURIComponent).join("/")}`).then(setRead, setError);
+  const reading = useMemo(() => {
+    const place = at.split("/").map(encodeURIComponent).join("/");
+    return new Reading(() => get<unknown>(`contracts/${place}`));
   }, [at]);
+  const read = reading.value.value;
+  const error = reading.error.value;
   const text = useMemo(() => (read === null ? "" : JSON.stringify(read, null, 2)), [read]);
   const members = useMemo(() => fields(read), [read]);
   const about = descriptionOf(read);
   const missing = error instanceof ApiError && error.status === 404;
+  // Until it is there; it does not change.
+  const settled = read !== null || missing;
+  useEffect(() => (settled ? undefined : reading.use()), [reading, settled]);
   return (
     <article class="contract">
       <h1>

@@ -5,7 +5,7 @@ import type { CloudEvent } from "./contracts";
 import { clock, count, moment, visible } from "./format";
 import { bind, declare } from "./keyboard";
 import { listen, live, onGap } from "./session";
-import { Tail } from "./tail";
+import { KEPT, Tail } from "./tail";
 import { Block, Text } from "./text";
 import { Again, Unread } from "./unread";
 
@@ -49,7 +49,11 @@ export function Events({ type, subject }: { type: string; subject: string }) {
       {!shown.length && !tail.read.value && <Unread error={tail.error.value} />}
       {!shown.length && tail.read.value && (
         <p class="empty">
-          {tail.error.value ? `Not read: ${tail.error.value.message}` : "No such event yet. It appears here as it happens."}
+          {tail.error.value
+            ? `Not read: ${tail.error.value.message}`
+            : tail.further.value
+              ? "None among the newest events; older ones were not looked into yet."
+              : "No such event yet. It appears here as it happens."}
         </p>
       )}
       {shown.length > 0 && (
@@ -59,7 +63,19 @@ export function Events({ type, subject }: { type: string; subject: string }) {
           ))}
         </ol>
       )}
-      {shown.length >= 500 && <p class="note">The newest 500; older ones are in the log and with their jobs.</p>}
+      {shown.length >= KEPT ? (
+        <p class="note">The newest {KEPT}; older ones are in the log and with their jobs.</p>
+      ) : (
+        // What is found would come under the reader, who holds the list still.
+        tail.further.value &&
+        !frozen && (
+          <p class="more">
+            <button type="button" disabled={tail.looking.value} onClick={() => void tail.lookFurther()}>
+              {tail.looking.value ? "Looking…" : "Look further"}
+            </button>
+          </p>
+        )
+      )}
     </>
   );
 }

@@ -28,6 +28,14 @@ it("does not let heartbeat jobs hide it", () => {
   expect(told(20, 1000, types)).toBe("20 % of the jobs that ended within the last 15 min failed: 20 of 100.");
 });
 
+it("tells of a type that fails among many that do not", () => {
+  const types = { quick: group(0, 1000), "mail.send": group(10, 30), "mail.read": group(12, 100) };
+  expect(told(22, 1130, types)).toBe(
+    "12 % of the mail.read jobs that ended within the last 15 min failed: 12 of 100.",
+  );
+  expect(told(9, 1009, { quick: group(0, 1000), "mail.send": group(9, 9) })).toBeNull();
+});
+
 it("has the limits of the alerts", () => {
   const rules = readFileSync(new URL("../../src/observatory/core/alert.py", import.meta.url), "utf8");
   const few = /FEW_FAILURES: Final = (\d+)/.exec(rules)?.[1];

@@ -152,7 +152,7 @@ function AlertLine({ alert }: { alert: Alert }) {
   return (
     <li data-severity={alert.severity}>
       <strong>{alert.severity}</strong> <span title={alert.description}>{alert.summary}</span>{" "}
-      <span class="note">for {elapsed(since)}</span>{" "}
+      <span class="note">firing for {elapsed(since)}</span>{" "}
       {alert.runbook && (
         <a href={/^https?:/.test(alert.runbook) ? alert.runbook : url(alert.runbook)} rel="noreferrer">
           what to do

@@ -160,7 +160,7 @@ function Listing({ filter, filtered, faulty }: ListingProps) {
   const shown = list.ids.value.length;
   const more = list.more.value;
   return (
-    <section aria-label="Jobs">
+    <section aria-label="Jobs" data-selected={selection.value.size > 0 ? "yes" : undefined}>
       <div class="heading">
         <span class="faint">{shown > 0 && `${count(shown)} shown, newest first`}</span>
         {(shown > 0 || selection.value.size > 0) && (

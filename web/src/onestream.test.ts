@@ -48,7 +48,7 @@ function server() {
 }
 
 /** A window: what it asks with, what it has read, how it ended. */
-function opened(share: FetchStream, headers: Record<string, string> = {}) {
+function open(share: FetchStream, headers: Record<string, string> = {}) {
   const leave = new AbortController();
   const window = { status: 0, text: "", ended: "", leave: () => leave.abort("closed") };
   void (async () => {
@@ -71,6 +71,13 @@ function opened(share: FetchStream, headers: Record<string, string> = {}) {
 }
 const windows: { leave: () => void }[] = [];
 
+/** The same, once it has asked for the lock: in which order windows come is the test's to say. */
+async function opened(share: FetchStream, headers: Record<string, string> = {}) {
+  const window = open(share, headers);
+  await settle();
+  return window;
+}
+
 beforeEach(() => vi.useRealTimers());
 afterEach(() => {
   windows.splice(0).forEach((window) => window.leave());
@@ -79,11 +86,11 @@ afterEach(() => {
 it("reads one stream for all windows, and tells each all of it", async () => {
   const { fetch, asked, send } = server();
   const share = sharingStreams(fetch, locks());
-  const first = opened(share);
+  const first = await opened(share);
   await settle();
   send("retry: 1000\n" + frame("1-0"));
   await settle();
-  const others = [opened(share), opened(share)];
+  const others = [await opened(share), await opened(share)];
   await settle();
   expect(asked).toHaveLength(1);
   expect(others.map((one) => one.status)).toEqual([200, 200]);
@@ -98,7 +105,7 @@ it("reads one stream for all windows, and tells each all of it", async () => {
 it("goes on in another window behind what it has heard", async () => {
   const { fetch, asked, send } = server();
   const share = sharingStreams(fetch, locks());
-  const [first, second, third] = [opened(share), opened(share), opened(share)];
+  const [first, second, third] = [await opened(share), await opened(share), await opened(share)];
   await settle();
   send(frame("1-0"));
   await settle();
@@ -116,7 +123,7 @@ it("goes on in another window behind what it has heard", async () => {
 it("goes on for a window that was away, and says where something may be missing", async () => {
   const { fetch, asked, send } = server();
   const share = sharingStreams(fetch, locks());
-  opened(share);
+  await opened(share);
   await settle();
   send(frame("5-0"));
   await settle();
@@ -124,7 +131,8 @@ it("goes on for a window that was away, and says where something may be missing"
   send(frame("7-0"));
   await settle();
   const from = (position: string) => opened(share, { "Last-Event-ID": position });
-  const windows = [from("3-0"), from("5-0"), from("6-0"), from("7-0"), from("9-0")];
+  const positions = ["3-0", "5-0", "6-0", "7-0", "9-0"];
+  const windows = await Promise.all(positions.map(from));
   await settle();
   send(frame("8-0"));
   await settle();
@@ -142,7 +150,7 @@ it("goes on for a window that was away, and says where something may be missing"
 it("says that something may be missing where it goes on and nothing was heard yet", async () => {
   const { fetch, asked } = server();
   const share = sharingStreams(fetch, locks());
-  const [first, second, third] = [opened(share), opened(share), opened(share)];
+  const [first, second, third] = [await opened(share), await opened(share), await opened(share)];
   await settle();
   first.leave();
   await settle();
@@ -153,7 +161,7 @@ it("says that something may be missing where it goes on and nothing was heard ye
 it("hears nothing twice where the next window goes on from before", async () => {
   const { fetch, send } = server();
   const share = sharingStreams(fetch, locks());
-  const [first, second, third] = [opened(share), opened(share), opened(share)];
+  const [first, second, third] = [await opened(share), await opened(share), await opened(share)];
   await settle();
   send(frame("1-0") + frame("2-0"));
   await settle();
@@ -169,7 +177,7 @@ it("hears nothing twice where the next window goes on from before", async () => 
 it("takes every event of a log that begins anew", async () => {
   const { fetch, send } = server();
   const share = sharingStreams(fetch, locks());
-  const both = [opened(share), opened(share)];
+  const both = [await opened(share), await opened(share)];
   await settle();
   send(frame("9-0"));
   const anew = "event: reset\ndata: {}\n\n" + frame("1-0");
@@ -182,14 +190,14 @@ it("takes every event of a log that begins anew", async () => {
 it("ends for all when the server ends it, and each is told how the server answers", async () => {
   const { fetch, end, answer } = server();
   const share = sharingStreams(fetch, locks());
-  const both = [opened(share), opened(share)];
+  const both = [await opened(share), await opened(share)];
   await settle();
   answer(503);
   end();
   await settle();
   expect(both[0]!.ended).toBe("by the server");
   expect(both[1]!.ended).toContain("503");
-  const next = opened(share);
+  const next = await opened(share);
   await settle();
   expect(next.status).toBe(503);
 });
@@ -198,8 +206,8 @@ it("does not share what another key may read, and tells nobody the key", async (
   const { fetch, asked } = server();
   const names: string[] = [];
   const share = sharingStreams(fetch, locks(names));
-  opened(share, { Authorization: "Bearer one" });
-  opened(share, { Authorization: "Bearer other" });
+  await opened(share, { Authorization: "Bearer one" });
+  await opened(share, { Authorization: "Bearer other" });
   await settle();
   expect(asked).toHaveLength(2);
   expect(names.join()).not.toMatch(/Bearer|one|other/);
@@ -211,7 +219,7 @@ it("reads alone where the window that should read for it says nothing", async ()
   const arrived = new Promise<void>((done) => (came = done));
   const request = () => (came(), new Promise(() => undefined));
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-  const alone = opened(sharingStreams(fetch, { request } as unknown as LockManager));
+  const alone = open(sharingStreams(fetch, { request } as unknown as LockManager));
   await arrived;
   await vi.advanceTimersByTimeAsync(1999);
   expect(asked).toHaveLength(0);
@@ -225,7 +233,7 @@ it("reads alone where the window that should read for it says nothing", async ()
 it("reads alone where the browser refuses the lock", async () => {
   const { fetch, asked } = server();
   const request = () => Promise.reject(new DOMException("The request was denied.", "SecurityError"));
-  const alone = opened(sharingStreams(fetch, { request } as unknown as LockManager));
+  const alone = await opened(sharingStreams(fetch, { request } as unknown as LockManager));
   await settle();
   expect([asked.length, alone.status]).toEqual([1, 200]);
 });
@@ -233,8 +241,8 @@ it("reads alone where the browser refuses the lock", async () => {
 it("reads alone where the browser lends no locks", async () => {
   const { fetch, asked } = server();
   const share = sharingStreams(fetch, undefined);
-  opened(share);
-  opened(share);
+  await opened(share);
+  await opened(share);
   await settle();
   expect(asked).toHaveLength(2);
 });

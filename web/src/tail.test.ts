@@ -1,6 +1,7 @@
+import { readdirSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import type { CloudEvent } from "./contracts";
-import { KEPT, Tail, wants } from "./tail";
+import type { CloudEvent, LoggedEvent, Page } from "./contracts";
+import { EVENT_TYPES, KEPT, Tail, wants } from "./tail";
 
 const event = (id: number, type = "job.created", subject = "a"): CloudEvent => ({
   specversion: "1.0",
@@ -43,5 +44,52 @@ describe("the tail of the events", () => {
     expect(wants({ type: "job.f", subject: "" }, event(1, "job.failed"))).toBe(true);
     expect(wants({ type: "job.f", subject: "" }, event(1))).toBe(false);
     expect(wants({ type: "", subject: "b" }, event(1))).toBe(false);
+  });
+
+  /** A log of stretches, the newest first, of which each answer is one. */
+  function log(...stretches: CloudEvent[][]) {
+    const asked: URLSearchParams[] = [];
+    const load = async (query: string) => {
+      const given = new URLSearchParams(query);
+      asked.push(given);
+      const at = Number(given.get("cursor") ?? 0);
+      const items = (stretches[at] ?? []).map((one) => ({ position: one.id, event: one }));
+      const next = at + 1 < stretches.length ? String(at + 1) : null;
+      return { items, next, asOf: "" } as unknown as Page<LoggedEvent>;
+    };
+    return { asked, load };
+  }
+
+  it("looks into older stretches where the newest hold none", async () => {
+    const { load, asked } = log([], [], [event(1, "queue.paused")], []);
+    const tail = new Tail({ type: "queue.p", subject: "" }, load);
+    await tail.begin();
+    expect(tail.shown.value.map((one) => one.id)).toEqual(["1"]);
+    expect(tail.further.value).toBe(false);
+    expect(asked[0]!.get("type")).toBe("queue.paused");
+  });
+
+  it("stops after a while, and says that it may look further", async () => {
+    const { load } = log(...Array.from({ length: 12 }, () => []), [event(1)]);
+    const tail = new Tail({ type: "", subject: "" }, load);
+    await tail.begin();
+    expect([tail.shown.value.length, tail.further.value]).toEqual([0, true]);
+    await tail.lookFurther();
+    expect([tail.shown.value.length, tail.further.value]).toEqual([1, false]);
+  });
+
+  it("begins again without going back to where it looked", async () => {
+    const { load, asked } = log([event(2)], [event(1)], ...Array.from({ length: 12 }, () => []));
+    const tail = new Tail({ type: "", subject: "" }, load);
+    await tail.begin();
+    const before = asked.length;
+    await tail.begin();
+    expect(asked).toHaveLength(before + 1);
+    expect(tail.further.value).toBe(true);
+  });
+
+  it("knows every type that there is a contract of", () => {
+    const files = readdirSync(new URL("../../contracts/events", import.meta.url));
+    expect([...EVENT_TYPES].sort()).toEqual(files.map((name) => name.replace(/\.v\d+\.json$/, "")).sort());
   });
 });

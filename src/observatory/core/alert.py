@@ -134,7 +134,7 @@ LATENCY_HIGH: Final = AlertRule(
 FAILURE_RATIO_HIGH: Final = AlertRule(
     "ObservatoryJobFailureRatioHigh",
     Severity.CRITICAL,
-    "{value} of the jobs that end fail",
+    "{value} of the jobs that ended within an hour failed",
     "Jobs fail at a rate that uses up a month's tolerance of one failure in a hundred within two "
     "days: more than 14.4 in a hundred over the last hour, ten at least, and over the last five "
     "minutes.",
@@ -146,7 +146,7 @@ FAILURE_RATIO_HIGH: Final = AlertRule(
 FAILURE_RATIO_RAISED: Final = AlertRule(
     "ObservatoryJobFailureRatioRaised",
     Severity.WARNING,
-    "{value} of the jobs that end fail",
+    "{value} of the jobs that ended within six hours failed",
     "Jobs fail at a rate that uses up a month's tolerance of one failure in a hundred within five "
     "days: more than 6 in a hundred over the last six hours, ten at least, and over the last "
     "half hour.",
