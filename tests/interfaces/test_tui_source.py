@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from observatory.client import AsyncClient
+from observatory.client import AsyncClient, Unreachable
 from observatory.interfaces.tui import source as source_module
 from observatory.interfaces.tui.source import Source
 
@@ -56,8 +56,15 @@ async def test_an_answer_for_the_view_before_says_nothing_of_this_one() -> None:
     await asking
     assert source.old is None
 
+    asking = asyncio.create_task(source.read("/jobs/1"))
+    await asyncio.sleep(0)
+    source.looked_away()
+    client.waiting[1].set_exception(Unreachable("it does not answer"))
+    await asking
+    assert source.trouble is None, "nobody reads it again, so this would stay for ever"
+
     asking = asyncio.create_task(source.read("/stats"))
     await asyncio.sleep(0)
-    client.waiting[1].set_result(OLD)
+    client.waiting[2].set_result(OLD)
     await asking
     assert source.old == "60.0 s behind the log"

@@ -1,5 +1,5 @@
 /** The line that is always in sight: is the page live, how old is what it shows, is all well. */
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { url } from "./api";
 import type { Alert } from "./contracts";
 import { failuresTold } from "./failing";
@@ -232,9 +232,24 @@ function Verdict() {
   );
 }
 
+/** What stays in sight below this line has to know where that is: it grows with what it tells. */
+function useHeight() {
+  const line = useRef<HTMLElement>(null);
+  useLayoutEffect(() => {
+    const sizes = new ResizeObserver(() => {
+      const height = `${line.current!.offsetHeight}px`;
+      document.documentElement.style.setProperty("--health-height", height);
+    });
+    sizes.observe(line.current!);
+    return () => sizes.disconnect();
+  }, []);
+  return line;
+}
+
 export function Health() {
+  const line = useHeight();
   return (
-    <section class="health" aria-label="Health">
+    <section class="health" aria-label="Health" ref={line}>
       <p class="line">
         <Line />
         <Well />

@@ -1,4 +1,7 @@
-"""Questions and lists that stand over a view: confirm, help, launcher."""
+"""Questions and lists that stand over a view: confirm, help, launcher.
+
+Each has a footer of its own, over that of the view, whose keys do nothing meanwhile.
+"""
 
 from itertools import zip_longest
 from typing import ClassVar
@@ -8,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.widgets import Footer, Static
 
 
 class Confirm(ModalScreen[bool]):
@@ -28,6 +31,7 @@ class Confirm(ModalScreen[bool]):
         with Vertical(classes="dialog"):
             yield Static(self._question)
             yield Static("[y] yes   [n] no", markup=False, classes="keys")
+        yield Footer()
 
     def action_answer(self, answer: bool) -> None:
         """Close with the answer."""
@@ -56,6 +60,7 @@ class Help(ModalScreen[None]):
         with Vertical(classes="dialog"):
             yield Static("Keys", classes="title")
             yield Static(told, markup=False)
+        yield Footer()
 
 
 class Launcher(ModalScreen[str]):
@@ -82,6 +87,7 @@ class Launcher(ModalScreen[str]):
             demo = "[d] start the embedded system here, with its demo\n" if self._port else ""
             told = f"\n{demo}[r] try again\n[q] quit\n\nYour own jobs: observatory up MODULE"
             yield Static(told, markup=False, classes="keys")
+        yield Footer()
 
     def action_choose(self, choice: str) -> None:
         """Close with what was chosen."""
