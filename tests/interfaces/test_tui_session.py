@@ -145,7 +145,7 @@ def test_from_a_failing_job_to_its_repair(tmp_path: Path) -> None:
             terminal.press("r")
             scenes[
                 "The missing file is put back; `escape`, `enter` and `r` run the job again, once `y` says so."
-            ] = terminal.shows("[y] yes", failing)
+            ] = terminal.shows("[y] yes", failing, "y Yes")
             terminal.press("y")
             until(lambda: state(system, failing) == "completed")
             # The story, with the run that failed and the one that did not.
