@@ -97,6 +97,15 @@ class View(Vertical):
         return sorted(items, key=self.SORTS[self.sorted_by], reverse=True)
 
 
+def _last_minute(series: dict[str, Any] | None) -> str:
+    """Jobs that ended a second, of the steps that are over."""
+    if not series:
+        return "-"
+    steps = series["items"][-1 - 60 // series["stepSeconds"] : -1]
+    ended = sum(one["completed"] + one["failed"] + one["cancelled"] for one in steps)
+    return rate(ended / 60)
+
+
 class Overview(View):
     """Is it healthy, is it keeping up, what is failing."""
 
@@ -150,9 +159,8 @@ class Overview(View):
             run: dict[str, float] = overall["runSeconds"] or {}
             self.query_one("#figures", Static).update(
                 Text(
-                    f"finished {rate(overall['finishedPerSecond'])}/s   "
-                    f"p95 wait {seconds(wait.get('p95'))}   p95 run {seconds(run.get('p95'))}   "
-                    "(last 15 min)"
+                    f"finished {_last_minute(series)}/s (1 min)   "
+                    f"p95 wait {seconds(wait.get('p95'))}, run {seconds(run.get('p95'))} (15 min)"
                 )
             )
         if series:
