@@ -183,6 +183,12 @@ def _expressions(pace: Pace) -> dict[str, str]:
         "max_over_time(observatory_queue_paused_since_timestamp_seconds"
         f'{{queue="{DEFAULT_QUEUE}"}}[{time(known.HEARTBEAT_STALLED.limit)}])'
     )
+    # They are told of by the engine, which sees nothing while it does not reach what it reads and
+    # adds to: that has an alert of its own.
+    blind = (
+        'max (min by (instance) (observatory_backend_up{backend=~"aggregates|spine"}'
+        f" and on (instance) {seen})) == 0"
+    )
     submitting = _runs_for("observatory_heartbeat_interval_seconds > 0")
     watching = _runs_for("observatory_log_applied_offset")
     return {
@@ -220,7 +226,8 @@ def _expressions(pace: Pace) -> dict[str, str]:
             f" unless time() - {_ONE} ({newest}) < {age(known.PROJECTION_LAGGING.limit)}"
         ),
         known.HEARTBEAT_STALLED.name: (
-            f'time() - {_ONE} ({seen}{{stage="accepted"}} or {seen} unless on () {paused})'
+            f'time() - {_ONE} (({seen}{{stage="accepted"}} or {seen} unless on () {paused})'
+            f" unless on () ({blind}))"
             f" > on () group_left () {stalled}"
             # None has ever come through, though a gateway has long been at it.
             f" or label_replace({submitting} > {stalled}"

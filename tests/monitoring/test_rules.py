@@ -272,6 +272,23 @@ CASES = (
         | {INTERVAL: "15x60", PAUSED: "60x60"},
         why="they are accepted whether their queue is paused or not",
     ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        False,
+        {HEARTBEAT: "0+60x30 1800x30", INTERVAL: "15x60"}
+        | {engine("backend_up", 'backend="spine",'): "1x60"}
+        | {engine("backend_up", 'backend="aggregates",'): "1x30 0x30"},
+        why="the only engine does not reach its aggregates, and sees none",
+    ),
+    Case(
+        "ObservatoryHeartbeatStalled",
+        True,
+        {HEARTBEAT: "0+60x30 1800x30", INTERVAL: "15x60"}
+        | {HEARTBEAT.replace("engine:1", "engine:2"): "0+60x30 1800x30"}
+        | {engine("backend_up", 'backend="aggregates",'): "0x60"}
+        | {engine("backend_up", 'backend="aggregates",').replace("engine:1", "engine:2"): "1x60"},
+        why="another engine would see them",
+    ),
     Case("ObservatoryBackendUnreachable", True, {engine("backend_up", 'backend="store",'): "0x60"}),
     Case(
         "ObservatoryBackendUnreachable", False, {engine("backend_up", 'backend="store",'): "1x60"}

@@ -15,7 +15,7 @@ from observatory.backends.alertmanager import Alertmanager
 from observatory.core import alert as known
 from observatory.core.aggregates import Deltas
 from observatory.core.alert import Alert
-from observatory.core.errors import StoreUnavailable
+from observatory.core.errors import SpineUnavailable, StoreUnavailable
 from observatory.core.instant import MICROSECONDS
 from observatory.services.read_model.alerts import AlertsElsewhere, shown
 from observatory.services.read_model.conditions import EVALUATED, NO_CANARY, Canary, Conditions
@@ -51,12 +51,12 @@ class Watch:
         )
         self._at = 0
 
-    async def firing(self, later_s: float = 0.0) -> dict[str, Alert]:
-        """The alerts that fire so much later than now, by name."""
+    async def firing(self, later_s: float = 0.0, *, away: str | None = None) -> dict[str, Alert]:
+        """The alerts that fire so much later than now, by name; `away`: who did not answer."""
         self._at = await self._on.system.store.now() + int(later_s * MICROSECONDS)
         await self._conditions.look()
         told = self._conditions.known()
-        assert told.detail is None
+        assert told.detail == (None if away is None else f"{away} did not answer")
         return {alert.name: alert for alert in told.alerts}
 
 
@@ -204,6 +204,19 @@ async def test_heartbeat_jobs_that_stop_coming_through_are_told_of_by_their_stag
     assert (await some.firing(later_s=265))[name].labels == {"stage": "completed"}
     seen |= {"completed": at, "applied": at}
     assert name not in await some.firing(later_s=270)
+
+
+async def test_heartbeat_jobs_are_not_missed_by_who_cannot_see_any(on: Served) -> None:
+    spine = Unreliable(on.system.spine)
+    watch = Watch(on, spine=spine, canary=Canary(15.0, dict))
+    name = known.HEARTBEAT_STALLED.name
+    for later_s in (0, 130, 195, 260):
+        spine.before("check", SpineUnavailable("away"))
+        fired = await watch.firing(later_s, away="spine")
+        assert name not in fired
+    assert known.BACKEND_UNREACHABLE.name in fired
+    assert name not in await watch.firing(later_s=270)
+    assert name in await watch.firing(later_s=335)
 
 
 async def test_heartbeat_jobs_that_wait_in_a_paused_queue_are_not_missed(on: Served) -> None:

@@ -76,6 +76,8 @@ class Clock:
             return self._known
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(now))
+            # Whoever asked may have gone on before it failed.
+            self._looking.add_done_callback(lambda done: done.cancelled() or done.exception())
         # Whoever asks is not to wait for as long as a broker may take to answer.
         looking = self._looking
         await asyncio.wait([looking], timeout=_PATIENCE_S)
