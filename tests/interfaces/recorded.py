@@ -130,8 +130,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if not self._refused():
-            self._answer(*changed(self.path, json.loads(body) if body else {}))
+        if self._refused():
+            return
+        if (self.path, body) == ("/jobs", b"{}"):
+            self._answer(422, {"title": "The job is not as its contract says", "status": 422})
+            return
+        self._answer(*changed(self.path, json.loads(body) if body else {}))
 
     def _stream(self, query: dict[str, list[str]]) -> None:
         types = query.get("type", [""])[0].split(",")

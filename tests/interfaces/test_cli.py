@@ -452,6 +452,26 @@ def test_following_says_at_once_that_nothing_answers(tmp_path: Path) -> None:
     assert f"{url}/ does not answer" in said.read_text()
 
 
+def test_a_reader_of_help_that_goes_away_is_no_error() -> None:
+    command = [*CLI, "jobs", "list", "--help"]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(20) == 141
+
+
+@pytest.mark.parametrize("arguments", ["submit -", "submit double --payload -"])
+def test_a_standard_input_that_is_closed_is_2(arguments: str) -> None:
+    command = ["sh", "-c", f'exec "$@" {arguments} <&-', "sh", *CLI]
+    told = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    assert told.returncode == 2
+    assert told.stderr == "observatory: standard input is closed; there is nothing to read\n"
+
+
+def test_help_in_a_pipe_has_no_colours() -> None:
+    assert "\x1b" not in cli("submit", "--help", FORCE_COLOR="1").stdout
+
+
 def test_a_reader_that_goes_away_is_no_error(system: RunningSystem) -> None:
     command = f"{' '.join(CLI)} events --json --limit 5000 | head -n 1; echo ${{PIPESTATUS[0]}}"
     answer = subprocess.run(

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 import recorded
@@ -18,7 +19,7 @@ from conformance import postgres, rabbitmq, redis_bench
 from development.process import free_port
 from observatory.backends.postgres.migrate import migrate
 from observatory.backends.sqlite import migrate as sqlite_migrate
-from observatory.client import connection
+from observatory.client import Client, connection
 from observatory.interfaces.cli import doctor_system
 from observatory.interfaces.cli.address import Address
 from observatory.interfaces.cli.diagnosis import clocks
@@ -245,6 +246,44 @@ def test_a_system_that_is_named_and_does_not_answer_is_a_failure(
     assert advice in told.advice
 
 
+@pytest.mark.parametrize(
+    ("answer", "verdict", "words"),
+    [
+        (422, "PASS", "answers"),
+        (403, "PASS", "answers"),
+        (404, "WARN", "none is at this address"),
+        (405, "WARN", "none is at this address"),
+        (503, "FAIL", "takes no jobs"),
+        (None, "FAIL", "does not answer"),
+    ],
+)
+def test_whether_jobs_are_taken_is_asked_of_the_gateway(
+    answer: int | None, verdict: str, words: str
+) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("POST", "/jobs")
+        if answer is None:
+            raise httpx.ReadTimeout("timed out", request=request)
+        return httpx.Response(answer, json={"title": "t"} if answer != 405 else None)
+
+    with Client("http://x", patience=0, transport=httpx.MockTransport(handle)) as client:
+        told = doctor_system._gateway(client)
+    assert (told.verdict, told.subject) == (verdict, "gateway")
+    assert words in told.detail
+
+
+def test_what_is_not_ready_is_named() -> None:
+    checks = {"store": {"ok": False, "detail": "TimeoutError"}, "spine": {"ok": True}}
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(503, json={"status": "failing", "checks": checks})
+
+    with Client("http://x", patience=0, transport=httpx.MockTransport(handle)) as client:
+        answers, told = doctor_system._readiness(client, "")
+    assert answers
+    assert "not ready: store (TimeoutError)" in told.detail
+
+
 @pytest.mark.parametrize("option", [True, False], ids=["named", "not named"])
 def test_a_system_that_hangs_is_no_system_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, option: bool
@@ -311,7 +350,16 @@ def test_a_running_system_tells_of_itself(tmp_path: Path) -> None:
     assert told["backends"]["detail"] == "store, spine, aggregates answer"
     assert told["workers"]["detail"].startswith("1 at work, 0 of ")
     assert told["heartbeat job"]["detail"].startswith("off")
-    subjects = ("system", "numbers", "clock", "alerts", "workers", "heartbeat job", "data schema")
+    subjects = (
+        "system",
+        "gateway",
+        "numbers",
+        "clock",
+        "alerts",
+        "workers",
+        "heartbeat job",
+        "data schema",
+    )
     for subject in subjects:
         assert told[subject]["verdict"] == "PASS"
     assert "port" not in told

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,11 +148,18 @@ Answer = Callable[[httpx.Request, httpx.Response], httpx.Response]
 
 
 @contextmanager
-def altered(url: str, path: str, change: Callable[[Any], Any]) -> Iterator[Client]:
-    """A client of a system of which one answer is other than it should be."""
+def altered(
+    url: str, path: str, change: Callable[[Any], Any], method: str = "GET"
+) -> Iterator[Client]:
+    """A client of a system of which one answer is other than it should be; `path`: its end."""
     with httpx.Client(base_url=url, trust_env=False, timeout=30) as real:
 
         def handle(request: httpx.Request) -> httpx.Response:
+            meant = request.url.path == path or (
+                method != "GET" and request.url.path.endswith(path)
+            )
+            if request.method == method and meant and change is swallowed:
+                return httpx.Response(202, json={})
             answer = real.send(
                 real.build_request(
                     request.method,
@@ -168,7 +176,7 @@ def altered(url: str, path: str, change: Callable[[Any], Any]) -> Iterator[Clien
             if "preference-applied" in answer.headers:
                 headers["preference-applied"] = answer.headers["preference-applied"]
             content = answer.content
-            if request.method == "GET" and request.url.path == path and answer.is_success:
+            if request.method == method and meant and answer.is_success:
                 kind = headers["content-type"]
                 read = answer.json() if "json" in kind else answer.text
                 made = change(read)
@@ -177,6 +185,11 @@ def altered(url: str, path: str, change: Callable[[Any], Any]) -> Iterator[Clien
 
         with Client(url, transport=httpx.MockTransport(handle)) as client:
             yield client
+
+
+def swallowed(read: Any) -> Any:
+    """What is asked for does not come to the system, and is answered as if it had been done."""
+    raise AssertionError("it was never answered")
 
 
 def newest_gone(read: Any) -> Any:
@@ -215,3 +228,27 @@ def test_each_part_that_is_broken_is_named(
     assert check in failed
     # Numbers are what the starting point is made of, too; nothing else may be taken along.
     assert set(failed) <= {check, "numbers"}
+
+
+def none_accepted(read: Any) -> Any:
+    refused = {"status": 503, "title": "full", "detail": "come again"}
+    return read | {"items": [{"index": n} | refused for n, _ in enumerate(read["items"])]}
+
+
+BROKEN_WRITES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "submit": ("/jobs/batch", none_accepted),
+    "one key, one job": ("/jobs", lambda read: read | {"jobId": str(uuid.uuid4())}),
+    "cancel": ("/cancel", swallowed),
+}
+
+
+@embedded_only
+@pytest.mark.parametrize("check", BROKEN_WRITES)
+def test_what_is_asked_for_and_not_done_is_named(check: str, system: RunningSystem) -> None:
+    path, change = BROKEN_WRITES[check]
+    with altered(system.url, path, change, "POST") as client:
+        visit = Visit(client, "nothing", {}, 3, 2.0)
+        failed = [name for name, made in CHECKS if _made(name, made, visit).verdict == "FAIL"]
+
+    assert check in failed
+    assert not {"ready", "contracts", "workers", "health", "metrics", "page"} & {*failed}

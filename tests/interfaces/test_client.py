@@ -581,3 +581,18 @@ def test_an_idempotency_key_that_no_header_can_carry_is_told() -> None:
 @pytest.mark.parametrize("value", [None, True, b"x", {1: "a"}, ["ü", "\U0001f600"], 1.5, -(2**63)])
 def test_what_can_be_sent_is(value: object) -> None:
     faked(lambda _: httpx.Response(202, json=ACCEPTED)).submit("double", n=value)
+
+
+def test_whatever_is_asked_is_given_up_in_the_time_that_is_set() -> None:
+    asked: list[float] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("timed out", request=request)
+
+    with Client("http://x", patience=30, transport=httpx.MockTransport(handle)) as client:
+        client.operations.within_s = 2.0
+        for ask in (lambda: client.submit("double", {"n": 1}), lambda: client.read("/stats")):
+            with pytest.raises(Unreachable):
+                ask()
+    assert asked == [2.0, 2.0], "once each, and no longer"

@@ -91,9 +91,14 @@ class Operations:
     def __init__(self, patience_s: float, reads_within_s: float | None = None) -> None:
         self._patience_s = patience_s
         self._reads_within_s = reads_within_s
+        self.within_s: float | None = None
+        """Of whatever is asked: after so many seconds without an answer it is given up."""
 
     def exchange(self, request: Request) -> Steps[httpx.Response]:
         """One request, repeated as its rules allow."""
+        if self.within_s is not None:
+            timeout_s = min(self.within_s, request.timeout_s)
+            request = replace(request, timeout_s=timeout_s, again_after_silence=False)
         return exchange(request, self._patience_s)
 
     def read(self, path: str, params: Mapping[str, str] | None = None) -> Steps[Any]:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import httpx
 import msgspec
@@ -122,8 +122,21 @@ def _document(response: httpx.Response) -> Any:
 def _problem(response: httpx.Response) -> Json:
     body = _document(response)
     if isinstance(body, dict):
-        return body  # pyright: ignore[reportUnknownVariableType] - decoded JSON
+        return _of_checks(body)  # pyright: ignore[reportUnknownArgumentType] - decoded JSON
     return {"title": f"HTTP {response.status_code} {response.reason_phrase}"}
+
+
+def _of_checks(body: Json) -> Json:
+    """What a probe of readiness answers, as a problem; any other document as it is."""
+    checks = body.get("checks")
+    if not isinstance(checks, dict):
+        return body
+    failing = [
+        f"{name} ({one.get('detail') or 'fails'})"
+        for name, one in cast("dict[str, Json]", checks).items()
+        if not one.get("ok")
+    ]
+    return {"title": "not ready", "detail": ", ".join(failing)}
 
 
 def body_of(response: httpx.Response) -> Any:

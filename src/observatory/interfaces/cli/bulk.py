@@ -129,7 +129,7 @@ def _jobs(count: int, *, complete: bool = True) -> str:
 
 
 def _confirm(question: str, will: str) -> None:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
         raise Mistake(f"{question}; nobody can be asked here: --yes does it, --dry-run counts")
     print(f"{question}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -80,5 +80,5 @@ def _examine(data: Path | None, port: int | None, address: Address) -> Iterator[
         yield disk_space(folder)
     yield from shared_backends(settings)
     yield from running.findings
-    if not running.answers:
+    if not running.answers and (port is not None or not address.named):
         yield port_free(settings.host, port or settings.port)

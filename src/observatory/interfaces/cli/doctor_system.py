@@ -39,6 +39,7 @@ def running_system(address: Address) -> Running:
         told: dict[str, Any] = {}
         if ready.verdict == "PASS":
             try:
+                findings.append(_gateway(client))
                 findings.append(_numbers(client))
                 told, clock = _system(client)
                 for one in _health(client, told, clock):
@@ -83,6 +84,32 @@ def _readiness(client: "Client", named: str) -> tuple[bool, Finding]:
         advice = "see what the server prints; GET /readyz names each check"
         return True, Finding("FAIL", "system", f"runs and is not ready: {error}", advice)
     return True, Finding("PASS", "system", "runs and is ready")
+
+
+def _gateway(client: "Client") -> Finding:
+    """Whether jobs are taken here: what is asked for is refused, and changes nothing."""
+    from observatory.client import NotFound, Refused, Unavailable, Unreachable
+    from observatory.client.requests import Request
+
+    headers = {"content-type": "application/json"}
+    request = Request(
+        "POST", "/jobs", headers=headers, content=b"{}", timeout_s=_READY_WITHIN_S, repeatable=False
+    )
+    try:
+        client.run(client.operations.exchange(request))
+    except NotFound:
+        return Finding("WARN", "gateway", "none is at this address", "name the edge's with --url")
+    except Unavailable as error:
+        return Finding("FAIL", "gateway", f"takes no jobs: {error}", _advice(error))
+    except Unreachable as error:
+        if error.by_another:
+            words, advice = "none is at this address", "name the edge's with --url"
+            return Finding("WARN", "gateway", words, advice)
+        advice = "docs/runbooks/ObservatoryServiceDown.md"
+        return Finding("FAIL", "gateway", "does not answer: no job is taken", advice)
+    except Refused:
+        pass
+    return Finding("PASS", "gateway", "answers")
 
 
 def _numbers(client: "Client") -> Finding:

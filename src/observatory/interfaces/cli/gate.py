@@ -111,6 +111,7 @@ def gate(
     sent = read_payload(payload, ())
     findings: list[Finding] = []
     with (address or Address()).client() as client:
+        client.operations.within_s = timeout
         visit = Visit(client, type, sent, jobs, timeout)
         try:
             for one in _findings(visit):

@@ -139,7 +139,7 @@ def run(arguments: list[str]) -> int:
     from cyclopts import CycloptsError
 
     try:
-        code = application()(arguments)
+        code = application(helps=bool({"--help", "-h"} & {*arguments}))(arguments)
     except CycloptsError as error:
         chain = error.command_chain or ()
         complaint = Complaint(str(error), ExitCode.USAGE, hint=_help_hint(chain))
@@ -162,9 +162,12 @@ def front_page() -> str:
     )
 
 
-def application() -> "App":
-    """The commands as cyclopts knows them; none is imported before it is called."""
+def application(*, helps: bool = False) -> "App":
+    """The commands as cyclopts knows them; none is imported before it is called. `helps`: it will
+    print help, in which nobody is told more of colours than elsewhere."""
     from cyclopts import App
+
+    from observatory.interfaces.cli.output import console
 
     app = App(
         name="observatory",
@@ -175,6 +178,7 @@ def application() -> "App":
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,
+        console=console() if helps else None,
     )
     for command in COMMANDS:
         app.command(command.home, name=command.name)

@@ -113,11 +113,16 @@ def console() -> "Console":
     """A rich console that obeys rule 2; rich by itself would let FORCE_COLOR colour a pipe."""
     from rich.console import Console
 
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            """Rich would end the program with 1, which says that something failed."""
+            raise BrokenPipeError
+
     if sys.stdout.isatty():
         # Without colour rich would still print codes for bold.
         colors = None if os.environ.get("NO_COLOR") else "auto"
-        return Console(highlight=False, markup=False, emoji=False, color_system=colors)
-    return Console(
+        return Plain(highlight=False, markup=False, emoji=False, color_system=colors)
+    return Plain(
         highlight=False,
         markup=False,
         emoji=False,

@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 from cyclopts import Parameter
 
@@ -162,7 +162,7 @@ def _submit_lines(path: Path, key: str | None, address: Address, *, output: Outp
 @contextmanager
 def _opened(path: Path) -> "Generator[IO[bytes]]":
     if path == Path("-"):
-        yield sys.stdin.buffer
+        yield standard_input().buffer
         return
     try:
         file = path.open("rb")
@@ -172,11 +172,18 @@ def _opened(path: Path) -> "Generator[IO[bytes]]":
         yield file
 
 
+def standard_input() -> TextIO:
+    """Standard input. Raises Mistake where it is closed."""
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - `<&-`
+        raise Mistake("standard input is closed; there is nothing to read")
+    return sys.stdin
+
+
 def read_payload(payload: str | None, fields: tuple[str, ...]) -> dict[str, Any]:
     """The payload from `--payload` and the `KEY=VALUE` members together."""
     document: dict[str, Any] = {}
     if payload is not None:
-        document = _object(sys.stdin.read() if payload == "-" else payload)
+        document = _object(standard_input().read() if payload == "-" else payload)
     given = set(document)
     for field in fields:
         name, equals, value = field.partition("=")
