@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -591,8 +592,11 @@ def test_whatever_is_asked_is_given_up_in_the_time_that_is_set() -> None:
         raise httpx.ReadTimeout("timed out", request=request)
 
     with Client("http://x", patience=30, transport=httpx.MockTransport(handle)) as client:
-        client.operations.within_s = 2.0
+        client.operations.until = time.monotonic() + 2.0
         for ask in (lambda: client.submit("double", {"n": 1}), lambda: client.read("/stats")):
             with pytest.raises(Unreachable):
                 ask()
-    assert asked == [2.0, 2.0], "once each, and no longer"
+        client.operations.until = time.monotonic() - 2.0
+        with pytest.raises(Unreachable):
+            client.stats()
+    assert asked == pytest.approx([2.0, 2.0, 1.0], abs=0.5), "once each, and no longer"

@@ -91,13 +91,13 @@ class Operations:
     def __init__(self, patience_s: float, reads_within_s: float | None = None) -> None:
         self._patience_s = patience_s
         self._reads_within_s = reads_within_s
-        self.within_s: float | None = None
-        """Of whatever is asked: after so many seconds without an answer it is given up."""
+        self.until: float | None = None
+        """By the monotonic clock: whatever is asked is given up then, or after a second."""
 
     def exchange(self, request: Request) -> Steps[httpx.Response]:
         """One request, repeated as its rules allow."""
-        if self.within_s is not None:
-            timeout_s = min(self.within_s, request.timeout_s)
+        if self.until is not None:
+            timeout_s = min(request.timeout_s, max(1.0, self.until - time.monotonic()))
             request = replace(request, timeout_s=timeout_s, again_after_silence=False)
         return exchange(request, self._patience_s)
 

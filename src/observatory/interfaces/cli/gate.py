@@ -111,7 +111,6 @@ def gate(
     sent = read_payload(payload, ())
     findings: list[Finding] = []
     with (address or Address()).client() as client:
-        client.operations.within_s = timeout
         visit = Visit(client, type, sent, jobs, timeout)
         try:
             for one in _findings(visit):
@@ -182,6 +181,7 @@ def _made(name: str, check: Callable[[Visit], str], visit: Visit) -> Finding:
     from observatory.client import ObservatoryError, Unreachable
 
     began = time.monotonic()
+    visit.client.operations.until = began + visit.timeout_s
     try:
         verdict, detail = "PASS", check(visit)
     except (Broken, ObservatoryError, KeyError, TypeError, ValueError) as error:
