@@ -158,8 +158,12 @@ async def test_the_overview_shows_all_of_its_queues_and_which_are_paused(
     async with opened(system.url, size) as pilot:
         await seen(pilot, lambda: rows(pilot, "overview-queues").row_count >= 1)
         await seen(pilot, lambda: "‖" in screen(pilot))
-        (heading,) = (one for one in screen(pilot).splitlines() if "queued  running" in one)
-        assert "out/s" in heading
+
+        def heading() -> str:
+            return next(one for one in screen(pilot).splitlines() if "queued  running" in one)
+
+        # The columns are laid out after what they hold is there.
+        await seen(pilot, lambda: "out/s" in heading())
         (queue,) = (one for one in screen(pilot).splitlines() if "texts" in one)
         assert "‖" in queue
         assert "finished each 5 s, last 15 min; most 1" in screen(pilot)
