@@ -50,6 +50,22 @@ async def spine(server: RabbitmqServer, host: str) -> AsyncIterator[RabbitmqSpin
     await spine.close()
 
 
+@contextlib.asynccontextmanager
+async def over_a_line(
+    server: RabbitmqServer, host: str
+) -> AsyncIterator[tuple[Proxy, RabbitmqSpine]]:
+    """A spine that has found its broker, and the line between the two."""
+    with Proxy(server.url(host)) as line:
+        spine = RabbitmqSpine(line.url)
+        await spine.open()
+        try:
+            await spine.check()
+            yield line, spine
+        finally:
+            line.held = False
+            await spine.close()
+
+
 def work(job: str | None = None) -> WorkMessage:
     return WorkMessage("q", "normal", (named(job or new_id()),))
 
@@ -204,44 +220,31 @@ async def test_a_memory_alarm_refuses_in_time_and_goes_on_giving(
 async def test_a_broker_that_hangs_is_not_said_to_be_there(
     server: RabbitmqServer, host: str
 ) -> None:
-    with Proxy(server.url(host)) as line:
-        spine = RabbitmqSpine(line.url)
-        await spine.open()
-        try:
+    async with over_a_line(server, host) as (line, spine):
+        # Its connections stand, and nothing comes through them.
+        line.held = True
+        began = time.monotonic()
+        with pytest.raises(SpineUnavailable, match="does not answer in time"):
             await spine.check()
-            # Its connections stand, and nothing comes through them.
-            line.held = True
-            began = time.monotonic()
-            with pytest.raises(SpineUnavailable, match="does not answer in time"):
-                await spine.check()
-            assert time.monotonic() - began < DEADLINE_S + 5
-            line.held = False
-            line.cut()
-            await patiently(spine.check)
-        finally:
-            line.held = False
-            await spine.close()
+        assert time.monotonic() - began < DEADLINE_S + 5
+        line.held = False
+        line.cut()
+        await patiently(spine.check)
 
 
 async def test_who_does_not_wait_to_learn_whether_a_broker_is_there_keeps_nobody_from_it(
     server: RabbitmqServer, host: str
 ) -> None:
-    with Proxy(server.url(host)) as line:
-        spine = RabbitmqSpine(line.url)
-        await spine.open()
-        try:
-            await spine.check()
-            line.delay_s = 0.5
-            patient = asyncio.create_task(spine.check())
-            for _ in range(3):
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.05):
-                        await spine.check()
-            await patient
-            line.delay_s = 0.0
-            await spine.check()
-        finally:
-            await spine.close()
+    async with over_a_line(server, host) as (line, spine):
+        line.delay_s = 0.5
+        patient = asyncio.create_task(spine.check())
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await spine.check()
+        await patient
+        line.delay_s = 0.0
+        await spine.check()
 
 
 async def test_what_cannot_be_read_is_put_aside_with_its_reason(

@@ -5,11 +5,11 @@ import type { CloudEvent } from "./contracts";
 import { clock, count, moment, visible } from "./format";
 import { bind, declare } from "./keyboard";
 import { listen, live, onGap } from "./session";
-import { KEPT, Tail } from "./tail";
+import { EVENT_TYPES, KEPT, Tail } from "./tail";
 import { Block, Text } from "./text";
 import { Again, Unread } from "./unread";
 
-const TYPES = ["job.", "job.created", "job.started", "job.completed", "job.failed", "job.retrying", "worker.", "queue."];
+const OFFERED = ["job.", "worker.", "queue.", ...EVENT_TYPES];
 
 const FREEZE = declare("Events", " ", "hold the events still, or let them go on");
 
@@ -100,7 +100,7 @@ function EventFilter({ type, subject }: { type: string; subject: string }) {
           onInput={(event) => setTyped({ ...typed, type: event.currentTarget.value })}
         />
         <datalist id="event-types">
-          {TYPES.map((one) => (
+          {OFFERED.map((one) => (
             <option key={one} value={one} />
           ))}
         </datalist>

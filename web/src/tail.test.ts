@@ -88,6 +88,30 @@ describe("the tail of the events", () => {
     expect(tail.further.value).toBe(true);
   });
 
+  it("goes on where it looked, though it found nothing and begins again", async () => {
+    const { load, asked } = log(...Array.from({ length: 30 }, () => []));
+    const tail = new Tail({ type: "", subject: "" }, load);
+    await tail.begin();
+    await tail.lookFurther();
+    const next = String(asked.length);
+    await tail.begin();
+    await tail.lookFurther();
+    expect(asked.map((one) => one.get("cursor"))).toContain(next);
+    expect(asked.filter((one) => one.get("cursor") === next)).toHaveLength(1);
+  });
+
+  it("can look further, though the first answer did not come", async () => {
+    const { load } = log(...Array.from({ length: 12 }, () => []));
+    let away = true;
+    const tail = new Tail({ type: "", subject: "" }, (query) =>
+      away ? Promise.reject(new Error("away")) : load(query),
+    );
+    await tail.begin();
+    away = false;
+    await tail.begin();
+    expect([tail.error.value, tail.further.value]).toEqual([null, true]);
+  });
+
   it("knows every type that there is a contract of", () => {
     const files = readdirSync(new URL("../../contracts/events", import.meta.url));
     expect([...EVENT_TYPES].sort()).toEqual(files.map((name) => name.replace(/\.v\d+\.json$/, "")).sort());

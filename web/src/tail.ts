@@ -55,7 +55,8 @@ export class Tail {
 
   #wanted: Wanted;
   #load: Load;
-  #older: string | null = null;
+  /** Where older ones would be read; undefined while nothing was. */
+  #older: string | null | undefined;
   #all: CloudEvent[] = [];
   #known = new Set<string>();
 
@@ -66,14 +67,13 @@ export class Tail {
 
   /** The newest there are: when this view was opened, and again after a connection was lost. */
   async begin(): Promise<void> {
-    const first = !this.read.peek() || !this.#all.length;
-    await this.#look(null, first);
+    await this.#look(null, this.#older === undefined);
     this.read.value = true;
   }
 
   /** Those before the ones that were looked into. */
   async lookFurther(): Promise<void> {
-    if (this.#older !== null && !this.looking.peek()) await this.#look(this.#older, true);
+    if (this.#older && !this.looking.peek()) await this.#look(this.#older, true);
   }
 
   /** Back from a position, or from the end, until some are found, or for a moment. */
@@ -95,7 +95,7 @@ export class Tail {
     } catch (reason) {
       this.error.value = reason instanceof Error ? reason : new Error(String(reason));
     }
-    this.further.value = this.#older !== null;
+    this.further.value = Boolean(this.#older);
     this.looking.value = false;
   }
 

@@ -97,13 +97,16 @@ class View(Vertical):
         return sorted(items, key=self.SORTS[self.sorted_by], reverse=True)
 
 
+def _ended(step: dict[str, Any]) -> int:
+    return step["completed"] + step["failed"] + step["cancelled"]
+
+
 def _last_minute(series: dict[str, Any] | None) -> str:
     """Jobs that ended a second, of the steps that are over."""
     if not series:
         return "-"
     steps = series["items"][-1 - 60 // series["stepSeconds"] : -1]
-    ended = sum(one["completed"] + one["failed"] + one["cancelled"] for one in steps)
-    return rate(ended / 60)
+    return rate(sum(map(_ended, steps)) / 60)
 
 
 class Overview(View):
@@ -164,7 +167,7 @@ class Overview(View):
                 )
             )
         if series:
-            finished = [one["completed"] + one["failed"] for one in series["items"]]
+            finished = [_ended(one) for one in series["items"]]
             self.query_one("#throughput", Sparkline).data = finished
             step_s = series["stepSeconds"]
             told = f"finished each {span(step_s)}, last {span(len(finished) * step_s)}"

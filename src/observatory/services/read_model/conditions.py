@@ -121,9 +121,6 @@ class Conditions:
         """By backend, what held when it was last looked at."""
         self._since: dict[tuple[str, ...], int] = {}
         """By alert, since when its condition holds."""
-        self._fired: dict[tuple[str, ...], int] = {}
-        """By alert that fires, since when it does: it waits until its condition has held long
-        enough, and Prometheus tells this time, too."""
         self._known = Known("embedded", detail="the conditions have not been looked at yet")
         self.loops = (Loop("alerts", self.look, EVERY_S),)
 
@@ -154,11 +151,12 @@ class Conditions:
         if not {"aggregates", "spine"} & {*unreachable}:
             findings += self._stalled(now)
         self._since = {one.key: self._since.get(one.key, now) for one in findings}
-        due = [
-            one for one in findings if now - self._since[one.key] >= one.rule.for_s * MICROSECONDS
-        ]
-        self._fired = {one.key: self._fired.get(one.key, now) for one in due}
-        firing = [_alert(one, self._fired[one.key]) for one in due]
+
+        def fires_at(one: Finding) -> int:
+            # Once its condition has held long enough; Prometheus tells that time, too.
+            return self._since[one.key] + one.rule.for_s * MICROSECONDS
+
+        firing = [_alert(one, fires_at(one)) for one in findings if fires_at(one) <= now]
         detail = f"{', '.join(unreachable)} did not answer" if unreachable else None
         self._known = Known("embedded", tuple(firing[:_ALERTS_MAX]), now, detail=detail)
 
