@@ -351,6 +351,31 @@ async def test_the_end_of_the_log_is_followed_only_while_somebody_asks(
     assert await waiting
 
 
+async def test_the_end_of_the_log_is_not_followed_for_trimming_alone(spine: RabbitmqSpine) -> None:
+    log = spine._log  # pyright: ignore[reportPrivateUsage]
+    for number in range(3):
+        await spine.publish([LogEntry(b"1", "boot", number + 1)], [])
+
+    assert await spine.trim_log(time.time_ns() // 1000 + 60_000_000) == 3
+
+    async with asyncio.timeout(5):  # those who read are followed for half a minute
+        while log._current is not None:  # pyright: ignore[reportPrivateUsage]
+            await asyncio.sleep(0.05)
+
+
+async def test_trimming_does_not_end_what_others_follow(spine: RabbitmqSpine) -> None:
+    await spine.publish([LogEntry(b"1", "boot", 1)], [])
+    last = (await spine.log_range()).last
+    followed = spine._log._current  # pyright: ignore[reportPrivateUsage]
+
+    await spine.trim_log(0)
+    await asyncio.sleep(1)  # it would be detached by then
+
+    assert followed is not None
+    assert spine._log._current is followed  # pyright: ignore[reportPrivateUsage]
+    assert [m.body for m in await spine.read_log(last - 1, 10)] == [b"1"]
+
+
 async def test_a_log_that_has_gone_silent_is_found_out(
     server: RabbitmqServer, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Finishing: an outcome is written until the store has it, and never takes another with it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -69,6 +70,45 @@ async def test_outcomes_that_come_together_are_one_commit(on: SqliteBench) -> No
     assert {job.state for job in await jobs(on, *ids)} == {State.COMPLETED}
     assert (await on.store.outbox_backlog()).commits == before + 1
     assert finishing.stale == 0
+
+
+async def test_outcomes_that_follow_closely_share_a_commit_and_the_first_does_not_wait(
+    on: SqliteBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("observatory.services.processor.finish._COMPANY_S", 60)
+    monkeypatch.setattr("observatory.services.processor.finish._CLOSE_S", 60)
+    first, *others = [await running(on.store) for _ in range(4)]
+    finishing = finisher(on)
+
+    finishing.put(ended(first))
+    async with asyncio.timeout(10):
+        while finishing.pending:
+            await asyncio.sleep(0.001)
+    recorded = (await on.store.outbox_backlog()).commits
+    for id in others:
+        finishing.put(ended(id))
+        await asyncio.sleep(0.02)
+    waiting = {job.state for job in await jobs(on, *others)}
+    await finishing.settle()
+
+    assert [job.state for job in await jobs(on, first)] == [State.COMPLETED]
+    assert waiting == {State.RUNNING}
+    assert {job.state for job in await jobs(on, *others)} == {State.COMPLETED}
+    assert (await on.store.outbox_backlog()).commits == recorded + 1
+
+
+async def test_an_outcome_long_after_another_is_recorded_at_once(
+    on: SqliteBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("observatory.services.processor.finish._COMPANY_S", 60)
+    monkeypatch.setattr("observatory.services.processor.finish._CLOSE_S", 0)
+    finishing = finisher(on)
+
+    for id in [await running(on.store) for _ in range(2)]:
+        finishing.put(ended(id))
+        async with asyncio.timeout(10):
+            while finishing.pending:
+                await asyncio.sleep(0.001)
 
 
 async def test_an_outcome_waits_for_a_store_that_is_not_available(on: SqliteBench) -> None:

@@ -6,6 +6,7 @@ Positions are offsets of the stream plus one. Marks have positions as well, and 
 
 import asyncio
 import itertools
+import math
 from collections import deque
 from typing import Final
 
@@ -115,14 +116,18 @@ class EventLog:
         self._failure: SpineUnavailable | None = None
         self._following: asyncio.Task[None] | None = None
         self._first: tuple[_Tail, int, float, int] | None = None
-        self._asked_at = 0.0
+        self._asked_at = -math.inf
         self._waiting = 0
 
     async def read(
         self, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
     ) -> list[LogMessage]:
         """See `Spine.read_log`."""
-        tail = await self._caught_up()
+        return await self._read(await self._caught_up(), after, limit, bytes_max)
+
+    async def _read(
+        self, tail: _Tail, after: int, limit: int, bytes_max: int = LOG_READ_BYTES_MAX
+    ) -> list[LogMessage]:
         after = max(after, self._publisher.floor)
         if after >= tail.last:
             return []
@@ -158,12 +163,19 @@ class EventLog:
     async def trim(self, keep_after: int) -> int:
         """See `Spine.trim_log`. The broker drops by its own age limit; this moves the position
         from which readers are given messages."""
-        tail = await self._caught_up()
+        # This comes again and again where nobody reads: the end is followed for no longer.
+        self._waiting += 1
+        try:
+            return await self._trim(await self._caught_up(for_long=False), keep_after)
+        finally:
+            self._waiting -= 1
+
+    async def _trim(self, tail: _Tail, keep_after: int) -> int:
         dropped = 0
         floor: int = self._publisher.floor
         page = 1  # Most often there is nothing to drop.
         while dropped < _TRIM_MAX:
-            messages = await self.read(floor, page)
+            messages = await self._read(tail, floor, page)
             old = [message for message in messages if message.at < keep_after]
             dropped += len(old)
             if old:
@@ -184,9 +196,9 @@ class EventLog:
 
     # The tail
 
-    async def _caught_up(self) -> _Tail:
+    async def _caught_up(self, *, for_long: bool = True) -> _Tail:
         """The tail, once it has what this process published before."""
-        tail = await self._tail()
+        tail = await self._tail(for_long=for_long)
         # Only these: while a process publishes, there is always something new.
         mine = frozenset(self._publisher.unseen)
         try:
@@ -197,9 +209,10 @@ class EventLog:
             _log.warning("rabbitmq.log_lags", count=len(mine & self._publisher.unseen))
         return tail
 
-    async def _tail(self) -> _Tail:
+    async def _tail(self, *, for_long: bool = True) -> _Tail:
         attempts = self._attempts
-        self._asked_at = asyncio.get_running_loop().time()
+        if for_long:
+            self._asked_at = asyncio.get_running_loop().time()
         async with self._starting:
             if self._current is None or self._current.session.lost.is_set():
                 self._current = None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _ATTEMPTS_MAX: Final = 200
+_COMPANY_S: Final = 0.01
+"""How long an outcome waits for others to share its commit and its message. Its slot is free
+meanwhile, so that no job waits for it."""
+_CLOSE_S: Final = 0.015
+"""It waits only where one came so shortly before it; where few jobs run, each is recorded at
+once."""
 _PAUSE_AFTER_ERROR_S: Final = 0.5
 _UNRECORDABLE: Final = "UnrecordableOutcome"
 _NO_ERROR: Final = ErrorInfo("", "")
@@ -39,6 +46,8 @@ class Finisher:
         self._spans: dict[tuple[str, int], AttemptSpans] = {}
         """Of those, while tracing is on."""
         self._writing: asyncio.Task[None] | None = None
+        self._put_at = -math.inf
+        self._settling = asyncio.Event()
         self.stale = 0
         """Outcomes that came too late: the attempt was no longer this worker's."""
 
@@ -46,10 +55,14 @@ class Finisher:
         """Have an outcome recorded soon."""
         self.expect(attempt)
         self._waiting.append(attempt)
+        now = asyncio.get_running_loop().time()
+        others_come, self._put_at = now - self._put_at < _CLOSE_S, now
         if self._writing is None or self._writing.done():
             # It records what others put, too: the context of this one's run is not its own.
             self._writing = asyncio.create_task(
-                self._write(), name="finish", context=contextvars.Context()
+                self._write(_COMPANY_S if others_come else 0),
+                name="finish",
+                context=contextvars.Context(),
             )
 
     def expect(self, attempt: FinishedAttempt, spans: "AttemptSpans | None" = None) -> None:
@@ -60,10 +73,16 @@ class Finisher:
 
     async def settle(self) -> None:
         """Wait until every outcome is recorded."""
+        self._settling.set()
         while self._writing is not None and not self._writing.done():
             await self._writing
+        self._settling.clear()
 
-    async def _write(self) -> None:
+    async def _write(self, company_s: float) -> None:
+        if company_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(company_s):
+                    await self._settling.wait()
         while self._waiting:
             reach("processor.before_finish")
             attempts = self._waiting[:_ATTEMPTS_MAX]
