@@ -34,4 +34,9 @@ WORKDIR /tmp
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ.get(\"OBSERVATORY_PORT\", \"8080\")}/livez', timeout=4)"]
+# Last, as they are others each time. `make image` gives both.
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.created="$CREATED"
 ENTRYPOINT ["observatory"]

@@ -43,4 +43,6 @@ services: ## Run RabbitMQ, PostgreSQL and Redis until Ctrl-C, from installed bin
 	@.venv/bin/python -m development --install
 
 image: ## Build the image that every service runs from; needs Docker
-	docker build $(IMAGE_OPTIONS) --tag observatory:0.1.0 .
+	docker build $(IMAGE_OPTIONS) --tag observatory:0.1.0 \
+		--build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .

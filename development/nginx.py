@@ -65,6 +65,7 @@ class NginxServer(Server):
             "EDGE_FOLDER": str(self.folder),
             "EDGE_LISTEN": f"127.0.0.1:{self._port()}",
             "EDGE_STATUS": f"127.0.0.1:{self._port('status')}",
+            "EDGE_NAMES": "",
             "EDGE_TRUSTED_PROXY": "unix:",
             "EDGE_RATE": "100000",
             "EDGE_BURST": "100000",

@@ -135,7 +135,7 @@ def kubernetes() -> dict[str, Any]:
         "job_name": "observatory",
         # Beyond the loopback the system has keys; a key with the scope `read` is mounted there.
         "authorization": {"credentials_file": KEY_FILE},
-        "kubernetes_sd_configs": [{"role": "pod"}],
+        "kubernetes_sd_configs": [_found("pod")],
         "relabel_configs": [
             keep(f"{prefix}_part_of", "observatory"),
             keep("__meta_kubernetes_pod_container_port_name", "http"),
@@ -148,7 +148,7 @@ def kubernetes() -> dict[str, Any]:
     # What the system runs on, each by the name by which the rules know it.
     backends = {
         "job_name": "backends",
-        "kubernetes_sd_configs": [{"role": "pod"}],
+        "kubernetes_sd_configs": [_found("pod")],
         "relabel_configs": [
             keep(f"{prefix}_part_of", "observatory"),
             keep("__meta_kubernetes_pod_container_port_name", "metrics"),
@@ -160,7 +160,7 @@ def kubernetes() -> dict[str, Any]:
     }
     queues = {
         **_QUEUES,
-        "kubernetes_sd_configs": [{"role": "pod"}],
+        "kubernetes_sd_configs": [_found("pod")],
         "relabel_configs": [
             keep(f"{prefix}_part_of", "observatory"),
             keep(f"{prefix}_component", "rabbitmq"),
@@ -171,11 +171,17 @@ def kubernetes() -> dict[str, Any]:
         ],
     }
     # Each replica by itself: they gossip, and nothing may balance between them.
-    found = {"kubernetes_sd_configs": [{"role": "endpoints"}], "relabel_configs": [
+    found = {"kubernetes_sd_configs": [_found("endpoints")], "relabel_configs": [
         keep("__meta_kubernetes_service_name", "alertmanager"),
         keep("__meta_kubernetes_endpoint_port_name", "http"),
     ]}  # fmt: skip
     return _configuration(f"{INTERVAL_S}s", "rules.yml", [found], [pods, backends, queues])
+
+
+def _found(role: str) -> dict[str, Any]:
+    """Asks for what is in Prometheus' own namespace: without one it would ask for all of the
+    cluster, which its Role does not let it read, and so learn of nothing."""
+    return {"role": role, "namespaces": {"own_namespace": True}}
 
 
 def _jobs_of_components(source: str) -> list[dict[str, Any]]:

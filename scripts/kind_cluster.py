@@ -3,10 +3,13 @@
 Needs nothing but Python, on Linux, macOS and Windows.
 """
 
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +37,7 @@ def run(command: Sequence[str], *, why: str, dry: bool, given: str | None = None
 
     Raises Failed.
     """
-    print(f"==> {why}\n    {' '.join(command)}", flush=True)
+    print(f"==> {why}\n    {_for_a_shell(command)}", flush=True)
     if dry:
         return
     # On Windows a program is found by its full name only.
@@ -42,6 +45,22 @@ def run(command: Sequence[str], *, why: str, dry: bool, given: str | None = None
     done = subprocess.run([program, *command[1:]], input=given, text=True, cwd=ROOT, check=False)
     if done.returncode:
         raise Failed(f"{why}: {command[0]} ended with {done.returncode}")
+
+
+def _for_a_shell(command: Sequence[str]) -> str:
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
+
+
+def require_release(command: Sequence[str], least: tuple[int, int], why: str) -> None:
+    """See that a program is not too old, by what it says of itself. Raises Failed."""
+    told = ask(command)
+    found = re.search(r"v(\d+)\.(\d+)", told.stdout)
+    if told.returncode or found is None:
+        raise Failed(f"{shlex.join(command)} does not tell its release: {told.stderr.strip()}")
+    if (int(found[1]), int(found[2])) < least:
+        raise Failed(
+            f"{command[0]} {found[1]}.{found[2]} is too old: {least[0]}.{least[1]} or newer {why}"
+        )
 
 
 def ask(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -52,7 +71,14 @@ def ask(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def told(failed: Failed) -> int:
-    """Say what failed; the exit code."""
-    print(f"error: {failed}", file=sys.stderr)
-    return 1
+def finished(steps: Callable[[], None]) -> int:
+    """Take the steps; the exit code, once it is said what failed."""
+    try:
+        steps()
+    except Failed as failed:
+        print(f"error: {failed}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; it may be run again", file=sys.stderr)
+        return 130
+    return 0

@@ -16,12 +16,15 @@ import kind_cluster
 from kind_cluster import KUBECTL, Failed, ask, run
 
 CREDENTIALS = ("rabbitmq", "postgres", "redis", "grafana", "pgadmin")
+OURS = tuple(
+    f"deployment/{one}" for one in ("gateway", "processor", "metrics-engine", "read-model")
+)
 WORKLOADS = (
     *(
         f"statefulset/{one}"
         for one in ("rabbitmq", "postgres", "redis", "prometheus", "alertmanager")
     ),
-    *(f"deployment/{one}" for one in ("gateway", "processor", "metrics-engine", "read-model")),
+    *OURS,
     *(f"deployment/{one}" for one in ("web", "grafana", "pgadmin")),
     *(f"deployment/{one}-exporter" for one in ("postgres", "redis")),
 )
@@ -41,13 +44,29 @@ def new_secrets() -> dict[str, dict[str, str]]:
     }
 
 
+def _looked_around() -> bool:
+    """Whether the cluster is there. Raises Failed where it could not be made or used."""
+    kind_cluster.require(("docker", "kind", "kubectl"))
+    if ask(("docker", "info")).returncode:
+        raise Failed("docker does not answer: start its engine first")
+    kind_cluster.require_release(("kind", "version"), (0, 24), "enforces who may connect to whom")
+    kubectl = ("kubectl", "version", "--client")
+    kind_cluster.require_release(kubectl, (1, 30), "knows all that the manifests hold")
+    return kind_cluster.NAME in ask(("kind", "get", "clusters")).stdout.split()
+
+
+def _has_secret(name: str) -> bool:
+    """Whether the cluster holds a Secret. Raises Failed where it does not say."""
+    asked = ask((*KUBECTL, "get", "secret", name, "--ignore-not-found", "--output", "name"))
+    if asked.returncode:
+        raise Failed(f"asking for {name}: {asked.stderr.strip()}")
+    return bool(asked.stdout.strip())
+
+
 def set_up(*, dry: bool) -> None:
     """Every step, in order. Raises Failed."""
-    if not dry:
-        kind_cluster.require(("docker", "kind", "kubectl"))
-        if ask(("docker", "info")).returncode:
-            raise Failed("docker does not answer: start its engine first")
-    if dry or kind_cluster.NAME not in ask(("kind", "get", "clusters")).stdout.split():
+    there = not dry and _looked_around()
+    if not there:
         configuration = str(kind_cluster.OVERLAY / "cluster.yaml")
         create = ("kind", "create", "cluster", "--config", configuration, "--wait", "120s")
         run(create, why="making the cluster", dry=dry)
@@ -58,7 +77,7 @@ def set_up(*, dry: bool) -> None:
     namespace = kind_cluster.ROOT / "deploy" / "kubernetes" / "base" / "namespace.yaml"
     run((*KUBECTL, "apply", "--filename", str(namespace)), why="making the namespace", dry=dry)
     for name, values in new_secrets().items():
-        if not dry and ask((*KUBECTL, "get", "secret", name)).returncode == 0:
+        if not dry and _has_secret(name):
             continue
         document = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
         # By standard input: what stands on a command line is seen by every user of the machine.
@@ -71,9 +90,18 @@ def set_up(*, dry: bool) -> None:
     run(apply, why="applying the manifests", dry=dry)
     migrated = (*KUBECTL, "wait", "--for=condition=complete", "job/migrate", "--timeout=600s")
     run(migrated, why="waiting for the schema", dry=dry)
+    if there:
+        # The image may be another under the same name, of which the cluster sees nothing.
+        for one in OURS:
+            again = (*KUBECTL, "rollout", "restart", one)
+            run(again, why=f"starting {one} from the image", dry=dry)
     for workload in WORKLOADS:
         wait = (*KUBECTL, "rollout", "status", workload, "--timeout=600s")
-        run(wait, why=f"waiting for {workload}", dry=dry)
+        try:
+            run(wait, why=f"waiting for {workload}", dry=dry)
+        except Failed:
+            run((*KUBECTL, "get", "pods"), why="what has become of them", dry=dry)
+            raise
 
 
 def main() -> int:
@@ -81,10 +109,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="print each step and change nothing")
     given = parser.parse_args()
-    try:
-        set_up(dry=given.dry_run)
-    except Failed as failed:
-        return kind_cluster.told(failed)
+    if code := kind_cluster.finished(lambda: set_up(dry=given.dry_run)):
+        return code
     kubectl = " ".join(KUBECTL)
     print(f"The page: {kind_cluster.PAGE}")
     print(

@@ -8,7 +8,15 @@ import argparse
 import sys
 
 import kind_cluster
-from kind_cluster import Failed, run
+from kind_cluster import run
+
+
+def tear_down(*, dry: bool) -> None:
+    """Remove the cluster. Raises Failed."""
+    if not dry:
+        kind_cluster.require(("kind",))
+    delete = ("kind", "delete", "cluster", "--name", kind_cluster.NAME)
+    run(delete, why="removing the cluster", dry=dry)
 
 
 def main() -> int:
@@ -16,14 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="print each step and change nothing")
     dry = parser.parse_args().dry_run
-    try:
-        if not dry:
-            kind_cluster.require(("kind",))
-        delete = ("kind", "delete", "cluster", "--name", kind_cluster.NAME)
-        run(delete, why="removing the cluster", dry=dry)
-    except Failed as failed:
-        return kind_cluster.told(failed)
-    return 0
+    return kind_cluster.finished(lambda: tear_down(dry=dry))
 
 
 if __name__ == "__main__":

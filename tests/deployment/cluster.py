@@ -19,6 +19,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+from connections import Watch
 from rendering import Document, component, containers, of_kind, parsed, pod, workloads
 from rendering import environment as written_environment
 
@@ -57,8 +58,16 @@ class Container(Server):
     def run(self) -> subprocess.CompletedProcess[str]:
         """Run it to its end, as a Job does."""
         self._prepare()
-        return subprocess.run(
-            self._command(), env=self._environment(), capture_output=True, text=True, timeout=120
+        self._process = subprocess.Popen(
+            self._command(),
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        out, err = self._process.communicate(timeout=120)
+        return subprocess.CompletedProcess(
+            self._process.args, self._process.returncode, out.decode(), err.decode()
         )
 
     def probe(self, kind: str) -> bool:
@@ -163,7 +172,11 @@ class Container(Server):
             program = [str(_PROGRAMS[self.name]())]
         listens = {
             "redis": ["--bind", "127.0.0.1", "--port", self._own(6379)],
-            "prometheus": [f"--web.listen-address=127.0.0.1:{self._own(9090)}"],
+            "prometheus": [
+                f"--web.listen-address=127.0.0.1:{self._own(9090)}",
+                # What it tells before it knows of Alertmanager it tells again, by itself after 1m.
+                "--rules.alert.resend-delay=5s",
+            ],
             "alertmanager": [f"--web.listen-address=127.0.0.1:{self._own(9093)}"],
         }
         told = [self.here(one) for one in arguments] + listens.get(self.name, [])
@@ -195,6 +208,8 @@ class Cluster:
     def __init__(self, documents: list[Document], folder: Path) -> None:
         self.folder = folder
         self.documents = documents
+        self.watch: Watch
+        """Who connects to whom, once somebody watches."""
         self.key, gate = new_key("gate", ["admin"])
         reader, watching = new_key("prometheus", ["read"])
         self.secrets = {
@@ -226,6 +241,15 @@ class Cluster:
             container["name"]: Container(self, workload, container)
             for workload, container in containers(documents)
         }
+
+    def sessions(self) -> dict[int, str]:
+        """The processes that run now, by the first of each, and of which part each is."""
+        return {one.pid: one.part for one in self.containers.values() if one.alive}
+
+    @property
+    def listeners(self) -> dict[int, str]:
+        """The ports of this machine, and which part of the system listens there."""
+        return {port: part for (part, _), port in self.ports.items()}
 
     def values(self, container: Document) -> dict[str, str]:
         """The environment as Kubernetes makes it: secrets read, `$(NAME)` filled in."""

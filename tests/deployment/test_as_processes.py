@@ -11,7 +11,9 @@ from contextlib import ExitStack
 
 import pytest
 from cluster import NOT_HERE, Cluster
+from connections import Watch
 from rendering import rendered
+from test_network import Edge, allowed
 
 from monitoring.rules import BACKENDS
 from monitoring.scraping import QUEUES_JOB
@@ -19,6 +21,7 @@ from real import environment, until
 
 pytestmark = pytest.mark.slow
 
+PAYLOAD = ("--payload", '{"path": "json/decoder.py"}')
 BY_DEVELOPMENT = {"rabbitmq", "postgres"}
 
 
@@ -26,6 +29,7 @@ BY_DEVELOPMENT = {"rabbitmq", "postgres"}
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(rendered("overlays/kind"), tmp_path_factory.mktemp("cluster"))
     with ExitStack() as stack:
+        made.watch = stack.enter_context(Watch(made.sessions, made.listeners))
         stack.enter_context(made.rabbitmq)
         stack.enter_context(made.postgres)
         made.postgres.psql("CREATE ROLE observatory LOGIN")
@@ -74,11 +78,12 @@ def test_the_gate_passes_through_the_edge(cluster: Cluster) -> None:
     program = [sys.executable, "-m", "observatory.interfaces.cli.main", "gate", "--json"]
 
     told = subprocess.run(
-        [*program, "--type", "source.analyze", "--payload", '{"path": "json/decoder.py"}'],
+        # It takes a while until Prometheus' alerts arrive.
+        [*program, "--timeout", "120", "--type", "source.analyze", *PAYLOAD],
         env=given,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
     found = json.loads(told.stdout)
@@ -111,6 +116,30 @@ def test_prometheus_finds_all_that_tells_of_itself_and_may_read_it(cluster: Clus
     wanted = {"gateway", "processor", "metrics-engine", "read-model", *BACKENDS, QUEUES_JOB}
     # It asks each a quarter of a minute after the last time.
     until(lambda: up() == dict.fromkeys(wanted, "1"), timeout_s=40, why=lambda: str(up()))
+
+
+def test_who_connects_to_whom_is_what_the_policies_allow(cluster: Cluster) -> None:
+    """What the kernel has seen since the start, among all that ran, with the gate and every scrape."""
+    policies = {
+        edge for edge in allowed(cluster.documents, "Egress") if edge.source not in NOT_HERE
+    }
+    assert policies == {
+        edge for edge in allowed(cluster.documents, "Ingress") if edge.source not in NOT_HERE
+    }
+
+    def used() -> set[Edge]:
+        by_port = {port: number for (_, number), port in cluster.ports.items()}
+        return {Edge(who, whom, by_port[port]) for who, whom, port in set(cluster.watch.seen)}
+
+    exporter = f"http://127.0.0.1:{cluster.ports['redis-exporter', 9121]}/metrics"
+
+    def all_used() -> bool:
+        # The exporter holds its connection to Redis for no longer than it takes to be asked.
+        urllib.request.urlopen(exporter, timeout=10).close()
+        return used() >= policies
+
+    until(all_used, timeout_s=120, why=lambda: str(policies - used()))
+    assert used() == policies
 
 
 def test_a_probe_of_what_is_not_there_fails(cluster: Cluster) -> None:

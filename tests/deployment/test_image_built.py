@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -87,7 +88,7 @@ def cluster(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     assert sorted(ours) == sorted([*SERVICES, "migrate"])
     for name in ours:
         made.containers[name] = ContainerOfImage(made, made.containers[name], built.engine)
-    servers = [made.containers[name] for name in ("redis", "alertmanager")]
+    servers = [made.containers[name] for name in ("redis", "alertmanager", "prometheus")]
     with running(made.rabbitmq, made.postgres, *servers):
         made.postgres.psql("CREATE ROLE observatory LOGIN")
         made.postgres.psql("CREATE DATABASE observatory OWNER observatory")
@@ -117,7 +118,9 @@ def test_it_says_what_it_is(built: Built) -> None:
         if name.startswith("org.opencontainers.image.")
     }
 
-    assert told.keys() == {"title", "description", "version", "licenses"}
+    assert told.keys() == {"title", "description", "version", "licenses", "revision", "created"}
+    assert re.fullmatch("[0-9a-f]{40}", told["revision"])
+    assert datetime.fromisoformat(told["created"]).tzinfo is not None
     assert f'version = "{told["version"]}"' in project
     assert f'license = "{told["licenses"]}"' in project
     assert bool(built.stand_ins) == ("stand-in" in labels)
@@ -173,7 +176,8 @@ def test_the_gate_passes_from_it_through_the_edge(built: Built, cluster: Cluster
     given = dict(built.engine.environment) | {"OBSERVATORY_API_KEY": cluster.key}
     told = Engine(given, private=built.engine.private).docker(
         *(*HOST, "--env", f"OBSERVATORY_URL={edge}", "--env", "OBSERVATORY_API_KEY", IMAGE),
-        *("gate", "--json", "--type", "source.analyze", "--payload", '{"path": "json/decoder.py"}'),
+        *("gate", "--json", "--timeout", "120", "--type", "source.analyze"),
+        *("--payload", '{"path": "json/decoder.py"}'),
     )
 
     verdicts = {one["check"]: one["verdict"] for one in json.loads(told)["checks"]}

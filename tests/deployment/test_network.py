@@ -153,3 +153,60 @@ def test_what_is_open_to_everybody_is_known(policy: str, who: str, ports: set[in
     rule = [*spec.get("ingress", ()), *spec.get("egress", ())][0]
     assert spec["podSelector"]["matchLabels"][COMPONENT] == who
     assert {port["port"] for port in rule["ports"]} == ports
+
+
+def test_prometheus_asks_for_no_more_of_the_cluster_than_its_role_lets_it_read() -> None:
+    """Without a namespace it would list the pods of all, be refused, and find nothing."""
+    documents = rendered(KIND)
+    (configuration,) = (
+        parsed(text)
+        for one in of_kind(documents, "ConfigMap")
+        for text in one["data"].values()
+        if "scrape_configs" in text
+    )
+    asked = [
+        where
+        for one in [*configuration["scrape_configs"], *configuration["alerting"]["alertmanagers"]]
+        for where in one["kubernetes_sd_configs"]
+    ]
+    roles = [one for one in of_kind(documents, "Role") if component(one) == "prometheus"]
+    read = {name for one in roles for rule in one["rules"] for name in rule["resources"]}
+
+    assert len(asked) > 3
+    assert all(one["namespaces"] == {"own_namespace": True} for one in asked)
+    # `endpoints` lists the services and pods behind them as well.
+    assert {one["role"] for one in asked} == {"pod", "endpoints"}
+    assert read == {"pods", "endpoints", "services"}
+    assert not of_kind(documents, "ClusterRole")
+
+
+CLIENTS_OF_POSTGRES: Final = {
+    edge.source for edge in _by_settings(rendered(KIND)) if edge.target == "postgres"
+} | {"pgadmin"}
+
+
+@pytest.mark.parametrize(("name", "direction"), [
+    ("postgres-instances", "ingress"), ("to-postgres-instances", "egress"),
+])  # fmt: skip
+def test_in_production_every_client_reaches_the_pods_that_the_operator_makes(
+    name: str, direction: str
+) -> None:
+    """CloudNativePG sets `cnpg.io/cluster` on every pod; that of a Job has no label of ours."""
+    (policy,) = (
+        one
+        for one in of_kind(rendered("overlays/production"), "NetworkPolicy")
+        if one["metadata"]["name"] == name
+    )
+    operators = {"matchLabels": {"cnpg.io/cluster": "postgres"}}
+    rules = policy["spec"][direction]
+    if direction == "ingress":
+        assert policy["spec"]["podSelector"] == operators
+        (clients,) = rules[0]["from"]
+        (chosen,) = clients["podSelector"]["matchExpressions"]
+    else:
+        assert rules[0]["to"] == [{"podSelector": operators}]
+        (chosen,) = policy["spec"]["podSelector"]["matchExpressions"]
+
+    assert rules[0]["ports"] == [{"protocol": "TCP", "port": 5432}]
+    assert (chosen["key"], chosen["operator"]) == (COMPONENT, "In")
+    assert set(chosen["values"]) == CLIENTS_OF_POSTGRES

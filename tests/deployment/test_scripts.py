@@ -7,6 +7,7 @@ read, and fail where they are told to. What they would do in truth is not tested
 import base64
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -32,7 +33,11 @@ for part, (code, text) in answers.items():
         sys.exit(code)
 """
 
-NEW = {"get clusters": (0, ""), "get secret": (1, "")}
+NEW = {"get clusters": (0, "")}
+RELEASES = {
+    "kind version": (0, "kind v0.29.0 go1.24.2 linux/amd64"),
+    "version --client": (0, "Client Version: v1.33.1"),
+}
 
 
 class Machine:
@@ -54,7 +59,10 @@ class Machine:
         return subprocess.run(
             [sys.executable, ROOT / "scripts" / script, *arguments],
             env=given
-            | {"ANSWERS": json.dumps(answers), "SYSTEMROOT": os.environ.get("SYSTEMROOT", "")},
+            | {
+                "ANSWERS": json.dumps(RELEASES | answers),
+                "SYSTEMROOT": os.environ.get("SYSTEMROOT", ""),
+            },
             capture_output=True,
             text=True,
             timeout=60,
@@ -74,6 +82,11 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
+THERE = {
+    "get clusters": (0, "other\nobservatory\n"),
+    "get secret": (0, "secret/there\n"),
+}
+
 CHANGES = (
     "kind create cluster",
     "docker build --tag observatory:0.1.0 .",
@@ -88,7 +101,8 @@ CHANGES = (
 
 
 def changing(lines: list[str]) -> list[str]:
-    return [line for line in lines if not any(one in line for one in (" get ", "docker info"))]
+    asking = (" get ", "docker info", "kind version", "version --client")
+    return [line for line in lines if not any(one in line for one in asking)]
 
 
 def test_it_is_set_up_in_order(machine: Machine) -> None:
@@ -120,10 +134,57 @@ def test_secrets_have_what_the_manifests_name_and_are_seen_nowhere(machine: Mach
 
 
 def test_what_is_there_is_kept(machine: Machine) -> None:
-    done = machine.run("setup_cluster.py", answers={"get clusters": (0, "other\nobservatory\n")})
+    done = machine.run("setup_cluster.py", answers=THERE)
 
     assert done.returncode == 0, done.stderr
     assert not any("create" in line for line in machine.lines)
+
+
+def test_another_image_under_the_same_name_is_taken_up(machine: Machine) -> None:
+    machine.run("setup_cluster.py", answers=THERE)
+
+    again = [line.split()[-1] for line in machine.lines if "rollout restart" in line]
+    assert again == [
+        f"deployment/{component(one)}"
+        for name in ("gateway", "processor", "metrics-engine", "read-model")
+        for one in workloads(rendered("overlays/kind"))
+        if component(one) == name
+    ]
+    applied = next(n for n, line in enumerate(machine.lines) if "apply --kustomize" in line)
+    assert "rollout restart" not in "".join(machine.lines[:applied])
+
+
+def test_a_cluster_that_does_not_say_what_it_holds_is_not_overwritten(machine: Machine) -> None:
+    done = machine.run("setup_cluster.py", answers={**THERE, "get secret": (1, "refused")})
+
+    assert done.returncode == 1
+    assert "observatory-credentials" in done.stderr
+    assert not any("create" in line for line in machine.lines)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"kind version": (0, "kind v0.23.0 go1.22")}, "0.24 or newer"),
+        ({"version --client": (0, "Client Version: v1.29.4")}, "1.30 or newer"),
+        ({"version --client": (1, "")}, "does not tell its release"),
+    ],
+)
+def test_what_is_too_old_is_told_before_anything_is_made(
+    machine: Machine, told: dict[str, tuple[int, str]], said: str
+) -> None:
+    done = machine.run("setup_cluster.py", answers={**NEW, **told})
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert changing(machine.lines) == []
+
+
+def test_what_is_printed_can_be_given_to_a_shell(machine: Machine) -> None:
+    dry = machine.run("integration_gate.py", "--dry-run")
+
+    (line,) = (one for one in dry.stdout.splitlines() if one.startswith("    "))
+    assert shlex.split(line)[-1] == '{"path": "json/decoder.py"}'
 
 
 @pytest.mark.parametrize("at", range(len(CHANGES)))
@@ -139,6 +200,7 @@ def test_a_workload_that_does_not_become_ready_is_told(machine: Machine) -> None
     done = machine.run("setup_cluster.py", answers={**NEW, "deployment/read-model": (1, "")})
 
     assert (done.returncode, "deployment/read-model" in done.stderr) == (1, True)
+    assert "get pods" in machine.lines[-1]
 
 
 def test_an_engine_that_does_not_answer_is_told_first(machine: Machine) -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from conformance import postgres, rabbitmq, redis_bench
+from development import PostgresServer
 from real import RunningSystem, environment, running_service, running_system, until
 
 pytestmark = pytest.mark.slow
@@ -219,6 +220,26 @@ def test_without_redis_jobs_go_on_and_views_say_how_old_they_are(
 
         until(counted_again, timeout_s=30)
         until(lambda: system.http.get("/readyz").status_code == 200)
+
+
+def test_migrating_waits_for_a_server_that_is_not_there_yet(tmp_path: Path) -> None:
+    server = PostgresServer(tmp_path / "postgres", fsync=False)
+    with server:
+        url = server.url("postgres")
+    settings = environment(OBSERVATORY_STORE_URL=url)
+    program = [sys.executable, "-m", "observatory.interfaces.cli.main", "migrate"]
+    at_once = subprocess.run(program, env=settings, capture_output=True, text=True, timeout=60)
+    assert at_once.returncode == 5, at_once.stderr
+
+    waits = subprocess.Popen([*program, "--wait", "60"], env=settings, stdout=subprocess.PIPE)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waits.wait(2)
+        with server:
+            told, _ = waits.communicate(timeout=60)
+    finally:
+        waits.kill()
+    assert (waits.returncode, b"is at schema" in told) == (0, True)
 
 
 def test_a_store_that_is_not_migrated_is_said_in_one_line(shared_backends: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -213,6 +214,30 @@ BROKEN: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "metrics": ("/metrics", lambda read: read.replace("observatory_", "other_")),
     "page": ("/", lambda read: "<title>Welcome to nginx!</title>"),
 }
+
+
+@embedded_only
+def test_an_alertmanager_that_is_told_nothing_is_waited_for_and_then_named(
+    system: RunningSystem,
+) -> None:
+    """A Prometheus that finds nothing to scrape has no alert that fires, either."""
+    asked = 0
+
+    def unwatched(read: Any, until: float = math.inf) -> Any:
+        nonlocal asked
+        asked += 1
+        detail = None if asked > until else "Alertmanager knows no Watchdog"
+        return read | {"source": "alertmanager", "detail": detail}
+
+    with altered(system.url, "/alerts", unwatched) as client:
+        found = _made("alerts", dict(CHECKS)["alerts"], Visit(client, "nothing", {}, 3, 1.0))
+    assert (found.verdict, found.detail) == ("FAIL", "Alertmanager knows no Watchdog")
+    assert asked > 1
+
+    asked = 0
+    with altered(system.url, "/alerts", lambda read: unwatched(read, until=2)) as client:
+        found = _made("alerts", dict(CHECKS)["alerts"], Visit(client, "nothing", {}, 3, 30.0))
+    assert (found.verdict, asked) == ("PASS", 3)
 
 
 @embedded_only
