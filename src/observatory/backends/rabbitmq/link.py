@@ -149,6 +149,8 @@ class Link(Generic[State]):
             SpineUnavailable: the broker does not answer.
             ConfigurationError: the broker holds something that does not fit.
         """
+        if self._state is not None and not self._going:
+            return self._state  # As a rule; a deadline costs as much as all else here.
         with translated("connecting"):
             async with asyncio.timeout(DEADLINE_S):
                 while self._state is None or self._going:

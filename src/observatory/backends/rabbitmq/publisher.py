@@ -215,9 +215,7 @@ async def _send_part(channel: AbstractChannel, part: Sequence[Outgoing]) -> list
     returned: list[Outgoing] = []
     pauses = iter(_REFUSED_PAUSES_S)
     while part:
-        outcomes = await asyncio.gather(
-            *(_send(channel, message) for message in part), return_exceptions=True
-        )
+        outcomes = await _outcomes(channel, part)
         refused: list[Outgoing] = []
         for message, outcome in zip(part, outcomes, strict=True):
             if isinstance(outcome, PublishError):
@@ -234,6 +232,18 @@ async def _send_part(channel: AbstractChannel, part: Sequence[Outgoing]) -> list
             await asyncio.sleep(pause_s)
         part = refused
     return returned
+
+
+async def _outcomes(channel: AbstractChannel, part: Sequence[Outgoing]) -> list[object]:
+    """What became of each: None, or the exception."""
+    if len(part) > 1:
+        sent = (_send(channel, message) for message in part)
+        return await asyncio.gather(*sent, return_exceptions=True)
+    try:
+        await _send(channel, part[0])  # A task of its own would cost as much as the sending.
+    except Exception as error:
+        return [error]
+    return [None]
 
 
 def _is_for_a_queue(message: Outgoing) -> bool:
