@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from test_cli import CLI, JOBS, cli
+from command_line import CLI, JOBS, cli
 
 from development.process import free_port
 from observatory.interfaces.cli.bench_load import Plan

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from test_cli import cli
+from command_line import cli
 
 from observatory.interfaces.cli.main import COMMANDS
 

@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 import recorded
-from test_cli import JOBS, cli
+from command_line import JOBS, cli
 
 from conformance import postgres, rabbitmq, redis_bench
 from development.process import free_port

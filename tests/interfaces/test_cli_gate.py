@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from test_cli import CLI, cli
+from command_line import CLI, cli
 
 from observatory.client import Client
 from observatory.interfaces.cli.gate import CHECKS, Visit, _made

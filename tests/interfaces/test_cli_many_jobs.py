@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from test_cli import CLI, cli, terminal_output
+from command_line import CLI, cli, terminal_output
 
 from development.process import free_port
 from observatory.client import Client

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import recorded
+from command_line import cli
 from recorded import WRITTEN, recorded_system
-from test_cli import cli
 
 from real import RunningSystem, running_system, until
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import CLI, JOBS, cli, terminal_output
 from rich.console import Console
-from test_cli import CLI, JOBS, cli, terminal_output
 
 from observatory.interfaces.cli.stats import shown
 from real import RunningSystem, environment, running_system, until
