@@ -579,9 +579,29 @@ def test_an_idempotency_key_that_no_header_can_carry_is_told() -> None:
         client.submit("double", n=1, options=SubmitOptions(idempotency_key="schlüssel"))
 
 
-@pytest.mark.parametrize("value", [None, True, b"x", {1: "a"}, ["ü", "\U0001f600"], 1.5, -(2**63)])
-def test_what_can_be_sent_is(value: object) -> None:
-    faked(lambda _: httpx.Response(202, json=ACCEPTED)).submit("double", n=value)
+@pytest.mark.parametrize(
+    ("value", "arrives"),
+    [
+        (None, None),
+        (True, True),
+        (b"x", "eA=="),
+        ({1: "a"}, {"1": "a"}),
+        (["ü", "\U0001f600"], ["ü", "\U0001f600"]),
+        (1.5, 1.5),
+        (-(2**63), -(2**63)),
+    ],
+)
+def test_what_can_be_sent_arrives_as_json_has_it(value: object, arrives: object) -> None:
+    bodies: list[bytes] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        bodies.append(request.content)
+        return httpx.Response(202, json=ACCEPTED)
+
+    faked(handle).submit("double", n=value)
+
+    (body,) = bodies
+    assert json.loads(body) == {"type": "double", "payload": {"n": arrives}}
 
 
 def test_whatever_is_asked_is_given_up_in_the_time_that_is_set() -> None:
