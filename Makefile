@@ -44,5 +44,5 @@ services: ## Run RabbitMQ, PostgreSQL and Redis until Ctrl-C, from installed bin
 
 image: ## Build the image that every service runs from; needs Docker
 	docker build $(IMAGE_OPTIONS) --tag observatory:0.1.0 \
-		--build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude '*' || echo unknown)" \
 		--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .

@@ -65,7 +65,10 @@ class Container(Server):
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        out, err = self._process.communicate(timeout=120)
+        try:
+            out, err = self._process.communicate(timeout=120)
+        finally:
+            self._process.kill()  # No more than a formality, unless it took too long.
         return subprocess.CompletedProcess(
             self._process.args, self._process.returncode, out.decode(), err.decode()
         )

@@ -61,12 +61,12 @@ def _sockets(sessions: Mapping[int, str]) -> Iterator[tuple[str, str]]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             # After the name, which may hold anything: state, parent, group, session.
-            session = int(stat.read_text().rpartition(")")[2].split()[3])
+            session = int(stat.read_text(errors="replace").rpartition(")")[2].split()[3])
             if (who := sessions.get(session)) is None:
                 continue
             for descriptor in (stat.parent / "fd").iterdir():
                 target = os.readlink(descriptor)
                 if target.startswith("socket:["):
                     yield target[8:-1], who
-        except OSError:
+        except (OSError, IndexError):
             continue  # It has ended, or closed it, meanwhile.

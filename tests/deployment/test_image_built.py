@@ -119,7 +119,7 @@ def test_it_says_what_it_is(built: Built) -> None:
     }
 
     assert told.keys() == {"title", "description", "version", "licenses", "revision", "created"}
-    assert re.fullmatch("[0-9a-f]{40}", told["revision"])
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?", told["revision"])
     assert datetime.fromisoformat(told["created"]).tzinfo is not None
     assert f'version = "{told["version"]}"' in project
     assert f'license = "{told["licenses"]}"' in project

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from conformance import postgres, rabbitmq, redis_bench
 from development import PostgresServer
+from development.process import free_port
 from real import RunningSystem, environment, running_service, running_system, until
 
 pytestmark = pytest.mark.slow
@@ -231,15 +233,36 @@ def test_migrating_waits_for_a_server_that_is_not_there_yet(tmp_path: Path) -> N
     at_once = subprocess.run(program, env=settings, capture_output=True, text=True, timeout=60)
     assert at_once.returncode == 5, at_once.stderr
 
-    waits = subprocess.Popen([*program, "--wait", "60"], env=settings, stdout=subprocess.PIPE)
-    try:
-        with pytest.raises(subprocess.TimeoutExpired):
-            waits.wait(2)
+    with waiting_to_migrate(url) as waits:
+        assert waits.stderr is not None
+        assert "does not answer" in waits.stderr.readline()
         with server:
             told, _ = waits.communicate(timeout=60)
-    finally:
-        waits.kill()
-    assert (waits.returncode, b"is at schema" in told) == (0, True)
+    assert (waits.returncode, "is at schema" in told) == (0, True)
+
+
+@contextmanager
+def waiting_to_migrate(url: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "observatory.interfaces.cli.main", "migrate", "--wait", "60"],
+        env=environment(OBSERVATORY_STORE_URL=url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waits:
+        try:
+            yield waits
+        finally:
+            waits.kill()
+
+
+def test_what_waits_to_migrate_ends_when_it_is_told_to() -> None:
+    with waiting_to_migrate(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing") as waits:
+        assert waits.stderr is not None
+        assert "trying again" in waits.stderr.readline()
+        waits.terminate()
+        assert waits.wait(30) == 143
+        assert "Traceback" not in waits.stderr.read()
 
 
 def test_a_store_that_is_not_migrated_is_said_in_one_line(shared_backends: dict[str, str]) -> None:

@@ -76,7 +76,6 @@ async def test_outcomes_that_follow_closely_share_a_commit_and_the_first_does_no
     on: SqliteBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("observatory.services.processor.finish._COMPANY_S", 60)
-    monkeypatch.setattr("observatory.services.processor.finish._CLOSE_S", 60)
     first, *others = [await running(on.store) for _ in range(4)]
     finishing = finisher(on)
 
@@ -89,7 +88,8 @@ async def test_outcomes_that_follow_closely_share_a_commit_and_the_first_does_no
         finishing.put(ended(id))
         await asyncio.sleep(0.02)
     waiting = {job.state for job in await jobs(on, *others)}
-    await finishing.settle()
+    async with asyncio.timeout(10):
+        await finishing.settle()
 
     assert [job.state for job in await jobs(on, first)] == [State.COMPLETED]
     assert waiting == {State.RUNNING}
@@ -100,15 +100,20 @@ async def test_outcomes_that_follow_closely_share_a_commit_and_the_first_does_no
 async def test_an_outcome_long_after_another_is_recorded_at_once(
     on: SqliteBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("observatory.services.processor.finish._COMPANY_S", 60)
-    monkeypatch.setattr("observatory.services.processor.finish._CLOSE_S", 0)
+    first, second = [await running(on.store) for _ in range(2)]
     finishing = finisher(on)
 
-    for id in [await running(on.store) for _ in range(2)]:
-        finishing.put(ended(id))
-        async with asyncio.timeout(10):
-            while finishing.pending:
-                await asyncio.sleep(0.001)
+    monkeypatch.setattr("observatory.services.processor.finish._COMPANY_S", 0.05)
+    finishing.put(ended(first))
+    await asyncio.sleep(0.1)
+    finishing.put(ended(second))
+    # Recorded before it could have waited for company, which is as long as nobody would sit through.
+    monkeypatch.setattr("observatory.services.processor.finish._COMPANY_S", 60)
+    async with asyncio.timeout(10):
+        while finishing.pending:
+            await asyncio.sleep(0.001)
+
+    assert {job.state for job in await jobs(on, first, second)} == {State.COMPLETED}
 
 
 async def test_an_outcome_waits_for_a_store_that_is_not_available(on: SqliteBench) -> None:

@@ -25,8 +25,6 @@ from observatory.runtime.tracing import exporting
 from observatory.settings import Settings
 
 _CLOSE_S = 5
-_COLLECT_AFTER = 10_000
-"""Objects made and not freed, after which cycles are looked for. Python's own 700 is a few jobs."""
 _SWITCH_INTERVAL_S = 0.0005
 """Handlers that compute in threads share the interpreter with the event loop. With Python's 5 ms
 for each of 32 threads, the loop would come to turn only every 160 ms."""
@@ -135,7 +133,6 @@ def _spare_what_stays() -> None:
     and looking through all of it takes tens of milliseconds in which nothing else is done."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 10, 10)
 
 
 async def _until_ready(server: _Server, serving: "asyncio.Task[None]") -> None:

@@ -5,6 +5,7 @@ Positions are offsets of the stream plus one. Marks have positions as well, and 
 """
 
 import asyncio
+import contextlib
 import itertools
 import math
 from collections import deque
@@ -235,11 +236,17 @@ class EventLog:
         tail = _Tail(session, reader, self._publisher)
         # Only a message of one's own that comes back tells where the log ends.
         self._publisher.begin_to_watch()
-        if not await self._reach_end(tail):
-            session.lose("the log gives nothing")
-            raise SpineUnavailable("the log does not give back what was written into it")
-        if not tail.last:
-            tail.last = await self._last_before(tail)
+        try:
+            if not await self._reach_end(tail):
+                session.lose("the log gives nothing")
+                raise SpineUnavailable("the log does not give back what was written into it")
+            if not tail.last:
+                tail.last = await self._last_before(tail)
+        except BaseException:
+            self._publisher.end_watching()
+            with contextlib.suppress(Exception):
+                await reader.close()
+            raise
         return tail
 
     async def _reach_end(self, tail: _Tail) -> bool:
@@ -298,8 +305,7 @@ class EventLog:
         finally:
             lost.cancel()
             tail.wake()
-        if not tail.session.lost.is_set():
-            await self._detach(tail)
+        await self._detach(tail)
 
     @property
     def _idle(self) -> bool:
@@ -311,7 +317,8 @@ class EventLog:
             if self._current is tail:
                 self._current, self._first = None, None
                 self._publisher.end_watching()
-        await tail.reader.close()
+        if not tail.session.lost.is_set():
+            await tail.reader.close()
 
     async def _last_before(self, tail: _Tail) -> int:
         """The last message that is no mark, where the newest chunk holds only marks."""

@@ -1,6 +1,8 @@
 """`observatory migrate`: the schema of the PostgreSQL store."""
 
 import math
+import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Annotated, Final
@@ -31,7 +33,7 @@ def migrate(
 
     Args:
         sql: Print the SQL of the whole migration, for those who run it by hand; change nothing.
-        wait: Seconds to go on trying for while PostgreSQL does not answer.
+        wait: Seconds to go on trying for while PostgreSQL cannot be connected to.
     """
     from observatory.assembly.migration import migrate_store, migration_sql
 
@@ -61,11 +63,21 @@ def _once_it_answers(migrated: Callable[[], str], wait_s: float) -> str:
     from observatory.core.errors import StoreUnavailable
 
     deadline = time.monotonic() + wait_s
+    told = ""
+    if wait_s:
+        # The first process of a container is ended by no signal that it does not handle.
+        signal.signal(signal.SIGTERM, _end)
     with waiting("migrating"):
         while True:
             try:
                 return migrated()
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 if time.monotonic() + _TRY_AGAIN_S > deadline:
                     raise
+                if told != (told := " ".join(str(error).split())):
+                    print(f"observatory: {told}; trying again", file=sys.stderr, flush=True)
             time.sleep(_TRY_AGAIN_S)
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)

@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _ATTEMPTS_MAX: Final = 200
-_COMPANY_S: Final = 0.01
-"""How long an outcome waits for others to share its commit and its message. Its slot is free
-meanwhile, so that no job waits for it."""
-_CLOSE_S: Final = 0.015
-"""It waits only where one came so shortly before it; where few jobs run, each is recorded at
-once."""
+_COMPANY_S: Final = 0.015
+"""How long an outcome waits for others to share its commit and its message, where the last one
+before it came as closely; where few jobs run, each is recorded at once. Its slot is free meanwhile,
+so that no job waits for it."""
 _PAUSE_AFTER_ERROR_S: Final = 0.5
 _UNRECORDABLE: Final = "UnrecordableOutcome"
 _NO_ERROR: Final = ErrorInfo("", "")
@@ -56,7 +54,7 @@ class Finisher:
         self.expect(attempt)
         self._waiting.append(attempt)
         now = asyncio.get_running_loop().time()
-        others_come, self._put_at = now - self._put_at < _CLOSE_S, now
+        others_come, self._put_at = now - self._put_at < _COMPANY_S, now
         if self._writing is None or self._writing.done():
             # It records what others put, too: the context of this one's run is not its own.
             self._writing = asyncio.create_task(
