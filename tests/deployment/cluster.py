@@ -327,6 +327,18 @@ class Cluster:
 
         return re.sub(r"(?<![\w.-])([a-z][a-z-]*|127\.0\.0\.1|(?<==)):(\d+)\b", found, text)
 
+    def asked_of_redis(self, *command: str) -> str:
+        """What Redis answers to a command."""
+        program = [installation.redis_cli(), "-p", str(self.ports["redis", 6379]), *command]
+        password = self.secrets["observatory-credentials"]["redis"]
+        return subprocess.run(
+            program,
+            env=os.environ | {"REDISCLI_AUTH": password},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout.strip()
+
     def executed(self, container: Container, command: Sequence[str]) -> bool:
         """Whether a command of a probe succeeds, told the port that differs here."""
         port = {

@@ -340,7 +340,7 @@ def test_processors_are_counted_by_numbers_that_there_are() -> None:
         re.findall(r"`(observatory_[a-z_]+)", (ROOT / "docs/reference/metrics.md").read_text())
     )
 
-    assert len(names) == 3
+    assert len(names) == 4
     assert names <= recorded | told
     (processor,) = (one for one in workloads(documents) if component(one) == "processor")
     assert "replicas" not in processor["spec"], "it would be set back at each apply"
