@@ -92,9 +92,8 @@ def set_up(*, dry: bool) -> None:
     run(migrated, why="waiting for the schema", dry=dry)
     if there:
         # The image may be another under the same name, of which the cluster sees nothing.
-        for one in OURS:
-            again = (*KUBECTL, "rollout", "restart", one)
-            run(again, why=f"starting {one} from the image", dry=dry)
+        again = (*KUBECTL, "rollout", "restart", *OURS)
+        run(again, why="starting the services from the image", dry=dry)
     for workload in WORKLOADS:
         wait = (*KUBECTL, "rollout", "status", workload, "--timeout=600s")
         try:

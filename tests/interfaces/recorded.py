@@ -8,14 +8,15 @@ something it answers as if it had. With the key `wrong` everything is refused.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
+
+from stand_in import served_by
 
 HERE: Final = Path(__file__).parent
 RECORDED: Final[dict[str, Any]] = json.loads((HERE / "screens" / "recorded.json").read_text())
@@ -158,11 +159,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def recorded_system() -> Iterator[str]:
     """Its URL, for as long as the block lasts."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with served_by(_Handler) as url:
+        yield url

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import threading
 import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from command_line import CLI, JOBS, cli
+from stand_in import served_by
 
 from development.process import free_port
 from observatory.interfaces.cli.bench_load import Plan
@@ -136,14 +136,8 @@ def stalling(at: int, for_s: float) -> Iterator[str]:
 
         def log_message(self, format: str, *args: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with served_by(Handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize(("rate", "slow"), [(("--rate", "50"), True), ((), False)])

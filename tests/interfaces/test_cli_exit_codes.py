@@ -6,16 +6,16 @@ import json
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import CLI, JOBS, cli
+from stand_in import served_by
 
 from development.process import free_port
 from observatory.client import Client, JobHandle
@@ -48,14 +48,8 @@ def answering(status: int, problem: dict[str, Any] | None) -> Iterator[str]:
 
         def log_message(self, format: str, *args: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with served_by(Handler) as url:
+        yield url
 
 
 def test_usage_is_2_on_one_line_with_where_to_look() -> None:
@@ -269,19 +263,12 @@ def test_what_would_be_taken_for_something_else_is_2(
 
 
 def test_another_program_at_the_port_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            for command in (["jobs", "list"], ["submit", "double", "n=1"]):
-                assert run([*command, "--url", url]) == 5
-                assert "not as an observatory does" in capsys.readouterr().err
-            run(["doctor", "--url", url])
-            assert "not as an observatory does" in capsys.readouterr().out
-        finally:
-            server.shutdown()
-            thread.join()
+    with served_by(SimpleHTTPRequestHandler) as url:
+        for command in (["jobs", "list"], ["submit", "double", "n=1"]):
+            assert run([*command, "--url", url]) == 5
+            assert "not as an observatory does" in capsys.readouterr().err
+        run(["doctor", "--url", url])
+        assert "not as an observatory does" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["alerts", "queues list", "jobs list", "stats"])

@@ -9,13 +9,13 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import UUID
 
 import pytest
 import recorded
+from stand_in import served_by
 from textual.css.query import NoMatches
 from textual.events import Key
 from textual.pilot import Pilot
@@ -321,14 +321,10 @@ class Other(BaseHTTPRequestHandler):
 
 
 async def test_something_else_that_answers_is_not_called_nothing() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
-        Thread(target=other.serve_forever, daemon=True).start()
-        try:
-            async with opened(f"http://127.0.0.1:{other.server_port}") as pilot:
-                await seen(pilot, lambda: isinstance(pilot.app.screen, Launcher))
-                told = dialog(pilot)
-        finally:
-            other.shutdown()
+    with served_by(Other) as url:
+        async with opened(url) as pilot:
+            await seen(pilot, lambda: isinstance(pilot.app.screen, Launcher))
+            told = dialog(pilot)
     assert "Something else answers at" in told
     assert "404" in told
     assert "[d]" not in told, "the port is taken"
